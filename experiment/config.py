@@ -1,0 +1,296 @@
+"""YAML to a frozen, typed, checked configuration. Every key, default and allowed value stands here.
+
+A configuration is the whole experiment except for where the data lies and where the results go. A file may say
+`extends: other.yaml` (relative to itself) and state only what differs.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from experiment.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+BatchNorm = Literal["none", "after_activation", "before_activation"]
+Protocol = Literal["held_out", "test_as_validation"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Model(_Section):
+    """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each."""
+
+    batch_norm: BatchNorm = "none"
+
+
+class Data(_Section):
+    """Which images train and which choose the best weights.
+
+    `held_out` splits `validation_images` off the training set, stratified by class, by `split_seed`.
+    `test_as_validation` trains on all training images and chooses the weights on the test set, as the report did:
+    optimistic, and marked so wherever its numbers appear.
+    """
+
+    protocol: Protocol = "held_out"
+    validation_images: Annotated[int, Field(ge=10, le=25_000)] = 5_000
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Augmentation(_Section):
+    """Random changes of each training image: mirror it, shift it by up to `shift` pixels, grey out a square."""
+
+    flip: bool = False
+    shift: Annotated[int, Field(ge=0, le=16)] = 0
+    cutout: Annotated[int, Field(ge=0, le=32)] = 0
+
+
+class Optimizer(_Section):
+    """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Fraction = 0.0
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _only_what_the_optimizer_has(self):
+        if self.name != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov belong to sgd, not to {self.name}")
+        if self.name == "adam" and self.weight_decay:
+            raise ValueError("weight_decay belongs to adamw and sgd, not to adam")
+        return self
+
+
+class Schedule(_Section):
+    """The learning rate over the run: a linear rise over `warmup_epochs`, then constant, or a fall to zero.
+
+    `cosine` falls along half a cosine; `one_cycle` falls linearly, so that with a warm-up of a third of the run the
+    rate draws one triangle.
+    """
+
+    name: Literal["constant", "cosine", "one_cycle"] = "constant"
+    warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Config(_Section):
+    """One experiment. See the sections for their keys; the command line can override any key with --set."""
+
+    model: Model = Model()
+    data: Data = Data()
+    augmentation: Augmentation = Augmentation()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    label_smoothing: Fraction = 0.0
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
+    precision: Precision = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _warmup_fits(self):
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) must be below epochs ({self.epochs})"
+            )
+        if self.schedule.name == "one_cycle" and not self.schedule.warmup_epochs:
+            raise ValueError("schedule.name one_cycle needs schedule.warmup_epochs above 0")
+        return self
+
+
+def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) -> Config:
+    """Reads a configuration file and what it extends, applies overrides, and checks the whole.
+
+    Args:
+        name_or_path: a path, or the bare name of a file in `configs/`, with or without `.yaml`.
+        overrides: `key.subkey=value` texts; the value is read as YAML.
+        seed: replaces the configuration's seed unless None.
+
+    Raises:
+        UserError: the file is missing or does not parse, `extends` loops, or a key or value is not allowed.
+    """
+    path = find(name_or_path)
+    values = _read_with_extends(path, ())
+    for override in overrides:
+        _apply_override(values, override)
+    if seed is not None:
+        values["seed"] = seed
+    return check(values, where=str(path))
+
+
+def find(name_or_path: str) -> Path:
+    """The configuration file that a user's `--config` means. Raises UserError listing those that exist."""
+    names = [name_or_path] if name_or_path.endswith((".yaml", ".yml")) else [name_or_path, f"{name_or_path}.yaml"]
+    for candidate in [path for name in names for path in (Path(name), CONFIGS / name)]:
+        if candidate.is_file():
+            return candidate
+    existing = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml"))) or "none"
+    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in configs/ (there: {existing})")
+
+
+def check(values: Any, where: str) -> Config:
+    """Turns plain nested values into a `Config`, or raises a UserError with one line for each mistake."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a configuration is a mapping of keys to values, not {type(values).__name__}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(mistake) for mistake in error.errors()]
+        raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
+
+
+def read_resolved(path: Path) -> Config:
+    """Reads a run directory's `config.yaml`, which extends nothing."""
+    return check(_parse(path), where=str(path))
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML text that `load` reads back to an equal `Config`."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys in which two configurations differ, each with its (old, new) values."""
+    old_values, new_values = dict(_flatten(old.model_dump())), dict(_flatten(new.model_dump()))
+    return {key: (old_values[key], new_values[key]) for key in old_values if old_values[key] != new_values[key]}
+
+
+def _flatten(values: dict, prefix: str = ""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, made stricter where YAML surprises: 1e-3 is a number, a key stands once, no aliases.
+
+    Aliases are refused because a few lines of nested ones expand without bound.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                mark = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse_text(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2022-99-99
+        raise UserError(f"{where} is not readable as YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _parse(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return _parse_text(text, str(path))
+
+
+def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict:
+    resolved = path.resolve()
+    if resolved in seen:
+        loop = " -> ".join(step.name for step in (*seen, resolved))
+        raise UserError(f"{path}: extends goes round in a loop: {loop}")
+    values = _parse(path)
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a configuration is a mapping of keys to values, not {type(values).__name__}")
+    base_name = values.pop("extends", None)
+    if base_name is None:
+        return values
+    base_path = path.parent / str(base_name)
+    if not base_path.is_file():
+        raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
+    return _merge(_read_with_extends(base_path, (*seen, resolved)), values)
+
+
+def _merge(base: dict, changes: dict) -> dict:
+    merged = dict(base)
+    for key, value in changes.items():
+        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_sections else value
+    return merged
+
+
+def _apply_override(values: dict, override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"--set {override!r}: write it as key=value or section.key=value")
+    *sections, key = dotted.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r}: {section!r} is a value, not a section")
+    values[key] = _parse_text(text, f"--set {override!r}")
+
+
+def _explain(mistake: dict) -> str:
+    location = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        return f"{location}: unknown key{_nearest(location)}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not location:
+        return message
+    value = mistake["input"]
+    if isinstance(value, dict | list | BaseModel):
+        return f"{location}: {message}"
+    return f"{location}: {message}, not {value!r}"
+
+
+def known_keys() -> list[str]:
+    """Every dotted key that a configuration can have."""
+    return [key for key, _ in _flatten(Config().model_dump())]
+
+
+def _nearest(location: str) -> str:
+    sections = {key.split(".")[0] for key in known_keys() if "." in key}
+    candidates = [*known_keys(), *sections]
+    # A misspelt subkey is compared with its whole dotted name and, for a key put in the wrong place, with last names.
+    by_last_name = {key.rsplit(".", 1)[-1]: key for key in candidates}
+    match = difflib.get_close_matches(location, candidates, n=1, cutoff=0.7)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    match = difflib.get_close_matches(location.rsplit(".", 1)[-1], by_last_name, n=1, cutoff=0.7)
+    return f"; did you mean {by_last_name[match[0]]!r}?" if match else f"; known here: {', '.join(_siblings(location))}"
+
+
+def _siblings(location: str) -> list[str]:
+    section = location.rpartition(".")[0]
+    keys = [key for key in known_keys() if key.rpartition(".")[0] == section]
+    return keys or sorted({key.split(".")[0] for key in known_keys()})
+
+
+def allowed(literal: Any) -> tuple[str, ...]:
+    """The values of a `Literal` type, for help texts and tests."""
+    return get_args(literal)

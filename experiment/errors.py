@@ -1,0 +1,22 @@
+"""The errors that a user can cause, and how a command reports them."""
+
+import sys
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """A mistake that the user can mend.
+
+    The message says what was wrong, where (file, key, value), and what to do. The commands print it without a
+    traceback and exit with code 2.
+    """
+
+
+@contextmanager
+def reported():
+    """Prints a `UserError` raised inside as one message on standard error, and exits with code 2."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

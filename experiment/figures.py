@@ -1,0 +1,155 @@
+"""Curves, comparisons, confusion matrices: every figure a person looks at.
+
+One colour for each network in every figure, from the palette of Okabe and Ito, which the colour-blind tell apart.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiment.run_directory import atomic
+
+COLOURS = {"none": "#D55E00", "after_activation": "#0072B2", "before_activation": "#009E73"}
+NETWORK_NAMES = {
+    "none": "plain",
+    "after_activation": "batch norm",
+    "before_activation": "batch norm before ReLU",
+}
+_STYLE = {
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "legend.frameon": False,
+}
+
+
+def _figure(*arguments, **keywords) -> Figure:
+    import matplotlib
+
+    # Set here and not on import, so that importing this module changes nobody's style.
+    matplotlib.rcParams.update(_STYLE)
+    return Figure(*arguments, layout="constrained", **keywords)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, atomically. Raises UserError where it cannot be written."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def curves(history: list[dict], network: str, title: str, optimistic: bool = False) -> Figure:
+    """One run: loss and accuracy over the epochs, training dashed, validation solid, the best epoch marked.
+
+    Args:
+        history: rows of history.csv.
+        network: the configuration's `model.batch_norm`, for the colour.
+        optimistic: the validation images are the test images; the axis says so.
+    """
+    figure = _figure(figsize=(9, 3.6))
+    figure.suptitle(title)
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_accuracy"])  # max keeps the first of a tie
+    validation = "test set used as validation" if optimistic else "validation"
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for axes, measure, factor in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+        colour, marker = COLOURS[network], "o" if len(epochs) == 1 else None
+        training_values = [factor * row[measure] for row in history]
+        validation_values = [factor * row[f"val_{measure}"] for row in history]
+        axes.plot(epochs, training_values, "--", color=colour, alpha=0.65, marker=marker, label="training")
+        axes.plot(epochs, validation_values, color=colour, marker=marker, label=validation)
+        axes.axvline(best["epoch"], color="0.4", linestyle=":", linewidth=1.2)
+        axes.plot(best["epoch"], factor * best[f"val_{measure}"], "o", color="black", markersize=5, zorder=3)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    loss_axes.set_ylabel("cross-entropy loss (nats)")
+    accuracy_axes.set_ylabel("accuracy (%)")
+    best_label = f"best: {best['val_accuracy']:.2%}, epoch {best['epoch']}"
+    accuracy_axes.plot([], [], "o:", color="black", markersize=5, label=best_label)
+    loss_axes.legend(loc="upper right")
+    accuracy_axes.legend(loc="lower right")
+    return figure
+
+
+def comparison(runs: Sequence[tuple[str, str, list[dict]]], title: str) -> Figure:
+    """Many runs on common axes: one colour a network, thin lines its runs, and their mean where there are several.
+
+    Args:
+        runs: (network, label, history) of each run; `network` is the configuration's `model.batch_norm`.
+    """
+    figure = _figure(figsize=(9, 4))
+    figure.suptitle(title)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    by_label: dict[tuple[str, str], list[list[dict]]] = {}
+    for network, label, history in runs:
+        by_label.setdefault((network, label), []).append(history)
+    for (network, label), histories in by_label.items():
+        for axes, measure, factor in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+            for split, style in (("", "--"), ("val_", "-")):
+                _plot_group(axes, histories, f"{split}{measure}", factor, style, COLOURS[network], label)
+    loss_axes.set_ylabel("cross-entropy loss (nats)")
+    accuracy_axes.set_ylabel("accuracy (%)")
+    for axes in (loss_axes, accuracy_axes):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for style, what in (("--", "training"), ("-", "validation")):
+        accuracy_axes.plot([], [], style, color="0.35", label=what)
+    accuracy_axes.legend(loc="lower right")
+    return figure
+
+
+def _plot_group(axes, histories, column, factor, style, colour, label):
+    single = len(histories) == 1
+    for history in histories:
+        values = [factor * row[column] for row in history]
+        faint = {"linewidth": 1.6} if single else {"linewidth": 0.7, "alpha": 0.35}
+        axes.plot([row["epoch"] for row in history], values, style, color=colour, **faint)
+    shared = min(len(history) for history in histories)
+    if not single and shared:
+        mean = np.mean([[factor * row[column] for row in history[:shared]] for history in histories], axis=0)
+        axes.plot([row["epoch"] for row in histories[0][:shared]], mean, style, color=colour, linewidth=1.8)
+    if style == "-":
+        axes.plot([], [], color=colour, linewidth=2, label=label if single else f"{label} (mean of {len(histories)})")
+
+
+def confusion_matrices(matrices: Sequence[tuple[str, np.ndarray]], class_names: Sequence[str]) -> Figure:
+    """Each network's confusion matrix [class, predicted class], in per cent of each true class."""
+    figure = _figure(figsize=(5.6 * len(matrices), 5.4))
+    for axes, (title, matrix) in zip(np.atleast_1d(figure.subplots(1, len(matrices))), matrices, strict=True):
+        per_cent = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        axes.imshow(per_cent, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), value in np.ndenumerate(per_cent):
+            if value >= 0.5:
+                colour = "white" if value > 55 else "black"
+                axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+        axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(len(class_names)), class_names)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        axes.set_title(f"{title}\n% of each true class, test images")
+        axes.grid(False)
+    return figure
+
+
+def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: Sequence[str]) -> Figure:
+    """Test accuracy of each class as paired dots, the classes in order of the first group's accuracy.
+
+    Args:
+        groups: (network, label, accuracy of each class in 0..1).
+    """
+    figure = _figure(figsize=(9, 4))
+    axes = figure.subplots()
+    order = np.argsort(groups[0][2])
+    for network, label, accuracies in groups:
+        axes.plot(100 * accuracies[order], range(len(order)), "o", color=COLOURS[network], markersize=8, label=label)
+    low = 100 * np.min([accuracies[order] for _, _, accuracies in groups], axis=0)
+    high = 100 * np.max([accuracies[order] for _, _, accuracies in groups], axis=0)
+    axes.hlines(range(len(order)), low, high, color="0.7", zorder=0)
+    axes.set_yticks(range(len(order)), [class_names[position] for position in order])
+    axes.set_xlabel("test accuracy (%)")
+    axes.legend(loc="lower right")
+    return figure

@@ -1,0 +1,289 @@
+"""A run's directory: the only file that knows the names of a run's files. Every write is atomic.
+
+| file              | what it holds                                                                |
+| config.yaml       | the resolved configuration                                                   |
+| best.keras        | the weights of the highest validation accuracy, as a Keras model             |
+| history.csv       | one row an epoch                                                             |
+| curves.png        | loss and accuracy                                                            |
+| summary.json      | what the run was made with and how it ended                                  |
+| state.npz         | all that is needed to go on after the last whole epoch                       |
+| predictions.npz   | the logits of the test images (written by evaluate.py)                       |
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiment import config as configuration
+from experiment.config import Config
+from experiment.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two trainings on one run directory are then not noticed
+    fcntl = None
+
+HISTORY_COLUMNS = (
+    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
+)  # fmt: skip
+_TEMPORARY = ".unfinished-"
+
+
+@contextmanager
+def atomic(path: Path):
+    """Yields a temporary path beside `path`; on leaving, syncs it to disk and renames it to `path`.
+
+    A reader sees the old file or the new one, whole, whenever it looks and whenever the writer is killed.
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission, directory gone); `path` is as it was.
+    """
+    temporary = path.with_name(_TEMPORARY + path.name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        if os.name == "posix":
+            _sync(path.parent)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        # After a successful rename there is nothing left to remove; the directory itself may be gone or read-only.
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run. Reading raises UserError, naming the file, where one is missing or damaged."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / "best.keras"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.npz"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.path / "predictions.npz"
+
+    def files(self) -> list[Path]:
+        """Every file that a run can have, present or not."""
+        return [
+            self.config_file,
+            self.best_file,
+            self.history_file,
+            self.curves_file,
+            self.summary_file,
+            self.state_file,
+            self.predictions_file,
+        ]
+
+    def exists(self) -> bool:
+        """Whether any run left files here."""
+        return any(file.exists() for file in self.files())
+
+    def prepare(self) -> None:
+        """Makes the directory, and removes what a killed write left over."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.glob(f"{_TEMPORARY}*"):
+                leftover.unlink()
+            if not os.access(self.path, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror or error}") from None
+
+    def remove_files(self) -> None:
+        """Removes the files of the run that was here, and nothing else."""
+        for file in self.files():
+            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self):
+        """Holds the directory for one training; the lock ends with the process, however it ends.
+
+        Raises:
+            UserError: another training holds it.
+        """
+        if fcntl is None:
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{self.path}: another training is running in this directory") from None
+        else:
+            yield
+        finally:
+            os.close(descriptor)
+
+    # ---- configuration, summary, history
+
+    def write_config(self, config: Config) -> None:
+        write_text(self.config_file, configuration.to_yaml(config))
+
+    def read_config(self) -> Config:
+        return configuration.read_resolved(self.config_file)
+
+    def write_summary(self, summary: dict) -> None:
+        write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
+
+    def read_summary(self) -> dict:
+        try:
+            summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
+            if not isinstance(summary, dict) or not isinstance(summary.get("status"), str):
+                raise ValueError("it has no status")
+            return summary
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{self.summary_file} is missing or damaged: {error}") from None
+
+    def write_history(self, rows: list[dict]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(HISTORY_COLUMNS)
+        writer.writerows([_csv_text(row[column]) for column in HISTORY_COLUMNS] for row in rows)
+        write_text(self.history_file, text.getvalue())
+
+    def read_history(self) -> list[dict]:
+        """The rows of history.csv as numbers, one dict an epoch."""
+        try:
+            with self.history_file.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                missing = [column for column in HISTORY_COLUMNS if column not in (reader.fieldnames or [])]
+                if missing:
+                    raise ValueError(f"the column {missing[0]} is missing")
+                return [
+                    {
+                        column: int(row[column]) if column == "epoch" else float(row[column])
+                        for column in HISTORY_COLUMNS
+                    }
+                    for row in reader
+                ]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise UserError(f"{self.history_file} is missing or damaged: {error}") from None
+
+    # ---- state and predictions
+
+    def write_state(self, facts: dict, arrays: list[np.ndarray]) -> None:
+        """Writes what a resumed run starts from: JSON facts and arrays, in one file that is whole or absent."""
+        named = {f"array_{number}": array for number, array in enumerate(arrays)}
+        with atomic(self.state_file) as temporary, temporary.open("wb") as file:
+            np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **named)
+
+    def read_state(self) -> tuple[dict, list[np.ndarray]]:
+        with reading(self.state_file) as archive:
+            arrays = [archive[f"array_{number}"] for number in range(len(archive.files) - 1)]
+            return json.loads(archive["facts"].tobytes()), arrays
+
+    def write_predictions(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Keeps test logits [n, 10] as float16 and their labels [n] as uint8."""
+        with atomic(self.predictions_file) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, logits=logits.astype(np.float16), labels=labels.astype(np.uint8))
+
+    def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        with reading(self.predictions_file) as archive:
+            logits, labels = archive["logits"], archive["labels"]
+            if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+                raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+            return logits, labels
+
+    def check_same_data(self, fingerprint: str, source: str) -> None:
+        """Raises a UserError where the run was made on other images than those of `fingerprint`."""
+        if self.read_summary().get("data", {}).get("sha256") != fingerprint:
+            raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
+
+    def copy_small_files(self, destination: Path) -> None:
+        """Copies what is worth keeping of a run, all but the weights and the state."""
+        destination.mkdir(parents=True, exist_ok=True)
+        for file in self.files():
+            if file.exists() and file not in (self.best_file, self.state_file):
+                shutil.copy2(file, destination / file.name)
+
+
+@contextmanager
+def reading(path: Path):
+    """Opens an .npz archive as data only (no pickles); a missing or damaged one raises a UserError that names it."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (OSError, ValueError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is missing or damaged: {error}") from None
+
+
+def check_resumable(config: Config, run: RunDirectory) -> None:
+    """Raises a UserError that says what differs where `--resume` cannot go on; touches nothing."""
+    if not run.config_file.exists():
+        raise UserError(f"{run.path} holds no run to resume; leave out --resume to start one")
+    old, summary = run.read_config(), run.read_summary()
+    differing = configuration.differences(old, config)
+    finished = summary["status"] == "finished"
+    if set(differing) == {"epochs"} and config.epochs > old.epochs:
+        if config.schedule.name != "constant":
+            raise UserError(
+                f"{run.path}: epochs cannot be raised from {old.epochs} to {config.epochs}: the {config.schedule.name} "
+                f"schedule ends at epoch {old.epochs}, so a longer run has another learning rate from the first step on"
+            )
+    elif differing:
+        lines = [f"{key}: {before!r} in the run, {after!r} now" for key, (before, after) in differing.items()]
+        raise UserError("\n  ".join([f"{run.path} is a run of another configuration:", *lines]))
+    elif finished:
+        raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
+    if summary["status"] == "diverged":
+        raise UserError(
+            f"{run.path}: this run diverged ({summary.get('reason', 'its loss became NaN')}); it cannot go on"
+        )
+
+
+def find(root: Path) -> list[RunDirectory]:
+    """Every run directory at or under `root`, in the order of their paths."""
+    return [RunDirectory(file.parent) for file in sorted(root.rglob("config.yaml"))]
+
+
+def _csv_text(value) -> str:
+    return str(value) if isinstance(value, int) else format(value, ".6g")

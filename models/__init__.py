@@ -1,0 +1,1 @@
+"""The two networks and the layers that make them fast."""

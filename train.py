@@ -1,0 +1,91 @@
+"""Trains one run: python train.py --config bn.yaml"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from experiment.errors import UserError, reported
+
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Train a network on CIFAR-10 and keep the weights of the highest validation accuracy.",
+        epilog="Example: python train.py --config bn.yaml --seed 1 --set optimizer.learning_rate=0.003",
+    )
+    add = parser.add_argument
+    add("--config", required=True, metavar="NAME_OR_PATH", help="a file, or the name of one in configs/")
+    add("--seed", type=int, metavar="N", help="replaces the configuration's seed")
+    add(
+        "--data",
+        metavar="DIR|download|generated",
+        help="where CIFAR-10 is (default: CIFAR10_DIR, Keras's cache, the official download)",
+    )
+    add("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    existing.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--print-config", action="store_true", help="print the resolved configuration and stop")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from experiment import config as configuration
+    from experiment.run_directory import RunDirectory, check_resumable
+
+    config = configuration.load(arguments.config, arguments.set, arguments.seed)
+    if arguments.print_config:
+        print(configuration.to_yaml(config), end="")
+        return
+    run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
+    if arguments.resume:
+        check_resumable(config, run)
+    elif run.exists() and not arguments.overwrite:
+        raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
+
+    from experiment import data
+
+    dataset = data.load(arguments.data)
+    data.split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
+    if arguments.resume:
+        run.check_same_data(dataset.fingerprint(), dataset.source)
+    run.prepare()
+    with run.locked():
+        if arguments.overwrite:
+            run.remove_files()
+        _train(config, run, dataset, arguments)
+
+
+def _train(config, run, dataset, arguments) -> None:
+    progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
+    if not arguments.quiet:
+        print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
+    from experiment import training  # imports TensorFlow, which takes seconds
+
+    try:
+        summary = training.train(config, run, dataset, resume=arguments.resume, progress=progress)
+    except training.Interrupted as interruption:
+        print(f"\nstopped; go on with: {_resume_command()}", file=sys.stderr)
+        sys.exit(interruption.exit_code)
+    if not arguments.quiet:
+        print(
+            f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
+            f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
+            f"curves: {run.curves_file}\nnext: python evaluate.py"
+        )
+
+
+def _resume_command() -> str:
+    kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    return shlex.join(["python", "train.py", *kept, "--resume"])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on start-up
+    with reported():
+        main(parse_arguments())
