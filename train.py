@@ -1,11 +1,11 @@
 """Trains one run: python train.py --config bn.yaml"""
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
 
+from experiment import tensorflow_start
 from experiment.errors import UserError, reported
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
@@ -65,7 +65,8 @@ def _train(config, run, dataset, arguments) -> None:
     progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
-    from experiment import training  # imports TensorFlow, which takes seconds
+    tensorflow_start.start()  # takes seconds, so only now
+    from experiment import training
 
     try:
         summary = training.train(config, run, dataset, resume=arguments.resume, progress=progress)
@@ -86,6 +87,5 @@ def _resume_command() -> str:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on start-up
     with reported():
         main(parse_arguments())

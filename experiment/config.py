@@ -100,9 +100,9 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _warmup_fits(self):
-        if self.schedule.warmup_epochs >= self.epochs:
+        if self.schedule.warmup_epochs > self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) must be below epochs ({self.epochs})"
+                f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) is more than epochs ({self.epochs})"
             )
         if self.schedule.name == "one_cycle" and not self.schedule.warmup_epochs:
             raise ValueError("schedule.name one_cycle needs schedule.warmup_epochs above 0")

@@ -30,6 +30,10 @@ _ARCHIVES = {"cifar-10-python.tar.gz": _PYTHON_FOLDER, "cifar-10-binary.tar.gz":
 _LARGEST_FILE = 64 * 2**20  # the official files have 30 MiB; nothing larger is read into memory
 
 
+class NotFound(UserError):
+    """There is no CIFAR-10 where it was looked for."""
+
+
 class Images(NamedTuple):
     """Images [n, 32, 32, 3] uint8 and their labels [n] int32."""
 
@@ -99,7 +103,7 @@ def read(folder: Path, named_by: str = "--data") -> Dataset:
     if source is None:
         known = ", ".join([f"{_PYTHON_FOLDER}/", f"{_BINARY_FOLDER}/", *_ARCHIVES])
         what = "holds no CIFAR-10" if folder.is_dir() else "is not a directory"
-        raise UserError(f"{folder} ({named_by}) {what}. Name a directory that is or holds one of: {known}")
+        raise NotFound(f"{folder} ({named_by}) {what}. Name a directory that is or holds one of: {known}")
     try:
         train = _canonical_order(*_join([_read_file(source, name) for name in _TRAINING_FILES]))
         test = _canonical_order(*_read_file(source, "test_batch"))
@@ -159,11 +163,11 @@ def _download(tried: list[str]) -> Dataset:
         cifar10.load_data()  # verifies the archive's SHA-256, shows its progress
     except Exception as error:  # Keras raises a plain Exception for every kind of network failure
         tried = [*tried, f"the official download: {error}"]
-        raise UserError(
+        raise NotFound(
             "CIFAR-10 was not found. Tried:\n" + "".join(f"  - {attempt}\n" for attempt in tried) + "Remedies:\n"
             "  --data DIR           a directory with the official files or archive\n"
             "  CIFAR10_DIR=DIR      the same, for every command\n"
-            "  --data generated     small made-up images instead, to see that everything works"
+            "  --data generated     small made-up images instead, to see that everything works (train.py)"
         ) from None
     return read(next(folder for folder in _keras_cache() if _find_source(folder)), named_by="the download")
 
@@ -298,8 +302,8 @@ def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
 def generate(train_images: int = 5_000, test_images: int = 1_000, seed: int = 0) -> Dataset:
     """Ten classes of shapes and textures, made here: nothing to download, the same on every machine.
 
-    Place, size, both colours and noise are random, so that the mean image of each class is nearly the same grey: a
-    network that sees local patterns learns the classes quickly, a linear classifier on pixels cannot.
+    Place, size, both colours and noise are random, so a network that sees local patterns learns the classes quickly,
+    and a linear classifier on pixels does not.
     """
     rng = np.random.default_rng(seed)
     parts = []
@@ -332,8 +336,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             inside & (np.hypot(y % 0.66 - 0.33, x % 0.66 - 0.33) < 0.2),
         ]
     )[labels, np.arange(n)]
-    background = rng.uniform(40, 215, (n, 1, 1, 3))
-    # The shape is brighter or darker than its background with equal chance, so brightness says nothing of the class.
-    contrast = rng.choice([-1, 1], (n, 1, 1, 1)) * rng.uniform(40, 110, (n, 1, 1, 3))
+    background = rng.uniform(20, 135, (n, 1, 1, 3))
+    contrast = rng.uniform(60, 120, (n, 1, 1, 3))
     pixels = background + contrast * masks[..., None] + rng.normal(0, 14, (n, 32, 32, 3))
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

@@ -1,0 +1,40 @@
+PYTHON ?= python3
+CONFIG ?= bn.yaml
+RUN := .venv/bin/python
+DEMO := --data generated --set epochs=4 --set batch_size=32 --overwrite
+
+.PHONY: demo train evaluate test lint clean
+
+demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about two minutes
+	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
+	$(RUN) train.py --config bn.yaml $(DEMO) --run-dir checkpoints/demo/bn/seed0
+	$(RUN) evaluate.py checkpoints/demo --output checkpoints/demo
+
+train: .venv/installed  ## the real run: make train CONFIG=plain.yaml
+	$(RUN) train.py --config $(CONFIG)
+
+evaluate: .venv/installed  ## every finished run, and the comparison
+	$(RUN) evaluate.py
+
+test: .venv/installed-test lint  ## the whole test suite
+	$(RUN) -m pytest
+
+lint: .venv/installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-test: requirements.txt requirements-test.txt | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@ .venv/installed
+
+clean:  ## removes the environment, not the runs
+	rm -rf .venv .pytest_cache .ruff_cache
