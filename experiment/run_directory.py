@@ -235,7 +235,7 @@ class RunDirectory:
 
     def check_same_data(self, fingerprint: str, source: str) -> None:
         """Raises a UserError where the run was made on other images than those of `fingerprint`."""
-        if self.read_summary().get("data", {}).get("sha256") != fingerprint:
+        if self.summary_file.exists() and self.read_summary().get("data", {}).get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
 
     def copy_small_files(self, destination: Path) -> None:
@@ -260,7 +260,9 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
     """Raises a UserError that says what differs where `--resume` cannot go on; touches nothing."""
     if not run.config_file.exists():
         raise UserError(f"{run.path} holds no run to resume; leave out --resume to start one")
-    old, summary = run.read_config(), run.read_summary()
+    old = run.read_config()
+    # Without a summary the run was killed between its first two files: it has a configuration and nothing else.
+    summary = run.read_summary() if run.summary_file.exists() else {"status": "running"}
     differing = configuration.differences(old, config)
     finished = summary["status"] == "finished"
     if set(differing) == {"epochs"} and config.epochs > old.epochs:

@@ -227,8 +227,13 @@ class _Recorder(keras.callbacks.Callback):
         facts, arrays = self.run.read_state()
         variables = _state_variables(model)
         shapes = [tuple(variable.shape) for variable in variables]
-        if [array.shape for array in arrays] != shapes or not {"history", "best_accuracy"} <= facts.keys():
+        if [array.shape for array in arrays] != shapes:
             raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
+        if facts["precision"] != self.precision:
+            raise UserError(
+                f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.precision!r} now; this machine "
+                "chooses another, and --resume continues a run exactly or not at all"
+            )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history, self.best_accuracy = facts["history"], facts["best_accuracy"]
@@ -251,8 +256,7 @@ class _Recorder(keras.callbacks.Callback):
             **environment(),
         }
         self.run.write_config(self.config)
-        if self.epochs_done:
-            self.run.write_history(self.history)  # the state may be one epoch behind a file that was written before it
+        self.run.write_history(self.history)  # a run killed before it wrote its state left one row too many
         self._write_summary("running")
 
     def finish(self) -> dict:
@@ -281,7 +285,7 @@ class _Recorder(keras.callbacks.Callback):
             self._save_best()
         # The state last: a run killed before it repeats this epoch and writes the same files again.
         self.run.write_history(self.history)
-        facts = {"history": self.history, "best_accuracy": self.best_accuracy}
+        facts = {"history": self.history, "best_accuracy": self.best_accuracy, "precision": self.precision}
         self.run.write_state(facts, [np.asarray(variable) for variable in _state_variables(self.model)])
         self._write_summary("running")
         if self.progress == "lines":

@@ -1,0 +1,120 @@
+"""Trains in a process of its own that is killed, and compares what is left bit for bit."""
+
+import io
+import os
+import random
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from experiment.run_directory import RunDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["--data", "generated", "--set", "epochs=4", "--set", "batch_size=250", "--quiet"]
+
+# Runs train.py, and kills it at the Nth time that a file is about to be made durable.
+_KILL_AT_SYNC = """
+import os, signal, sys
+from experiment import run_directory
+import train
+left = int(sys.argv.pop(1))
+sync = run_directory._sync
+def killing_sync(path):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(path)
+run_directory._sync = killing_sync
+train.main(train.parse_arguments())
+"""
+
+
+def command(config: str, run: Path, *extra: str) -> list[str]:
+    resume = ["--resume"] if (run / "config.yaml").exists() else []
+    return [sys.executable, "train.py", "--config", config, "--run-dir", str(run), *SMALL, *resume, *extra]
+
+
+def finish(config: str, run: Path, *extra: str) -> None:
+    """Starts or resumes a run and lets it end."""
+    result = subprocess.run(command(config, run, *extra), cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr
+
+
+def start(config: str, run: Path, *extra: str, **keywords) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(config, run, *extra), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords
+    )
+
+
+def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
+    """Kills a run `seconds` after it began to train; False where it had ended before."""
+    process = start(config, run, *extra)
+    summary = run / "summary.json"
+    before = summary.stat().st_mtime_ns if summary.exists() else 0
+    # The first thing that a run writes when it is about to train is its summary.
+    while process.poll() is None and (not summary.exists() or summary.stat().st_mtime_ns == before):
+        time.sleep(0.02)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    return process.returncode == -9
+
+
+def kill_at_sync(config: str, run: Path, number: int, *extra: str) -> bool:
+    """Kills a run when it has written, and not yet renamed or synced, its `number`th file or folder entry."""
+    _, _, *arguments = command(config, run, *extra)
+    full = [sys.executable, "-c", _KILL_AT_SYNC, str(number), *arguments]
+    result = subprocess.run(
+        full, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=900
+    )
+    return result.returncode == -9
+
+
+def outcome(run: Path) -> dict:
+    """All that must be equal between two runs: state, best weights, history without its times, best epoch."""
+    directory = RunDirectory(run)
+    facts, arrays = directory.read_state()
+    timed = ("seconds", "images_per_second")
+    history = [{key: value for key, value in row.items() if key not in timed} for row in facts["history"]]
+    rows = [{key: value for key, value in row.items() if key not in timed} for row in directory.read_history()]
+    summary = {key: directory.read_summary()[key] for key in ("status", "epochs", "best_epoch", "val_accuracy")}
+    return {"arrays": arrays, "best": best_weights(run), "history": history, "csv": rows, "summary": summary}
+
+
+def best_weights(run: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(run / "best.keras") as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    weights = {}
+    with h5py.File(content) as file:
+        file.visititems(lambda name, item: weights.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return weights
+
+
+def differences(one: dict, other: dict) -> list[str]:
+    """The names of the parts in which two outcomes differ by as little as a bit."""
+    names = [key for key in ("history", "csv", "summary") if one[key] != other[key]]
+    if [array.tobytes() for array in one["arrays"]] != [array.tobytes() for array in other["arrays"]]:
+        names.append("arrays")
+    if {k: v.tobytes() for k, v in one["best"].items()} != {k: v.tobytes() for k, v in other["best"].items()}:
+        names.append("best")
+    return names
+
+
+def torture(config: str, run: Path, kills: int, rng: random.Random, longest: float) -> int:
+    """Kills and resumes one run at random moments, at most `kills` times, lets it end, and returns how many hit."""
+    hits = 0
+    for _ in range(kills):
+        if rng.random() < 0.25:
+            hits += kill_at_sync(config, run, rng.randint(1, 14))
+        else:
+            hits += kill_after(config, run, rng.uniform(0, longest))
+        if (run / "summary.json").exists() and RunDirectory(run).read_summary()["status"] == "finished":
+            return hits
+    finish(config, run)
+    return hits

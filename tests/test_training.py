@@ -1,0 +1,279 @@
+"""Training: what a run writes, that it is the same each time, and that it resumes exactly."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from experiment import config as configuration
+from experiment import data, evaluation, training
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory, check_resumable
+from tests import killing
+
+
+@pytest.fixture(scope="module")
+def images() -> data.Dataset:
+    return data.generate(800, 100, seed=1)
+
+
+def small_config(*overrides: str) -> configuration.Config:
+    base = ["epochs=3", "batch_size=100", "data.validation_images=100", "schedule.warmup_epochs=0.5"]
+    return configuration.load("bn.yaml", [*base, *overrides])
+
+
+def train(path, images, *overrides, resume=False):
+    run = RunDirectory(path)
+    run.prepare()
+    summary = training.train(small_config(*overrides), run, images, resume=resume, progress="quiet")
+    return run, summary
+
+
+def interrupt_in_epoch(monkeypatch, number: int):
+    """The run gets Ctrl-C after the second step of epoch `number`, counted from 1."""
+    original = training._Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epochs_done == number - 1 and batch == 1:
+            signal.raise_signal(signal.SIGINT)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(training._Recorder, "on_train_batch_end", on_train_batch_end)
+
+
+def test_a_run_writes_what_it_promises(tmp_path, images):
+    run, summary = train(tmp_path / "run", images)
+    assert summary == run.read_summary()
+    assert summary["status"] == "finished"
+    assert (summary["parameters"], summary["trainable_parameters"], summary["epochs"]) == (296_730, 295_770, 3)
+    assert summary["data"]["name"] == "generated"
+    assert summary["data"]["training_images"] == 700
+    history = run.read_history()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    best = max(history, key=lambda row: row["val_accuracy"])
+    assert (summary["best_epoch"], summary["val_accuracy"]) == (
+        best["epoch"],
+        pytest.approx(best["val_accuracy"], 1e-5),
+    )
+    assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in history)
+    assert run.curves_file.read_bytes().startswith(b"\x89PNG")
+    assert run.read_config() == small_config()
+    assert sorted(file.name for file in run.path.iterdir()) == sorted(
+        ["best.keras", "config.yaml", "curves.png", "history.csv", "state.npz", "summary.json"]
+    )
+
+
+def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
+    overrides = ["precision=float32", "epochs=4", "optimizer.learning_rate=0.005"]
+    run, summary = train(tmp_path / "run", images, *overrides)
+    config = small_config(*overrides)
+    validation = data.split(images, config.data)[1]
+    predictions = evaluation.predict(run, config, validation.images).argmax(1)
+    assert (predictions == validation.labels).mean() == pytest.approx(summary["val_accuracy"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, images, precision):
+    overrides = ["epochs=1", f"precision={precision}"]
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(tmp_path / name, images, *overrides, f"seed={seed}")
+    one, same, other = (killing.outcome(tmp_path / name) for name in ("one", "same", "other"))
+    assert killing.differences(one, same) == []
+    assert "arrays" in killing.differences(one, other)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.cutout=8"],
+        ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"],
+        ["precision=mixed_float16"],
+    ],
+    ids=["adam", "sgd", "adamw", "float16"],
+)
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, overrides, epoch):
+    train(tmp_path / "whole", images, *overrides)
+    with monkeypatch.context() as patched:
+        interrupt_in_epoch(patched, epoch)
+        with pytest.raises(training.Interrupted) as interruption:
+            train(tmp_path / "stopped", images, *overrides)
+    assert interruption.value.exit_code == 130
+    stopped = RunDirectory(tmp_path / "stopped")
+    assert stopped.read_summary()["status"] == "interrupted"
+    check_resumable(small_config(*overrides), stopped)
+    train(stopped.path, images, *overrides, resume=True)
+    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
+
+
+def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):
+    constant = ["schedule.name=constant"]
+    train(tmp_path / "long", images, *constant, "epochs=3")
+    train(tmp_path / "raised", images, *constant, "epochs=2")
+    check_resumable(small_config(*constant, "epochs=3"), RunDirectory(tmp_path / "raised"))
+    train(tmp_path / "raised", images, *constant, "epochs=3", resume=True)
+    assert killing.differences(killing.outcome(tmp_path / "long"), killing.outcome(tmp_path / "raised")) == []
+
+
+def test_a_state_of_another_network_is_refused(tmp_path, images):
+    train(tmp_path / "run", images, "epochs=1")
+    before = RunDirectory(tmp_path / "run").state_file.read_bytes()
+    with pytest.raises(UserError, match="does not fit"):
+        train(tmp_path / "run", images, "model.batch_norm=none", resume=True)
+    assert RunDirectory(tmp_path / "run").state_file.read_bytes() == before
+
+
+def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
+    train(tmp_path / "run", images, "epochs=1", "precision=float32")
+    with pytest.raises(UserError, match="precision: 'float32' in the run, 'mixed_bfloat16' now"):
+        train(tmp_path / "run", images, "precision=mixed_bfloat16", resume=True)
+
+
+def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch):
+    original = training._Recorder.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        original(self, epoch, {**logs, "loss": math.nan} if epoch == 1 else logs)
+
+    monkeypatch.setattr(training._Recorder, "on_epoch_end", on_epoch_end)
+    with pytest.raises(training.Diverged, match="in epoch 2"):
+        train(tmp_path / "run", images)
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_summary()["status"] == "diverged"
+    assert run.read_summary()["best_epoch"] == 1
+    assert killing.best_weights(run.path)
+    with pytest.raises(UserError, match="diverged"):
+        check_resumable(small_config(), run)
+
+
+def test_an_absurd_learning_rate_diverges(tmp_path, images):
+    sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
+    with pytest.raises(training.Diverged, match="in epoch 1"):
+        train(tmp_path / "run", images, *sgd)
+
+
+def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
+    original = training._Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            shutil.rmtree(self.run.path, ignore_errors=True)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(training._Recorder, "on_train_batch_end", on_train_batch_end)
+    with pytest.raises(UserError, match=str(tmp_path / "run")):
+        train(tmp_path / "run", images)
+
+
+def test_training_outside_the_main_thread_works(tmp_path, images):
+    summaries = []
+    thread = threading.Thread(target=lambda: summaries.append(train(tmp_path / "run", images, "epochs=1")[1]))
+    thread.start()
+    thread.join()
+    assert summaries[0]["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("fall", "expected"),
+    [
+        ("constant", [0.1, 1.0, 1.0, 1.0, 1.0]),
+        ("cosine", [0.1, 1.0, 1.0, 0.5, 0.0]),
+        ("one_cycle", [0.1, 1.0, 1.0, 0.5, 0.0]),
+    ],
+)
+def test_learning_rate_at_known_steps(fall, expected):
+    schedule = training.LearningRate(2.0, fall, warmup_steps=10, total_steps=110)
+    rates = [float(schedule(step)) / 2 for step in (0, 9, 10, 60, 110)]
+    assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_cosine_and_one_cycle_differ_between():
+    rates = [float(training.LearningRate(1.0, fall, 0, 100)(25)) for fall in ("cosine", "one_cycle")]
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi / 4)), 0.75])
+
+
+def test_label_smoothing_is_cross_entropy_with_softened_targets():
+    logits = np.array([[2.0, *[0.0] * 9]], np.float32)
+    log_sum = math.log(math.exp(2) + 9)
+    smoothed = np.asarray(training._loss(0.1)(np.array([0]), logits)).item()
+    assert smoothed == pytest.approx(0.91 * (log_sum - 2) + 0.09 * log_sum, rel=1e-5)
+    plain = float(training._loss(0.0)(np.array([0]), logits))
+    assert plain == pytest.approx(log_sum - 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [({"avx512_bf16"}, "mixed_bfloat16"), ({"amx_bf16"}, "mixed_bfloat16"), ({"avx2"}, "float32")],
+)
+def test_auto_precision_is_what_the_processor_has_instructions_for(monkeypatch, flags, expected):
+    monkeypatch.setattr(training.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(training, "_cpu_flags", lambda: flags)
+    assert training.resolve_precision("auto") == expected
+    assert training.resolve_precision("float32") == "float32"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16")])
+def test_auto_precision_is_what_the_gpu_has_units_for(monkeypatch, capability, expected):
+    monkeypatch.setattr(training.tf.config, "list_physical_devices", lambda kind: ["gpu"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(training.tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert training.resolve_precision("auto") == expected
+
+
+def run_command(*arguments, **environment):
+    full = [sys.executable, *map(str, arguments)]
+    env = {**os.environ, **environment}
+    return subprocess.run(full, cwd=killing.ROOT, capture_output=True, text=True, timeout=900, env=env)
+
+
+@pytest.mark.slow
+def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
+    for name in ("plain", "bn"):
+        options = ["--data", "generated", "--set", "epochs=3", "--set", "batch_size=32"]
+        result = run_command("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("epoch  ") == 3
+        assert "Traceback" not in result.stderr
+    result = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "generated images" in result.stdout
+    assert "One seed" in result.stdout
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    accuracy = {run["network"]: run["test_accuracy"] for run in content["runs"]}
+    assert accuracy["none"] > 0.8
+    assert accuracy["after_activation"] > 0.8
+    for figure in ("comparison.png", "confusion.png", "classes.png"):
+        assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "plain" / "seed0" / "best.keras").write_bytes(b"PK")
+    damaged = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    assert damaged.returncode == 0
+    assert "left out" in damaged.stderr
+    assert "best.keras" in damaged.stderr
+    assert "bn/seed0" in damaged.stdout
+
+
+@pytest.mark.slow
+def test_one_epoch_on_real_cifar10_beats_half(tmp_path, real_cifar10):
+    options = ["--set", "epochs=1", "--set", "schedule.warmup_epochs=0.2"]
+    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
+    assert result.returncode == 0, result.stderr
+    result = run_command("evaluate.py", tmp_path / "run", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
+    assert run["test_images"] == 10_000
+    assert run["test_accuracy"] > 0.55
+
+
+def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
+    run, _ = train(tmp_path / "run", images, "epochs=1")
+    model = keras.models.load_model(run.best_file, safe_mode=True)
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
