@@ -3,7 +3,7 @@ CONFIG ?= bn.yaml
 RUN := .venv/bin/python
 DEMO := --data generated --set epochs=4 --set batch_size=32 --overwrite
 
-.PHONY: demo train evaluate test lint clean
+.PHONY: demo train evaluate test lint bench torture clean
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about two minutes
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -23,6 +23,12 @@ lint: .venv/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
+bench: .venv/installed-bench  ## images a second beside stock Keras and PyTorch; a quiet machine, 20 minutes
+	$(RUN) benchmarks/throughput.py
+
+torture: .venv/installed-test  ## 50 SIGKILLs over runs of both networks, each final state compared bit for bit
+	$(RUN) -m tests.torture
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 2; }
@@ -34,6 +40,10 @@ lint: .venv/installed-test
 
 .venv/installed-test: requirements.txt requirements-test.txt | .venv/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@ .venv/installed
+
+.venv/installed-bench: requirements.txt requirements-bench.txt | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@ .venv/installed
 
 clean:  ## removes the environment, not the runs

@@ -20,6 +20,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("runs", nargs="*", type=Path, help="run directories, or directories of them (default: all under checkpoints/)")
     add("--data", metavar="DIR|download", help="where CIFAR-10 is (default: CIFAR10_DIR, Keras's cache, the download)")
     add("--output", type=Path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
+    add("--keep", type=Path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
     return parser.parse_args(arguments)
 
 
@@ -38,6 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
             evaluations.append(evaluation.evaluate(run, name, dataset_for))
+            if arguments.keep:
+                run.copy_small_files(arguments.keep / name)
         except data.NotFound:
             raise
         except UserError as error:  # the other runs are still evaluated

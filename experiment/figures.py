@@ -28,7 +28,8 @@ _STYLE = {
 }
 
 
-def _figure(*arguments, **keywords) -> Figure:
+def new(*arguments, **keywords) -> Figure:
+    """A figure in the house style; the arguments are those of `matplotlib.figure.Figure`."""
     import matplotlib
 
     # Set here and not on import, so that importing this module changes nobody's style.
@@ -50,7 +51,7 @@ def curves(history: list[dict], network: str, title: str, optimistic: bool = Fal
         network: the configuration's `model.batch_norm`, for the colour.
         optimistic: the validation images are the test images; the axis says so.
     """
-    figure = _figure(figsize=(9, 3.6))
+    figure = new(figsize=(9, 3.6))
     figure.suptitle(title)
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_accuracy"])  # max keeps the first of a tie
@@ -81,7 +82,7 @@ def comparison(runs: Sequence[tuple[str, str, list[dict]]], title: str) -> Figur
     Args:
         runs: (network, label, history) of each run; `network` is the configuration's `model.batch_norm`.
     """
-    figure = _figure(figsize=(9, 4))
+    figure = new(figsize=(9, 4))
     figure.suptitle(title)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     by_label: dict[tuple[str, str], list[list[dict]]] = {}
@@ -118,7 +119,7 @@ def _plot_group(axes, histories, column, factor, style, colour, label):
 
 def confusion_matrices(matrices: Sequence[tuple[str, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Each network's confusion matrix [class, predicted class], in per cent of each true class."""
-    figure = _figure(figsize=(5.6 * len(matrices), 5.4))
+    figure = new(figsize=(5.6 * len(matrices), 5.4))
     for axes, (title, matrix) in zip(np.atleast_1d(figure.subplots(1, len(matrices))), matrices, strict=True):
         per_cent = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(per_cent, cmap="Blues", vmin=0, vmax=100)
@@ -141,7 +142,7 @@ def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: S
     Args:
         groups: (network, label, accuracy of each class in 0..1).
     """
-    figure = _figure(figsize=(9, 4))
+    figure = new(figsize=(9, 4))
     axes = figure.subplots()
     order = np.argsort(groups[0][2])
     for network, label, accuracies in groups:

@@ -65,14 +65,7 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
     steps = math.ceil(len(training_images.labels) / config.batch_size)
-    model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True)
-    model.compile(
-        optimizer=_optimizer(config, steps, precision),
-        loss=_loss(config.label_smoothing),
-        metrics=["accuracy"],
-        jit_compile=False,  # XLA's convolutions on a CPU take twice the time of oneDNN's
-    )
-    model.optimizer.build(model.trainable_variables)
+    model = compiled_model(config, steps, precision)
     recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
         recorder.restore(model)
@@ -89,6 +82,19 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
             shuffle=False,  # the batches come shuffled
         )
     return recorder.finish()
+
+
+def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> keras.Model:
+    """The configuration's network with its optimiser, ready for `fit`."""
+    model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True)
+    model.compile(
+        optimizer=_optimizer(config, steps_per_epoch, precision),
+        loss=_loss(config.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA's convolutions on a CPU take twice the time of oneDNN's
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
