@@ -39,10 +39,11 @@ class _Choices:
 
     def __init__(self, rng: np.random.Generator, count: int, settings: Augmentation):
         self.settings = settings
-        # Drawn in this order whatever the settings are, so switching one on does not change the others.
+        # Drawn in this order whatever the settings are, so switching one on does not change the others. How much the
+        # shifts draw depends on their range, so the holes come from a generator of their own.
         self.flips = rng.integers(0, 2, count, dtype=np.int8).astype(bool)
         self.shifts = rng.integers(0, 2 * settings.shift + 1, (2, count))
-        self.holes = rng.integers(0, 32, (2, count))
+        self.holes = rng.spawn(1)[0].integers(0, 32, (2, count))
 
     def apply(self, images: np.ndarray, part: slice) -> np.ndarray:
         if self.settings.flip:

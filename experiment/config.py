@@ -96,6 +96,7 @@ class Config(_Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
     precision: Precision = "auto"
+    devices: Literal["one", "all"] = "one"  # all: each batch is divided among the machine's GPUs
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
@@ -133,10 +134,17 @@ def find(name_or_path: str) -> Path:
     """The configuration file that a user's `--config` means. Raises UserError listing those that exist."""
     names = [name_or_path] if name_or_path.endswith((".yaml", ".yml")) else [name_or_path, f"{name_or_path}.yaml"]
     for candidate in [path for name in names for path in (Path(name), CONFIGS / name)]:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     existing = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml"))) or "none"
     raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in configs/ (there: {existing})")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be entered
+        return False
 
 
 def check(values: Any, where: str) -> Config:
@@ -204,7 +212,7 @@ _Loader.add_implicit_resolver(
 def _parse_text(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2022-99-99
+    except Exception as error:  # at a value that does not fit its tag PyYAML fails in any way: !!int '', 2022-99-99
         raise UserError(f"{where} is not readable as YAML: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -230,7 +238,7 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict:
     if base_name is None:
         return values
     base_path = path.parent / str(base_name)
-    if not base_path.is_file():
+    if not _is_file(base_path):
         raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
     return _merge(_read_with_extends(base_path, (*seen, resolved)), values)
 
@@ -265,7 +273,10 @@ def _explain(mistake: dict) -> str:
     value = mistake["input"]
     if isinstance(value, dict | list | BaseModel):
         return f"{location}: {message}"
-    return f"{location}: {message}, not {value!r}"
+    try:
+        return f"{location}: {message}, not {value!r}"
+    except ValueError:  # Python does not print an integer of thousands of digits
+        return f"{location}: {message}"
 
 
 def known_keys() -> list[str]:

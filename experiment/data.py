@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -86,7 +87,7 @@ def load(where: str | None = None) -> Dataset:
     for folder in _keras_cache():
         if _find_source(folder):
             return read(folder)
-    tried.append(f"Keras's cache {_keras_cache()[-1]}: no CIFAR-10 there")
+    tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no CIFAR-10 there")
     return _download(tried)
 
 
@@ -102,12 +103,13 @@ def read(folder: Path, named_by: str = "--data") -> Dataset:
     source = _find_source(folder)
     if source is None:
         known = ", ".join([f"{_PYTHON_FOLDER}/", f"{_BINARY_FOLDER}/", *_ARCHIVES])
-        what = "holds no CIFAR-10" if folder.is_dir() else "is not a directory"
+        readable = os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()
+        what = "holds no CIFAR-10" if readable else "is not a directory that can be read"
         raise NotFound(f"{folder} ({named_by}) {what}. Name a directory that is or holds one of: {known}")
     try:
         train = _canonical_order(*_join([_read_file(source, name) for name in _TRAINING_FILES]))
         test = _canonical_order(*_read_file(source, "test_batch"))
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{source} cannot be read as CIFAR-10: {error}") from None
     return Dataset("cifar10", train, test, CLASS_NAMES, str(source))
 
@@ -136,24 +138,27 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
 # ---- finding and downloading -----------------------------------------------------------------------------------------
 
 
+def _keras_folders() -> list[Path]:
+    """The folders of all of Keras's data sets: the second is used where the first cannot be written."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    homes = [home] if os.access(home, os.W_OK) else [home, Path("/tmp/.keras")]
+    return [home / "datasets" for home in homes]
+
+
 def _keras_cache() -> list[Path]:
     """The folders in which `keras.datasets.cifar10` of Keras 3 and 2 keeps its files."""
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
-    return [home / "cifar-10-batches-py-target", home]
+    return [part for folder in _keras_folders() for part in (folder / "cifar-10-batches-py-target", folder)]
 
 
 def _find_source(folder: Path) -> Path | None:
     """The official folder or archive that `folder` is or holds."""
-    if (folder / "data_batch_1").is_file() or (folder / "data_batch_1.bin").is_file():
-        return folder
-    for name in (_PYTHON_FOLDER, _BINARY_FOLDER):
-        if _find_inside(folder / name):
-            return folder / name
-    return next((folder / name for name in _ARCHIVES if (folder / name).is_file()), None)
-
-
-def _find_inside(folder: Path) -> bool:
-    return (folder / "data_batch_1").is_file() or (folder / "data_batch_1.bin").is_file()
+    try:
+        for candidate in (folder, folder / _PYTHON_FOLDER, folder / _BINARY_FOLDER):
+            if (candidate / "data_batch_1").is_file() or (candidate / "data_batch_1.bin").is_file():
+                return candidate
+        return next((folder / name for name in _ARCHIVES if (folder / name).is_file()), None)
+    except OSError:  # a directory that may not be entered, a name that is too long
+        return None
 
 
 def _download(tried: list[str]) -> Dataset:
@@ -169,7 +174,8 @@ def _download(tried: list[str]) -> Dataset:
             "  CIFAR10_DIR=DIR      the same, for every command\n"
             "  --data generated     small made-up images instead, to see that everything works (train.py)"
         ) from None
-    return read(next(folder for folder in _keras_cache() if _find_source(folder)), named_by="the download")
+    kept = _keras_cache()
+    return read(next((folder for folder in kept if _find_source(folder)), kept[0]), named_by="the download")
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ def _read_file(source: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         with tarfile.open(source, "r:gz") as archive:
             try:
                 stream = archive.extractfile(member)
-            except KeyError:
+            except (KeyError, RecursionError):  # absent, a link to what is absent, a link to itself
                 stream = None
             if stream is None:
                 raise UserError(f"{source}: the member {member} is missing")

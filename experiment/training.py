@@ -65,7 +65,8 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
     steps = math.ceil(len(training_images.labels) / config.batch_size)
-    model = compiled_model(config, steps, precision)
+    with _strategy(config.devices).scope():
+        model = compiled_model(config, steps, precision)
     recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
         recorder.restore(model)
@@ -86,7 +87,8 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
 
 def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> keras.Model:
     """The configuration's network with its optimiser, ready for `fit`."""
-    model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True)
+    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True, synchronized=synchronized)
     model.compile(
         optimizer=_optimizer(config, steps_per_epoch, precision),
         loss=_loss(config.label_smoothing),
@@ -135,6 +137,14 @@ def resolve_precision(precision: str) -> str:
         weakest = min(capabilities)
         return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
     return "mixed_bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def _strategy(devices: str) -> tf.distribute.Strategy:
+    """How a batch is divided: not at all, or among all GPUs (or logical CPU devices, where a test made several)."""
+    present = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if devices == "one" or len(present) == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in present])
 
 
 def _cpu_flags() -> set[str]:

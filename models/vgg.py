@@ -15,7 +15,11 @@ WIDTHS = (16, 32, 64, 128)
 
 
 def build(
-    batch_norm: str = "none", dtype: str = "float32", seed: int | None = None, fast: bool = False
+    batch_norm: str = "none",
+    dtype: str = "float32",
+    seed: int | None = None,
+    fast: bool = False,
+    synchronized: bool = False,
 ) -> keras.Sequential:
     """Builds one of the networks, for images [n, 32, 32, 3] as `preprocess` gives them; it returns logits [n, 10].
 
@@ -26,6 +30,7 @@ def build(
         seed: of the initial weights; None draws others each time. Both networks start from the same kernels.
         fast: quicker layers of the same mathematics, for training. A network that is saved for others to load is built
             without, so that the file names Keras's own layers only. The two exchange weights by position.
+        synchronized: batch statistics are those of the whole batch, over all devices that share it.
     """
     convolution = QuickGradientConv2D if fast else keras.layers.Conv2D
     normalization = FusedBatchNormalization if fast else keras.layers.BatchNormalization
@@ -45,7 +50,7 @@ def build(
                 )
             )
             if batch_norm != "none":
-                layers.append(normalization(dtype=dtype))
+                layers.append(normalization(synchronized=synchronized, dtype=dtype))
             if before:
                 layers.append(keras.layers.ReLU(dtype=dtype))
         last_block = block == len(WIDTHS) - 1
