@@ -1,0 +1,64 @@
+"""What resumability costs: the share of an epoch that goes into writing the run's files.
+
+python benchmarks/checkpoint.py --data DIR
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="bn.yaml")
+    parser.add_argument("--data", help="as for train.py")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "checkpoint.json")
+    arguments = parser.parse_args()
+
+    from experiment import config as configuration
+    from experiment import data, tensorflow_start
+    from experiment.run_directory import RunDirectory
+
+    config = configuration.load(arguments.config, [f"epochs={arguments.epochs}"])
+    dataset = data.load(arguments.data)
+    tensorflow_start.start()
+    from experiment import training
+
+    writing = []
+    on_epoch_end = training._Recorder.on_epoch_end
+
+    def timed(self, epoch, logs=None):
+        began = time.perf_counter()
+        on_epoch_end(self, epoch, logs)
+        writing.append(time.perf_counter() - began)
+
+    training._Recorder.on_epoch_end = timed
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder))
+        training.train(config, run, dataset)
+        epochs = [row["seconds"] for row in run.read_history()]
+    # Without the first epoch, which compiles.
+    seconds, epoch = statistics.median(writing[1:]), statistics.median(epochs[1:])
+    result = {
+        "command": f"python benchmarks/checkpoint.py --config {arguments.config}",
+        "data": dataset.name,
+        "epoch_seconds": epoch,
+        "writing_seconds": seconds,
+        "share": seconds / epoch,
+        "machine": training.environment()["machine"],
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"writing takes {seconds:.2f} s of an epoch of {epoch:.1f} s: {seconds / epoch:.1%}")
+
+
+if __name__ == "__main__":
+    main()
