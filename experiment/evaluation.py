@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment import figures, run_directory, tensorflow_start
+from experiment import figures, keras_archive, run_directory, tensorflow_start
 from experiment.config import Config
 from experiment.data import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
 from experiment.errors import UserError
@@ -117,13 +117,7 @@ def predict(run: RunDirectory, config: Config, images: np.ndarray) -> np.ndarray
     from models import vgg
 
     model = vgg.build(config.model.batch_norm, seed=0)
-    try:
-        model.load_weights(run.best_file)
-    except Exception as error:  # Keras, h5py and zipfile raise what they like at a damaged file
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{run.best_file} is damaged or does not fit {run.config_file.name}: {reason[0][:200]}"
-        ) from None
+    keras_archive.load_weights(model, run.best_file)
     parts = np.array_split(images, max(1, len(images) // 500))
     return np.concatenate([np.asarray(model(vgg.preprocess(part), training=False)) for part in parts])
 

@@ -15,7 +15,6 @@ import io
 import json
 import os
 import shutil
-import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,14 +124,18 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether any run left files here."""
-        return any(file.exists() for file in self.files())
+        try:
+            return any(file.exists() for file in self.files())
+        except OSError:  # a name that is too long, a directory that may not be entered: prepare() says so
+            return False
 
     def prepare(self) -> None:
         """Makes the directory, and removes what a killed write left over."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(f"{_TEMPORARY}*"):
-                leftover.unlink()
+            with self.locked():  # else what another training is just writing would look like a leftover
+                for leftover in self.path.glob(f"{_TEMPORARY}*"):
+                    leftover.unlink()
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
@@ -141,7 +144,10 @@ class RunDirectory:
     def remove_files(self) -> None:
         """Removes the files of the run that was here, and nothing else."""
         for file in self.files():
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"{file} cannot be removed: {error.strerror or error}") from None
 
     @contextmanager
     def locked(self):
@@ -219,7 +225,10 @@ class RunDirectory:
     def read_state(self) -> tuple[dict, list[np.ndarray]]:
         with reading(self.state_file) as archive:
             arrays = [archive[f"array_{number}"] for number in range(len(archive.files) - 1)]
-            return json.loads(archive["facts"].tobytes()), arrays
+            facts = json.loads(archive["facts"].tobytes())
+            if not isinstance(facts, dict):
+                raise ValueError("its facts are not a mapping")
+            return facts, arrays
 
     def write_predictions(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """Keeps test logits [n, 10] as float16 and their labels [n] as uint8."""
@@ -229,13 +238,18 @@ class RunDirectory:
     def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
         with reading(self.predictions_file) as archive:
             logits, labels = archive["logits"], archive["labels"]
-            if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            if logits.shape != (labels.size, 10) or labels.shape != (labels.size,) or not labels.size:
                 raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() <= 9:
+                raise ValueError("its labels are not 0 to 9 or its logits not numbers")
             return logits, labels
 
     def check_same_data(self, fingerprint: str, source: str) -> None:
         """Raises a UserError where the run was made on other images than those of `fingerprint`."""
-        if self.summary_file.exists() and self.read_summary().get("data", {}).get("sha256") != fingerprint:
+        if not self.summary_file.exists():
+            return
+        facts = self.read_summary().get("data")
+        if not isinstance(facts, dict) or facts.get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
 
     def copy_small_files(self, destination: Path) -> None:
@@ -252,7 +266,7 @@ def reading(path: Path):
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
-    except (OSError, ValueError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy, zipfile and zlib raise what they like at a damaged file
         raise UserError(f"{path} is missing or damaged: {error}") from None
 
 
@@ -284,7 +298,10 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
 
 def find(root: Path) -> list[RunDirectory]:
     """Every run directory at or under `root`, in the order of their paths."""
-    return [RunDirectory(file.parent) for file in sorted(root.rglob("config.yaml"))]
+    try:
+        return [RunDirectory(file.parent) for file in sorted(root.rglob("config.yaml"))]
+    except OSError:  # a name that is too long
+        return []
 
 
 def _csv_text(value) -> str:
