@@ -30,7 +30,7 @@ def main() -> None:
     config = configuration.load(arguments.config, [f"epochs={arguments.epochs}"])
     dataset = data.load(arguments.data)
     tensorflow_start.start()
-    from experiment import training
+    from experiment import machine, training
 
     writing = []
     on_epoch_end = training._Recorder.on_epoch_end
@@ -53,7 +53,7 @@ def main() -> None:
         "epoch_seconds": epoch,
         "writing_seconds": seconds,
         "share": seconds / epoch,
-        "machine": training.environment()["machine"],
+        "machine": machine.environment()["machine"],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")

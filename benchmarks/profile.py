@@ -57,14 +57,14 @@ def main() -> None:
     tensorflow_start.start()
     import keras
 
-    from experiment import training
+    from experiment import machine, training
     from models import vgg
 
     images, labels = data.generate(config.batch_size, 10).train
     inputs = vgg.preprocess(images)
     stock = vgg.build(config.model.batch_norm, seed=0)
     stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    ours = training.compiled_model(config, 100, training.resolve_precision(config.precision))
+    ours = training.compiled_model(config, 100, machine.resolve_precision(config.precision))
     before, after = (milliseconds_by_operation(model, inputs, labels) for model in (stock, ours))
     print(f"{arguments.config}, batch {config.batch_size}, milliseconds a step\n")
     print("| operation | stock Keras | ours |\n|---|---|---|")

@@ -268,10 +268,12 @@ def main() -> None:
             print(f"network {network}, batch {batch}", flush=True)
             figures = measure(network, batch, contestants, arguments.rounds, arguments.images)
             groups.append({"network": network, "batch": batch, "images_per_second": figures})
-    from experiment import tensorflow_start, training
+    from experiment import tensorflow_start
 
     tensorflow_start.start()
-    versions = training.environment()
+    from experiment import machine
+
+    versions = machine.environment()
     result = {
         "rounds": arguments.rounds,
         "versions": {

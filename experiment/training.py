@@ -6,16 +6,11 @@ ended without the interruption, bit for bit on the same machine and library vers
 """
 
 import contextlib
-import datetime
 import itertools
 import math
 import os
-import platform
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +21,8 @@ from experiment.augmentation import epoch_batches
 from experiment.config import Config
 from experiment.data import Dataset, Images, split
 from experiment.errors import UserError
+from experiment.machine import device_strategy, environment, resolve_precision
+from experiment.optimization import build_loss, build_optimizer
 from experiment.run_directory import RunDirectory, atomic
 from models import vgg
 
@@ -65,7 +62,7 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
     steps = math.ceil(len(training_images.labels) / config.batch_size)
-    with _strategy(config.devices).scope():
+    with device_strategy(config.devices).scope():
         model = compiled_model(config, steps, precision)
     recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
@@ -90,8 +87,8 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> kera
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True, synchronized=synchronized)
     model.compile(
-        optimizer=_optimizer(config, steps_per_epoch, precision),
-        loss=_loss(config.label_smoothing),
+        optimizer=build_optimizer(config, steps_per_epoch, precision),
+        loss=build_loss(config.label_smoothing),
         metrics=["accuracy"],
         jit_compile=False,  # XLA's convolutions on a CPU take twice the time of oneDNN's
     )
@@ -120,99 +117,6 @@ def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.autotune.enabled = False
     dataset = dataset.map(lambda images, labels: (vgg.preprocess(images), labels))
     return dataset.prefetch(2).with_options(options)
-
-
-# ---- what the configuration's words mean in Keras --------------------------------------------------------------------
-
-
-def resolve_precision(precision: str) -> str:
-    """The dtype policy of a run: "auto" becomes the fastest that this machine has hardware for."""
-    if precision != "auto":
-        return precision
-    capabilities = [
-        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    if capabilities:
-        weakest = min(capabilities)
-        return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
-    return "mixed_bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
-
-
-def _strategy(devices: str) -> tf.distribute.Strategy:
-    """How a batch is divided: not at all, or among all GPUs (or logical CPU devices, where a test made several)."""
-    present = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if devices == "one" or len(present) == 1:
-        return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([device.name for device in present])
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
-
-
-@keras.saving.register_keras_serializable("experiment")
-class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """The rate at each step: a linear rise over the warm-up, then constant or a fall to zero at the last step.
-
-    Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983. One cycle: Smith and Topin 2018, arXiv:1708.07120.
-    """
-
-    def __init__(self, peak: float, fall: str, warmup_steps: int, total_steps: int):
-        self.peak, self.fall, self.warmup_steps, self.total_steps = peak, fall, warmup_steps, total_steps
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        progress = keras.ops.clip(progress, 0.0, 1.0)
-        falls = {
-            "constant": 1.0,
-            "cosine": 0.5 * (1.0 + keras.ops.cos(math.pi * progress)),
-            "one_cycle": 1.0 - progress,
-        }
-        rise = keras.ops.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
-        return self.peak * rise * falls[self.fall]
-
-    def get_config(self):
-        return vars(self).copy()
-
-
-def _optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
-    settings, schedule = config.optimizer, config.schedule
-    rate = LearningRate(
-        settings.learning_rate,
-        schedule.name,
-        round(schedule.warmup_epochs * steps_per_epoch),
-        config.epochs * steps_per_epoch,
-    )
-    decay = settings.weight_decay or None
-    match settings.name:
-        case "adam":
-            optimizer = keras.optimizers.Adam(rate)
-        case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
-        case "sgd":
-            optimizer = keras.optimizers.SGD(
-                rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay
-            )
-    if precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
-
-
-def _loss(label_smoothing: float):
-    if not label_smoothing:
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    def smoothed_crossentropy(labels, logits):
-        targets = keras.ops.one_hot(labels, 10)
-        return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=label_smoothing)
-
-    return smoothed_crossentropy
 
 
 # ---- what is written as training goes on -----------------------------------------------------------------------------
@@ -410,38 +314,3 @@ def _stop_signals(recorder: _Recorder):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def environment() -> dict:
-    """Versions, machine, commit and time, for a run's summary."""
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpus": len(tf.config.list_physical_devices("GPU"))},
-        "git_commit": _git_commit(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _git_commit() -> str | None:
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-        folder = Path(__file__).parent
-        return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -10,7 +10,6 @@ import sys
 import threading
 
 import keras
-import numpy as np
 import pytest
 
 from experiment import config as configuration
@@ -180,53 +179,6 @@ def test_training_outside_the_main_thread_works(tmp_path, images):
     thread.start()
     thread.join()
     assert summaries[0]["status"] == "finished"
-
-
-@pytest.mark.parametrize(
-    ("fall", "expected"),
-    [
-        ("constant", [0.1, 1.0, 1.0, 1.0, 1.0]),
-        ("cosine", [0.1, 1.0, 1.0, 0.5, 0.0]),
-        ("one_cycle", [0.1, 1.0, 1.0, 0.5, 0.0]),
-    ],
-)
-def test_learning_rate_at_known_steps(fall, expected):
-    schedule = training.LearningRate(2.0, fall, warmup_steps=10, total_steps=110)
-    rates = [float(schedule(step)) / 2 for step in (0, 9, 10, 60, 110)]
-    assert rates == pytest.approx(expected, abs=1e-6)
-
-
-def test_cosine_and_one_cycle_differ_between():
-    rates = [float(training.LearningRate(1.0, fall, 0, 100)(25)) for fall in ("cosine", "one_cycle")]
-    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi / 4)), 0.75])
-
-
-def test_label_smoothing_is_cross_entropy_with_softened_targets():
-    logits = np.array([[2.0, *[0.0] * 9]], np.float32)
-    log_sum = math.log(math.exp(2) + 9)
-    smoothed = np.asarray(training._loss(0.1)(np.array([0]), logits)).item()
-    assert smoothed == pytest.approx(0.91 * (log_sum - 2) + 0.09 * log_sum, rel=1e-5)
-    plain = float(training._loss(0.0)(np.array([0]), logits))
-    assert plain == pytest.approx(log_sum - 2, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [({"avx512_bf16"}, "mixed_bfloat16"), ({"amx_bf16"}, "mixed_bfloat16"), ({"avx2"}, "float32")],
-)
-def test_auto_precision_is_what_the_processor_has_instructions_for(monkeypatch, flags, expected):
-    monkeypatch.setattr(training.tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.setattr(training, "_cpu_flags", lambda: flags)
-    assert training.resolve_precision("auto") == expected
-    assert training.resolve_precision("float32") == "float32"
-
-
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16")])
-def test_auto_precision_is_what_the_gpu_has_units_for(monkeypatch, capability, expected):
-    monkeypatch.setattr(training.tf.config, "list_physical_devices", lambda kind: ["gpu"])
-    details = {"compute_capability": capability}
-    monkeypatch.setattr(training.tf.config.experimental, "get_device_details", lambda gpu: details)
-    assert training.resolve_precision("auto") == expected
 
 
 def run_command(*arguments, **environment):

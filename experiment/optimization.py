@@ -1,0 +1,67 @@
+"""What the configuration's words mean in Keras: learning rate, optimiser, loss."""
+
+import math
+
+import keras
+
+from experiment.config import Config
+
+
+@keras.saving.register_keras_serializable("experiment")
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate at each step: a linear rise over the warm-up, then constant or a fall to zero at the last step.
+
+    Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983. One cycle: Smith and Topin 2018, arXiv:1708.07120.
+    """
+
+    def __init__(self, peak: float, fall: str, warmup_steps: int, total_steps: int):
+        self.peak, self.fall, self.warmup_steps, self.total_steps = peak, fall, warmup_steps, total_steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        progress = keras.ops.clip(progress, 0.0, 1.0)
+        falls = {
+            "constant": 1.0,
+            "cosine": 0.5 * (1.0 + keras.ops.cos(math.pi * progress)),
+            "one_cycle": 1.0 - progress,
+        }
+        rise = keras.ops.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
+        return self.peak * rise * falls[self.fall]
+
+    def get_config(self):
+        return vars(self).copy()
+
+
+def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
+    settings, schedule = config.optimizer, config.schedule
+    rate = LearningRate(
+        settings.learning_rate,
+        schedule.name,
+        round(schedule.warmup_epochs * steps_per_epoch),
+        config.epochs * steps_per_epoch,
+    )
+    decay = settings.weight_decay or None
+    match settings.name:
+        case "adam":
+            optimizer = keras.optimizers.Adam(rate)
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
+        case "sgd":
+            optimizer = keras.optimizers.SGD(
+                rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay
+            )
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def build_loss(label_smoothing: float):
+    if not label_smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def smoothed_crossentropy(labels, logits):
+        targets = keras.ops.one_hot(labels, 10)
+        return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=label_smoothing)
+
+    return smoothed_crossentropy
