@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 CONTESTANTS = {
