@@ -25,7 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from experiment import data, evaluation
+    from experiment import data, evaluation, figures
 
     runs = evaluation.choose(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
@@ -49,6 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {reason}", file=sys.stderr)
     if not evaluations:
         raise UserError("none of these runs could be evaluated")
+    evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     content = evaluation.write(evaluations, arguments.output)
     print(evaluation.table(content))
     print(f"written: comparison.json, comparison.png, confusion.png, classes.png in {arguments.output}")

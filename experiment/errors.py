@@ -14,9 +14,11 @@ class UserError(Exception):
 
 @contextmanager
 def reported():
-    """Prints a `UserError` raised inside as one message on standard error, and exits with code 2."""
+    """Prints a `UserError` raised inside as one message on standard error, and exits with code 2; no traceback."""
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # Ctrl-C before training began or after it ended: there is nothing to save
+        sys.exit(130)

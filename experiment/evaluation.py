@@ -142,7 +142,7 @@ def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
     for path, runs in found:
         if not runs:
             raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
-    return [run for _, runs in found for run in runs]
+    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
 
 
 def groups(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
@@ -266,8 +266,10 @@ def _sentences(comparison: dict) -> list[str]:
 
 
 def _check_summary(run: RunDirectory, summary: dict) -> None:
-    needed = ("parameters", "precision", "epochs", "best_epoch", "val_accuracy", "train_seconds", "images_per_second")
-    missing = [key for key in needed if not isinstance(summary.get(key), int | float | str)]
+    needed = ("parameters", "epochs", "best_epoch", "val_accuracy", "train_seconds", "images_per_second")
+    missing = [key for key in needed if not isinstance(summary.get(key), int | float)]
+    if not isinstance(summary.get("precision"), str):
+        missing.append("precision")
     if (
         missing
         or not isinstance(summary.get("data"), dict)

@@ -124,7 +124,7 @@ def confusion_matrices(matrices: Sequence[tuple[str, np.ndarray]], class_names: 
         per_cent = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(per_cent, cmap="Blues", vmin=0, vmax=100)
         for (row, column), value in np.ndenumerate(per_cent):
-            if value >= 0.5:
+            if value > 0.5:
                 colour = "white" if value > 55 else "black"
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")

@@ -254,10 +254,13 @@ class RunDirectory:
 
     def copy_small_files(self, destination: Path) -> None:
         """Copies what is worth keeping of a run, all but the weights and the state."""
-        destination.mkdir(parents=True, exist_ok=True)
-        for file in self.files():
-            if file.exists() and file not in (self.best_file, self.state_file):
-                shutil.copy2(file, destination / file.name)
+        try:
+            destination.mkdir(parents=True, exist_ok=True)
+            for file in self.files():
+                if file.exists() and file not in (self.best_file, self.state_file):
+                    shutil.copy2(file, destination / file.name)
+        except OSError as error:
+            raise UserError(f"{destination} cannot be written: {error.strerror or error}") from None
 
 
 @contextmanager

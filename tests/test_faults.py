@@ -4,6 +4,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -55,6 +57,36 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole, number, c
     assert "stopped; go on with: python train.py --config bn" in errors
     assert "--resume" in errors
     assert RunDirectory(run).read_summary()["status"] == "interrupted"
+    killing.finish("bn", run)
+    assert killing.differences(whole, killing.outcome(run)) == []
+
+
+_SLOW_STEPS = """
+import sys, time
+import train
+from experiment import training
+on_train_batch_end = training._Recorder.on_train_batch_end
+def slow(self, batch, logs=None):
+    if self.epochs_done:
+        time.sleep(30)
+    on_train_batch_end(self, batch, logs)
+training._Recorder.on_train_batch_end = slow
+train.main(train.parse_arguments())
+"""
+
+
+def test_a_second_ctrl_c_stops_at_once_and_loses_only_the_epoch(tmp_path, whole):
+    run = tmp_path / "run"
+    _, _, *arguments = killing.command("bn", run)
+    environment = {**os.environ, "PYTHONPATH": str(killing.ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", _SLOW_STEPS, *arguments], cwd=killing.ROOT, env=environment)
+    wait_for_first_epoch(process, run)
+    time.sleep(2)  # into the slow step
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=15) == 130
     killing.finish("bn", run)
     assert killing.differences(whole, killing.outcome(run)) == []
 
