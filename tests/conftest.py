@@ -1,0 +1,76 @@
+"""What several test files share: real CIFAR-10, and directories that look like a finished run's."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from experiment import config as configuration
+from experiment.run_directory import RunDirectory
+
+settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def real_cifar10():
+    """The real data set, from the directory that CIFAR10_DIR names."""
+    named = os.environ.get("CIFAR10_DIR")
+    if not named:
+        pytest.skip("CIFAR10_DIR is not set: this test reads the real CIFAR-10")
+    from experiment import data
+
+    return data.read(Path(named))
+
+
+@pytest.fixture
+def no_cifar10(tmp_path, monkeypatch) -> Path:
+    """No CIFAR-10 anywhere on this machine; returns the empty directory that stands for Keras's cache."""
+    home = tmp_path / "keras-home"
+    home.mkdir()
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    return home
+
+
+def history_rows(*accuracies: float) -> list[dict]:
+    """A history of one row for each validation accuracy."""
+    return [
+        {
+            "epoch": epoch,
+            "loss": 2.0 / epoch,
+            "accuracy": accuracy + 0.01,
+            "val_loss": 2.1 / epoch,
+            "val_accuracy": accuracy,
+            "learning_rate": 0.001,
+            "seconds": 4.5,
+            "images_per_second": 10_000.0,
+        }
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar10", **summary) -> RunDirectory:
+    """A finished run without weights: `correct` of its 100 answers, ten a class, are right, and the others class 0."""
+    run = RunDirectory(path)
+    run.prepare()
+    run.write_config(configuration.load("plain.yaml", ["epochs=3", *overrides]))
+    run.write_history(history_rows(0.5, 0.7, 0.6))
+    facts = {
+        "status": "finished",
+        "epochs": 3,
+        "best_epoch": 2,
+        "val_accuracy": 0.7,
+        "train_seconds": 13.5,
+        "images_per_second": 10_000.0,
+        "parameters": 294_810,
+        "precision": "float32",
+        "data": {"name": data, "sha256": "0" * 64, "protocol": "held_out", "training_images": 45_000},
+    }
+    run.write_summary(facts | summary)
+    labels = np.repeat(np.arange(10), 10)
+    answers = np.where(np.arange(100) < 100 - correct, (labels + 1) % 10, labels)
+    run.write_predictions(4.0 * np.eye(10)[answers], labels)
+    return run

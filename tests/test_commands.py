@@ -1,0 +1,276 @@
+"""The two commands as a user types them: help, the printed configuration, and every mistake they report."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiment import config as configuration
+from tests.conftest import make_run
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("tensorflow", "keras", "numpy", "matplotlib", "scipy")
+QUICK = ["--config", "plain.yaml", "--data", "generated", "--set", "epochs=1", "--quiet"]
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Runs a command in an empty directory, on a machine that has no CIFAR-10."""
+    home = tmp_path / "keras-home"
+    home.mkdir()
+    (tmp_path / "here").mkdir()
+
+    def run(script: str | Path, *arguments, options=()) -> subprocess.CompletedProcess:
+        environment = {name: value for name, value in os.environ.items() if name != "CIFAR10_DIR"}
+        return subprocess.run(
+            [sys.executable, *options, str(ROOT / script), *map(str, arguments)],
+            cwd=tmp_path / "here",
+            env=environment | {"KERAS_HOME": str(home), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def refused(command):
+    """Runs a command that has to end as every mistake of a user does, and returns its message."""
+
+    def run(*arguments) -> str:
+        result = command(*arguments)
+        assert result.returncode == 2, result.stderr
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        return result.stderr
+
+    return run
+
+
+def imported(result: subprocess.CompletedProcess) -> set[str]:
+    """The packages that a command run with -X importtime imported."""
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
+
+
+# ---- what needs no training
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_help_comes_without_the_heavy_imports(command, script):
+    result = command(script, "--help", options=["-X", "importtime"])
+    assert result.returncode == 0
+    assert "usage:" in result.stdout
+    assert "argparse" in imported(result)
+    assert not imported(result) & set(HEAVY)
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_an_unknown_option_is_refused(command, script):
+    result = command(script, "--no-such-option")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_the_printed_configuration_loads_back_equal(command, tmp_path):
+    result = command("train.py", "--config", "bn.yaml", "--seed", 3, "--set", "epochs=7", "--print-config")
+    assert result.returncode == 0, result.stderr
+    (tmp_path / "printed.yaml").write_text(result.stdout)
+    expected = configuration.load("bn.yaml", ["epochs=7"], seed=3)
+    assert configuration.load(str(tmp_path / "printed.yaml")) == expected
+
+
+def test_printing_the_configuration_makes_no_run(command, tmp_path):
+    command("train.py", "--config", "bn.yaml", "--print-config", "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_is_reported_without_tensorflow(command):
+    result = command("train.py", "--config", "plain.yaml", "--set", "epoch=3", options=["-X", "importtime"])
+    assert result.returncode == 2
+    assert "pydantic" in imported(result)
+    assert not imported(result) & {"tensorflow", "keras"}
+
+
+# ---- mistakes in the configuration
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.learningrate=0.1", "did you mean 'optimizer.learning_rate'?"),
+        ("epochs='50'", "epochs: Input should be a valid integer"),
+        ("batch_size=0", "batch_size: Input should be greater than or equal to 1"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate: Input should be a finite number"),
+        ("epochs", "write it as key=value"),
+    ],
+)
+def test_a_wrong_setting_is_reported(refused, override, words):
+    assert words in refused("train.py", "--config", "plain.yaml", "--set", override)
+
+
+def test_a_configuration_that_is_not_found_is_reported(refused):
+    message = refused("train.py", "--config", "norm.yaml")
+    assert "norm.yaml" in message
+    assert "plain.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epochs: [1", "not readable as YAML"),
+        ("extends: mine.yaml", "loop"),
+        ("seed: !!int ''", "not readable as YAML"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_reported(refused, tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    message = refused("train.py", "--config", path)
+    assert words in message
+    assert "mine.yaml" in message
+
+
+# ---- mistakes with the data and the run directory
+
+
+@pytest.mark.parametrize("place", ["empty", "absent", "a" * 300])
+def test_a_directory_without_cifar10_is_reported(refused, tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    message = refused("train.py", "--config", "plain.yaml", "--data", tmp_path / place, "--run-dir", tmp_path / "run")
+    assert str(tmp_path / place) in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_that_cannot_be_made_is_reported_before_anything_is_replaced(refused, tmp_path):
+    run = make_run(tmp_path / "run")
+    before = contents(run.path)
+    message = refused("train.py", *QUICK, "--set", "data.validation_images=15", "--overwrite", "--run-dir", run.path)
+    assert "data.validation_images" in message
+    assert contents(run.path) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_existing_run_is_left_as_it_is(refused, tmp_path):
+    run = make_run(tmp_path / "run")
+    before = contents(run.path)
+    message = refused("train.py", *QUICK, "--run-dir", run.path)
+    assert "--resume" in message
+    assert "--overwrite" in message
+    assert contents(run.path) == before
+
+
+def test_a_run_that_is_not_there_cannot_be_resumed(refused, tmp_path):
+    message = refused("train.py", *QUICK, "--resume", "--run-dir", tmp_path / "run")
+    assert "no run to resume" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_configuration_is_not_resumed(refused, tmp_path):
+    run = make_run(tmp_path / "run", status="interrupted")
+    before = contents(run.path)
+    message = refused("train.py", *QUICK, "--resume", "--seed", 4, "--run-dir", run.path)
+    assert "seed: 0 in the run, 4 now" in message
+    assert contents(run.path) == before
+
+
+def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
+    run = make_run(tmp_path / "run", "epochs=1", status="interrupted")
+    before = contents(run.path)
+    message = refused("train.py", *QUICK, "--resume", "--run-dir", run.path)
+    assert "other data" in message
+    assert contents(run.path) == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "a" * 300])
+def test_a_run_directory_that_cannot_be_is_reported(refused, tmp_path, place):
+    (tmp_path / "file").touch()
+    assert str(tmp_path / place) in refused("train.py", *QUICK, "--run-dir", tmp_path / place)
+
+
+def test_resume_and_overwrite_exclude_each_other(command, tmp_path):
+    result = command("train.py", *QUICK, "--resume", "--overwrite", "--run-dir", tmp_path / "run")
+    assert result.returncode == 2
+    assert "not allowed with" in result.stderr
+
+
+# ---- evaluate
+
+
+def test_evaluating_nothing_says_which_commands_make_a_run(refused, tmp_path):
+    copy = tmp_path / "copy" / "evaluate.py"  # beside which there are no checkpoints
+    copy.parent.mkdir()
+    shutil.copy(ROOT / "evaluate.py", copy)
+    message = refused(copy)
+    assert "python train.py --config plain.yaml" in message
+    assert "python train.py --config bn.yaml" in message
+
+
+@pytest.mark.parametrize("place", ["empty", "absent", "a" * 300])
+def test_evaluating_a_directory_without_runs_names_it(refused, tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / place) in refused("evaluate.py", tmp_path / place, "--output", tmp_path)
+
+
+def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0", correct=70)
+    make_run(tmp_path / "runs/bn/seed0", "model.batch_norm=after_activation", correct=90)
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", options=["-X", "importtime"])
+    assert result.returncode == 0, result.stderr
+    assert "| plain/seed0 " in result.stdout
+    assert "batch norm minus plain: +20.00 percentage points" in result.stdout
+    assert "numpy" in imported(result)
+    assert not imported(result) & {"tensorflow", "keras"}
+    assert sorted(contents(tmp_path / "out")) == ["classes.png", "comparison.json", "comparison.png", "confusion.png"]
+
+
+def test_a_run_that_cannot_be_evaluated_is_left_out_and_named(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    damaged = make_run(tmp_path / "runs/plain/seed1")
+    damaged.predictions_file.write_bytes(b"damaged")
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"left out: {damaged.predictions_file}")
+    assert "Traceback" not in result.stderr
+    assert "| plain/seed0 " in result.stdout
+    assert "seed1" not in result.stdout
+
+
+def test_when_no_run_can_be_evaluated_that_is_an_error(command, tmp_path):
+    make_run(tmp_path / "runs/seed0", status="diverged")
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.returncode == 2
+    assert "diverged" in result.stderr
+    assert "error: none of these runs could be evaluated" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluating_weights_without_data_names_the_data_set(refused, tmp_path):
+    run = make_run(tmp_path / "runs/seed0")
+    run.best_file.touch()
+    (tmp_path / "empty").mkdir()
+    message = refused("evaluate.py", run.path, "--data", tmp_path / "empty", "--output", tmp_path / "out")
+    assert str(tmp_path / "empty") in message
+    assert "cifar-10-batches-py" in message
+
+
+def test_an_output_that_cannot_be_written_is_reported(refused, tmp_path):
+    make_run(tmp_path / "runs/seed0")
+    (tmp_path / "file").touch()
+    assert "file" in refused("evaluate.py", tmp_path / "runs", "--output", tmp_path / "file")
+
+
+def test_kept_files_are_copied_without_the_weights(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--keep", tmp_path / "kept")
+    assert result.returncode == 0, result.stderr
+    expected = ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
+    assert sorted(contents(tmp_path / "kept/plain/seed0")) == expected

@@ -1,0 +1,430 @@
+"""Configurations: what is read, what is refused, and what the refusal says."""
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from experiment import config as configuration
+from experiment.config import Augmentation, Config, Data, Model, Optimizer, Schedule
+from experiment.errors import UserError
+
+CONFIG_FILES = sorted(configuration.CONFIGS.glob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a configuration file and returns its path as text."""
+
+    def write_file(text: str, name: str = "mine.yaml") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write_file
+
+
+def refusal(*arguments, **keywords) -> str:
+    with pytest.raises(UserError) as caught:
+        configuration.load(*arguments, **keywords)
+    return str(caught.value)
+
+
+# ---- the files in configs/
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.name)
+def test_every_shipped_file_loads(path):
+    assert isinstance(configuration.load(str(path)), Config)
+
+
+def test_bn_differs_from_plain_in_batch_norm_alone():
+    plain, bn = configuration.load("plain.yaml"), configuration.load("bn.yaml")
+    assert configuration.differences(plain, bn) == {"model.batch_norm": ("none", "after_activation")}
+
+
+def test_a_name_is_looked_for_in_configs_with_and_without_its_ending():
+    assert configuration.load("bn") == configuration.load("bn.yaml") == configuration.load(str(CONFIG_FILES[0]))
+
+
+def test_a_path_is_read_from_the_working_directory(write, tmp_path, monkeypatch):
+    write("epochs: 7", "here/bn.yaml")
+    monkeypatch.chdir(tmp_path / "here")
+    assert configuration.load("bn.yaml").epochs == 7
+
+
+# ---- extends
+
+
+def test_extends_merges_sections_key_by_key(write):
+    write("optimizer: {name: sgd, momentum: 0.9, learning_rate: 0.1}\nepochs: 9", "base.yaml")
+    config = configuration.load(write("extends: base.yaml\noptimizer: {learning_rate: 0.2}"))
+    assert (config.optimizer.name, config.optimizer.momentum, config.optimizer.learning_rate) == ("sgd", 0.9, 0.2)
+    assert config.epochs == 9
+
+
+def test_extends_follows_several_files(write):
+    write("epochs: 1\nbatch_size: 1\nseed: 1", "first.yaml")
+    write("extends: first.yaml\nbatch_size: 2\nseed: 2", "second.yaml")
+    config = configuration.load(write("extends: second.yaml\nseed: 3", "third.yaml"))
+    assert (config.epochs, config.batch_size, config.seed) == (1, 2, 3)
+
+
+def test_extends_is_relative_to_the_file_that_says_it(write, tmp_path, monkeypatch):
+    write("epochs: 4", "base.yaml")
+    path = write("extends: ../base.yaml", "folder/mine.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert configuration.load(path).epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "loop"),
+    [
+        ({"mine.yaml": "mine.yaml"}, "mine.yaml -> mine.yaml"),
+        ({"other.yaml": "mine.yaml", "mine.yaml": "other.yaml"}, "mine.yaml -> other.yaml -> mine.yaml"),
+    ],
+)
+def test_a_loop_of_extends_is_named(write, files, loop):
+    paths = [write(f"extends: {base}", name) for name, base in files.items()]
+    assert loop in refusal(paths[-1])
+
+
+@pytest.mark.parametrize("base", ["absent.yaml", "''", "[a, b]", '"\\0"', "a" * 300])
+def test_a_missing_base_is_refused(write, base):
+    message = refusal(write(f"extends: {base}"))
+    assert "mine.yaml" in message
+    assert "extends" in message
+
+
+def test_a_mistake_in_a_base_names_the_base(write):
+    write("epochs: [", "base.yaml")
+    assert "base.yaml" in refusal(write("extends: base.yaml"))
+
+
+# ---- overrides and the seed
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("optimizer.learning_rate=3e-4", "optimizer.learning_rate", 3e-4),
+        ("augmentation.flip=false", "augmentation.flip", False),
+        ("model={batch_norm: before_activation}", "model.batch_norm", "before_activation"),
+        (" seed = 5", "seed", 5),
+    ],
+)
+def test_an_override_replaces_one_key(override, key, value):
+    before, after = configuration.load("plain.yaml"), configuration.load("plain.yaml", [override])
+    assert {name: new for name, (_, new) in configuration.differences(before, after).items()} == {key: value}
+
+
+def test_an_override_makes_a_section_that_the_file_leaves_out(write):
+    assert configuration.load(write("seed: 1"), ["augmentation.cutout=8"]).augmentation.cutout == 8
+
+
+def test_the_last_override_of_a_key_counts():
+    assert configuration.load("plain.yaml", ["epochs=3", "epochs=4"]).epochs == 4
+
+
+@pytest.mark.parametrize("override", ["epochs", "", "=3", "epochs 3"])
+def test_an_override_without_key_or_value_is_refused(override):
+    message = refusal("plain.yaml", [override])
+    assert repr(override) in message
+    assert "key=value" in message
+
+
+def test_an_override_below_a_value_is_refused():
+    assert "'batch_norm' is a value, not a section" in refusal("plain.yaml", ["model.batch_norm.x=1"])
+
+
+@pytest.mark.parametrize("override", ["epochs=[", "epochs=*name", "seed=!!int ''", "seed=!!bool maybe"])
+def test_an_override_that_is_not_yaml_is_named(override):
+    assert override in refusal("plain.yaml", [override])
+
+
+def test_an_override_is_checked_like_the_file():
+    assert "optimiser" in refusal("plain.yaml", ["optimiser.name=sgd"])
+
+
+def test_seed_replaces_the_files_and_the_overrides(write):
+    assert configuration.load(write("seed: 1"), ["seed=2"], seed=3).seed == 3
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_out_of_range_is_refused(seed):
+    assert "seed" in refusal("plain.yaml", seed=seed)
+
+
+# ---- mistakes in a file
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "nearest"),
+    [
+        ("optimizer: {learningrate: 0.1}", "optimizer.learningrate", "'optimizer.learning_rate'"),
+        ("batchsize: 64", "batchsize", "'batch_size'"),
+        ("learning_rate: 0.1", "learning_rate", "'optimizer.learning_rate'"),
+        ("optimiser: {name: sgd}", "optimiser", "'optimizer'"),
+        ("augmentation: {flips: true}", "augmentation.flips", "'augmentation.flip'"),
+    ],
+)
+def test_an_unknown_key_suggests_the_nearest(write, text, wrong, nearest):
+    assert f"{wrong}: unknown key; did you mean {nearest}?" in refusal(write(text))
+
+
+@pytest.mark.parametrize(("text", "known"), [("zzz: 1", "epochs"), ("data: {zzz: 1}", "data.split_seed")])
+def test_an_unknown_key_like_no_other_lists_those_that_stand_there(write, text, known):
+    message = refusal(write(text))
+    assert "zzz: unknown key; known here:" in message
+    assert known in message
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("epochs: '50'", "epochs"),
+        ("epochs: true", "epochs"),
+        ("epochs: 1.5", "epochs"),
+        ("epochs: null", "epochs"),
+        ("seed: 2022-01-01", "seed"),
+        ("optimizer: {learning_rate: '0.1'}", "optimizer.learning_rate"),
+        ("optimizer: {learning_rate: true}", "optimizer.learning_rate"),
+        ("augmentation: {flip: 1}", "augmentation.flip"),
+        ("augmentation: true", "augmentation"),
+        ("model: none", "model"),
+        ("model: {batch_norm: null}", "model.batch_norm"),
+        ("precision: 16", "precision"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(write, text, key):
+    assert f"\n  {key}: Input should be" in refusal(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("epochs: 0", "epochs"),
+        ("epochs: 10001", "epochs"),
+        ("batch_size: 0", "batch_size"),
+        ("seed: -1", "seed"),
+        ("seed: 2147483648", "seed"),
+        ("label_smoothing: 1.0", "label_smoothing"),
+        ("label_smoothing: -0.1", "label_smoothing"),
+        ("optimizer: {learning_rate: 0}", "optimizer.learning_rate"),
+        ("optimizer: {momentum: 1.0, name: sgd}", "optimizer.momentum"),
+        ("optimizer: {weight_decay: -1e-4, name: sgd}", "optimizer.weight_decay"),
+        ("schedule: {warmup_epochs: -1}", "schedule.warmup_epochs"),
+        ("data: {validation_images: 5}", "data.validation_images"),
+        ("data: {split_seed: -1}", "data.split_seed"),
+        ("augmentation: {shift: 17}", "augmentation.shift"),
+        ("augmentation: {cutout: 33}", "augmentation.cutout"),
+        ("model: {batch_norm: sometimes}", "model.batch_norm"),
+        ("optimizer: {name: rmsprop}", "optimizer.name"),
+        ("schedule: {name: step}", "schedule.name"),
+        ("precision: float16", "precision"),
+        ("data: {protocol: none}", "data.protocol"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused(write, text, key):
+    message = refusal(write(text))
+    assert f"\n  {key}: Input should be" in message
+    assert ", not " in message
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label_smoothing: {}",
+        "optimizer:\n  learning_rate: {}",
+        "optimizer:\n  name: sgd\n  momentum: {}",
+        "optimizer:\n  name: sgd\n  weight_decay: {}",
+        "schedule:\n  warmup_epochs: {}",
+    ],
+)
+def test_infinity_and_nan_are_refused(write, text, value):
+    assert "Input should be" in refusal(write(text.format(value)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("optimizer: {momentum: 0.9}", "momentum and nesterov belong to sgd, not to adam"),
+        ("optimizer: {name: adamw, nesterov: true}", "momentum and nesterov belong to sgd, not to adamw"),
+        ("optimizer: {weight_decay: 0.01}", "weight_decay belongs to adamw and sgd"),
+        ("schedule: {warmup_epochs: 6}\nepochs: 5", "schedule.warmup_epochs (6.0) is more than epochs (5)"),
+        ("schedule: {name: one_cycle}", "one_cycle needs schedule.warmup_epochs above 0"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(write, text, words):
+    assert words in refusal(write(text))
+
+
+def test_every_mistake_is_reported(write):
+    message = refusal(write("epochs: 0\nbatchsize: 3\noptimizer: {name: rmsprop}"))
+    assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == [
+        "optimizer.name",
+        "epochs",
+        "batchsize",
+    ]
+
+
+def test_a_missing_file_lists_those_that_exist():
+    message = refusal("norm.yaml")
+    assert "'norm.yaml'" in message
+    assert all(path.name in message for path in CONFIG_FILES)
+
+
+@pytest.mark.parametrize("name", ["", "\0", "a" * 300, str(configuration.CONFIGS)])
+def test_what_is_no_files_name_is_refused(name):
+    assert "no configuration" in refusal(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epochs: [1",
+        "a: b: c",
+        "\t- x",
+        "epochs: !!int ''",
+        "label_smoothing: !!float ''",
+        "augmentation: {flip: !!bool maybe}",
+        "seed: !!timestamp later",
+        "seed: 2022-99-99",
+        "model: !!map none",
+        "a: !!python/object/apply:os.getcwd []",
+        "[a]: 1",
+        "[" * 3000,
+    ],
+)
+def test_text_that_is_not_yaml_is_refused(write, text):
+    message = refusal(write(text))
+    assert "mine.yaml is not readable as YAML" in message
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize("content", [b"epochs: \xff\xfe", b"\x00"])
+def test_bytes_that_are_not_text_are_refused(tmp_path, content):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    assert "mine.yaml" in refusal(str(path))
+
+
+@pytest.mark.parametrize("text", ["- epochs", "50", "epochs", "!!omap [epochs: 1]"])
+def test_what_is_not_a_mapping_is_refused(write, text):
+    assert "a configuration is a mapping" in refusal(write(text))
+
+
+@pytest.mark.parametrize("text", ["1: 2", "null: 1", "true: 1", "2022-01-01: 1", '"\\ud800": 1'])
+def test_a_key_that_is_not_text_is_refused(write, text):
+    assert "not a valid configuration" in refusal(write(text))
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"])
+def test_an_empty_file_means_the_defaults(write, text):
+    assert configuration.load(write(text)) == Config()
+
+
+@pytest.mark.parametrize("text", ["epochs: 1\nepochs: 2", "model: {batch_norm: none, batch_norm: none}"])
+def test_a_key_that_stands_twice_is_refused(write, text):
+    assert "stands twice" in refusal(write(text))
+
+
+def test_an_alias_is_refused(write):
+    assert "aliases" in refusal(write("model: &m {batch_norm: none}\ndata: *m"))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "+1e-3"])
+def test_a_number_with_an_exponent_is_a_number(write, text):
+    assert configuration.load(write(f"optimizer: {{learning_rate: {text}}}")).optimizer.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("key", ["seed", "label_smoothing", "precision"])
+def test_a_number_of_thousands_of_digits_is_refused(write, key):
+    message = refusal(write(f"{key}: 0x{'f' * 5000}"))
+    assert key in message
+    assert len(message) < 1000
+
+
+# ---- the configuration itself
+
+
+def test_a_configuration_cannot_be_changed():
+    config = Config()
+    with pytest.raises(pydantic.ValidationError):
+        config.epochs = 3
+    with pytest.raises(pydantic.ValidationError):
+        config.model.batch_norm = "none"
+
+
+def test_configurations_of_equal_values_are_equal_keys():
+    assert len({Config(), Config(), Config(seed=1)}) == 2
+
+
+def test_differences_are_empty_for_equal_configurations():
+    assert configuration.differences(Config(), Config()) == {}
+
+
+def optimizers():
+    rate, decay = st.floats(1e-12, 1e6), st.floats(0, 1, exclude_max=True)
+    return st.one_of(
+        st.builds(Optimizer, name=st.just("adam"), learning_rate=rate),
+        st.builds(Optimizer, name=st.just("adamw"), learning_rate=rate, weight_decay=decay),
+        st.builds(Optimizer, name=st.just("sgd"), learning_rate=rate, weight_decay=decay, momentum=decay, nesterov=...),
+    )
+
+
+configs = st.builds(
+    Config,
+    model=st.builds(Model, batch_norm=st.sampled_from(configuration.allowed(configuration.BatchNorm))),
+    data=st.builds(
+        Data,
+        protocol=st.sampled_from(configuration.allowed(configuration.Protocol)),
+        validation_images=st.integers(10, 25_000),
+        split_seed=st.integers(0, 2**70),
+    ),
+    augmentation=st.builds(Augmentation, flip=..., shift=st.integers(0, 16), cutout=st.integers(0, 32)),
+    optimizer=optimizers(),
+    schedule=st.builds(
+        Schedule,
+        name=st.sampled_from(["constant", "cosine", "one_cycle"]),
+        warmup_epochs=st.floats(1e-9, 50),
+    ),
+    label_smoothing=st.floats(0, 1, exclude_max=True),
+    epochs=st.integers(50, 10_000),
+    batch_size=st.integers(1, 10_000),
+    devices=st.sampled_from(["one", "all"]),
+    precision=st.sampled_from(configuration.allowed(configuration.Precision)),
+    seed=st.integers(0, 2**31 - 1),
+)
+
+
+@given(configs)
+@hypothesis_settings(max_examples=50)
+def test_a_written_configuration_reads_back_equal(tmp_path_factory, config):
+    path = tmp_path_factory.getbasetemp() / "written.yaml"
+    path.write_text(configuration.to_yaml(config), encoding="utf-8")
+    assert configuration.load(str(path)) == config
+    assert configuration.read_resolved(path) == config
+
+
+WORDS = st.sampled_from(
+    [*configuration.known_keys(), *Config.model_fields, "extends", "none", "true", "1", "0.5", "1e-3", "-1", ".nan"]
+)
+PUNCTUATION = st.sampled_from([*":-{}[],?*&!|>%@'\"#=<~ \n\t", ": ", "\n  ", "- ", "<<", "!!int ", "!!set ", "---\n"])
+yaml_like = st.lists(st.one_of(WORDS, PUNCTUATION, st.text(max_size=3)), max_size=25).map("".join)
+
+
+@given(st.one_of(st.text(max_size=60), yaml_like))
+@hypothesis_settings(max_examples=300)
+def test_any_text_is_a_configuration_or_an_error_for_the_user(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
+    try:
+        assert isinstance(configuration.load(str(path)), Config)
+    except UserError:
+        pass

@@ -1,0 +1,573 @@
+"""A run's files: whole or as before, read back as written, refused where damaged; locks, resuming, leftovers."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from experiment import config as configuration
+from experiment import run_directory
+from experiment.errors import UserError
+from experiment.run_directory import HISTORY_COLUMNS, RunDirectory, check_resumable
+from tests.conftest import history_rows, make_run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    return run
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- atomic writes
+
+
+def test_a_write_replaces_the_file(tmp_path):
+    run_directory.write_text(tmp_path / "file", "old")
+    run_directory.write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert names(tmp_path) == ["file"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with run_directory.atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
+def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(error), run_directory.atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(UserError) as caught, run_directory.atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise OSError(28, "No space left on device")
+    assert str(caught.value) == f"{path} cannot be written: No space left on device"
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("place", ["gone", "file"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").touch()
+    path = tmp_path / place / "summary.json"
+    with pytest.raises(UserError) as caught:
+        run_directory.write_text(path, "text")
+    assert str(path) in str(caught.value)
+
+
+def test_a_directory_that_vanishes_while_writing_is_an_error(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(UserError, match="cannot be written"), run_directory.atomic(folder / "file") as temporary:
+        temporary.write_text("text")
+        shutil.rmtree(folder)
+
+
+def test_a_directory_in_the_place_of_the_file_is_an_error(tmp_path):
+    (tmp_path / "file" / "inside").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        run_directory.write_text(tmp_path / "file", "text")
+    assert names(tmp_path) == ["file"]
+
+
+# ---- the directory
+
+
+def test_prepare_makes_the_directory_and_those_above(tmp_path):
+    RunDirectory(tmp_path / "a" / "b" / "c").prepare()
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_prepare_removes_what_a_killed_write_left(run):
+    with run_directory.atomic(run.state_file) as temporary:
+        temporary.write_text("half")
+        leftover = temporary.name
+    (run.path / leftover).write_text("half")
+    run.prepare()
+    assert names(run.path) == ["state.npz"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "a" * 300])
+def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as caught:
+        RunDirectory(tmp_path / place).prepare()
+    assert str(tmp_path / place) in str(caught.value)
+    assert "cannot be used as a run directory" in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["absent", "file", "file/run", "a" * 300])
+def test_where_there_is_no_run_none_exists(tmp_path, place):
+    (tmp_path / "file").touch()
+    assert not RunDirectory(tmp_path / place).exists()
+
+
+def test_a_run_exists_as_soon_as_it_has_one_file(run):
+    assert not run.exists()
+    (run.path / "notes.txt").touch()
+    assert not run.exists()
+    run.history_file.touch()
+    assert run.exists()
+
+
+def test_removing_a_run_leaves_foreign_files(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.path / "notes.txt").write_text("mine")
+    run.remove_files()
+    assert names(run.path) == ["notes.txt"]
+    assert not run.exists()
+
+
+def test_a_file_that_cannot_be_removed_is_named(run):
+    run.best_file.mkdir()
+    with pytest.raises(UserError, match=r"best\.keras"):
+        run.remove_files()
+
+
+def test_find_gives_every_run_below_in_order(tmp_path):
+    for name in ("b/seed1", "a/seed0", "b/seed0"):
+        make_run(tmp_path / name)
+    (tmp_path / "c").mkdir()
+    found = [run.path.relative_to(tmp_path).as_posix() for run in run_directory.find(tmp_path)]
+    assert found == ["a/seed0", "b/seed0", "b/seed1"]
+
+
+@pytest.mark.parametrize("place", ["absent", "file", "a" * 300])
+def test_find_gives_nothing_where_there_is_nothing(tmp_path, place):
+    (tmp_path / "file").touch()
+    assert run_directory.find(tmp_path / place) == []
+
+
+def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.best_file.touch()
+    run.state_file.touch()
+    run.copy_small_files(tmp_path / "copy" / "run")
+    expected = ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
+    assert names(tmp_path / "copy" / "run") == expected
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_copy_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as caught:
+        make_run(tmp_path / "run").copy_small_files(tmp_path / place)
+    assert str(tmp_path / place) in str(caught.value)
+
+
+# ---- the lock
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from experiment.run_directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(run):
+    """Another process that holds the run's lock."""
+    pytest.importorskip("fcntl", reason="the lock needs flock")
+    command = [sys.executable, "-c", HOLD_LOCK, str(run.path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def try_lock(run: RunDirectory) -> None:
+    with run.locked():
+        pass
+
+
+def test_a_second_training_is_refused_and_the_first_one_s_end_frees_the_lock(run, holder):
+    with pytest.raises(UserError, match="another training is running"):
+        try_lock(run)
+    holder.communicate("")
+    assert holder.returncode == 0
+    try_lock(run)
+
+
+def test_a_killed_training_frees_the_lock(run, holder):
+    holder.kill()
+    holder.wait()
+    try_lock(run)
+
+
+def test_a_second_training_does_not_remove_what_the_first_is_writing(run, holder):
+    with run_directory.atomic(run.best_file) as temporary:
+        temporary.write_text("the first training's weights")
+        with pytest.raises(UserError, match="another training is running"):
+            run.prepare()
+    assert run.best_file.read_text() == "the first training's weights"
+
+
+def test_an_error_inside_frees_the_lock(run):
+    with pytest.raises(OSError, match="inside"), run.locked():
+        raise OSError("inside")
+    try_lock(run)
+
+
+# ---- what is written is what is read
+
+
+def test_the_configuration_reads_back_equal(run):
+    config = configuration.load("bn.yaml", ["seed=3", "optimizer.learning_rate=1e-5"])
+    run.write_config(config)
+    assert run.read_config() == config
+
+
+def test_the_history_reads_back_to_six_digits(run):
+    rows = history_rows(0.123456789, 1 / 3)
+    run.write_history(rows)
+    read = run.read_history()
+    assert [row["epoch"] for row in read] == [1, 2]
+    for before, after in zip(rows, read, strict=True):
+        assert after == pytest.approx(before, rel=1e-5)
+        assert tuple(after) == HISTORY_COLUMNS
+
+
+def test_a_history_without_epochs_reads_back_empty(run):
+    run.write_history([])
+    assert run.read_history() == []
+
+
+def test_the_summary_reads_back_equal(run):
+    summary = {"status": "running", "best_epoch": None, "data": {"name": "cifar10"}, "words": "größer"}
+    run.write_summary(summary)
+    assert run.read_summary() == summary
+
+
+def test_the_state_reads_back_bit_for_bit(run):
+    facts = {"history": history_rows(0.5), "best_accuracy": 1 / 3}
+    arrays = [np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32), np.array(7), np.zeros((0, 2))]
+    run.write_state(facts, arrays)
+    read_facts, read_arrays = run.read_state()
+    assert read_facts == facts
+    for before, after in zip(arrays, read_arrays, strict=True):
+        assert after.dtype == before.dtype
+        assert np.array_equal(after, before)
+
+
+def test_the_state_keeps_the_order_of_many_arrays(run):
+    run.write_state({}, [np.array(number) for number in range(12)])
+    assert [int(array) for array in run.read_state()[1]] == list(range(12))
+
+
+def test_predictions_read_back_to_half_precision(run):
+    logits = np.random.default_rng(0).normal(0, 5, (20, 10))
+    labels = np.arange(20, dtype=np.int32) % 10
+    run.write_predictions(logits, labels)
+    read_logits, read_labels = run.read_predictions()
+    assert read_logits == pytest.approx(logits, rel=1e-3, abs=1e-6)
+    assert np.array_equal(read_labels, labels)
+
+
+# ---- damaged files
+
+
+def refusal(read) -> str:
+    with pytest.raises(UserError) as caught:
+        read()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config", "summary", "history", "state", "predictions"])
+def test_a_missing_file_is_named(run, name):
+    assert str(getattr(run, f"{name}_file")) in refusal(getattr(run, f"read_{name}"))
+
+
+@pytest.mark.parametrize("name", ["config", "summary", "history", "state", "predictions"])
+def test_a_directory_in_the_place_of_a_file_is_refused(run, name):
+    path = getattr(run, f"{name}_file")
+    path.mkdir()
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"model: [", b"epochs: x", b"extends: plain.yaml", b"- 1", b"\xff"])
+def test_a_damaged_configuration_is_refused(run, content):
+    run.config_file.write_bytes(content)
+    assert str(run.config_file) in refusal(run.read_config)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"{}", b'{"status": 3}', b'{"status": "running"', b"\xff", b"[" * 100_000]
+)
+def test_a_damaged_summary_is_refused(run, content):
+    run.summary_file.write_bytes(content)
+    message = refusal(run.read_summary)
+    assert str(run.summary_file) in message
+    assert len(message) < 1000
+
+
+def damage_history(run: RunDirectory, old: str, new: str) -> None:
+    run.write_history(history_rows(0.5, 0.6))
+    text = run.history_file.read_text()
+    assert old in text
+    run.history_file.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("val_accuracy", "accuracy_of_validation"),
+        ("\n2,", "\ntwo,"),
+        ("\n2,", "\n2.0,"),
+        ("0.51", "much"),
+        ("0.51", ""),
+        (",10000\n", "\n"),
+        ("\n2,", f"\n{'9' * 5000},"),
+        ("\n2,", "\n\0,"),
+    ],
+)
+def test_a_damaged_history_is_refused(run, old, new):
+    damage_history(run, old, new)
+    message = refusal(run.read_history)
+    assert str(run.history_file) in message
+    assert len(message) < 1000
+
+
+def test_a_missing_column_is_named(run):
+    damage_history(run, "val_accuracy", "x")
+    assert "val_accuracy" in refusal(run.read_history)
+
+
+def written_archive(run: RunDirectory, name: str) -> tuple[Path, bytes]:
+    run.write_state({"history": []}, [np.arange(100.0)])
+    run.write_predictions(np.eye(10), np.arange(10))
+    path = getattr(run, f"{name}_file")
+    return path, path.read_bytes()
+
+
+ARCHIVES = pytest.mark.parametrize("name", ["state", "predictions"])
+
+
+@ARCHIVES
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_archive_is_refused(run, name, part):
+    path, content = written_archive(run, name)
+    path.write_bytes(content[: int(part * len(content))])
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+
+
+@ARCHIVES
+@pytest.mark.parametrize("start", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"], ids=["nothing", "zip", "npy"])
+def test_random_bytes_are_refused(run, name, start):
+    path, _ = written_archive(run, name)
+    path.write_bytes(start + np.random.default_rng(0).bytes(500))
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+
+
+@ARCHIVES
+def test_a_single_array_in_the_place_of_an_archive_is_refused(run, name):
+    path, _ = written_archive(run, name)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+
+
+class MakesFile:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(("name", "member"), [("state", "facts"), ("state", "array_0"), ("predictions", "logits")])
+def test_a_pickled_object_is_refused_and_not_run(run, tmp_path, name, member):
+    marker = tmp_path / "was_run"
+    members = {"facts": np.zeros(1, np.uint8), "array_0": np.zeros(1), "logits": np.eye(10), "labels": np.arange(10)}
+    path = getattr(run, f"{name}_file")
+    np.savez(path, **{**members, member: np.array([MakesFile(marker)], object)})
+    np.load(path, allow_pickle=True)[member]
+    assert marker.exists(), "the attack does not work, so this test proves nothing"
+    marker.unlink()
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("facts", ["", "{", "[]", "3"])
+def test_a_state_with_other_facts_is_refused(run, facts):
+    np.savez(run.state_file, facts=np.frombuffer(facts.encode(), np.uint8), array_0=np.zeros(3))
+    assert str(run.state_file) in refusal(run.read_state)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        (np.eye(10), np.arange(9)),
+        (np.zeros(10), np.arange(10)),
+        (np.zeros((10, 9)), np.arange(10)),
+        (np.zeros((0, 10)), np.zeros(0, int)),
+        (np.eye(10), np.arange(10) + 1),
+        (np.eye(10), np.arange(10) - 1),
+        (np.eye(10), np.arange(10) / 2),
+        (np.full((10, 10), "text"), np.arange(10)),
+    ],
+    ids=["fewer labels", "one dimension", "nine classes", "empty", "label 10", "label -1", "halves", "text"],
+)
+def test_predictions_that_are_none_are_refused(run, logits, labels):
+    np.savez(run.predictions_file, logits=logits, labels=labels)
+    assert str(run.predictions_file) in refusal(run.read_predictions)
+
+
+@pytest.fixture(scope="module", params=["state", "predictions"])
+def fuzzed(tmp_path_factory, request) -> tuple[RunDirectory, str, Path, bytes]:
+    run = RunDirectory(tmp_path_factory.mktemp("fuzzed"))
+    return run, request.param, *written_archive(run, request.param)
+
+
+@given(places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4))
+@hypothesis_settings(max_examples=200)
+def test_changed_bytes_are_read_or_refused(fuzzed, places):
+    run, name, path, content = fuzzed
+    changed = bytearray(content)
+    for place, value in places:
+        changed[int(place * (len(content) - 1))] = value
+    path.write_bytes(changed)
+    try:
+        getattr(run, f"read_{name}")()
+    except UserError as error:
+        assert str(path) in str(error)
+
+
+def test_an_archive_that_wants_a_password_is_refused(run):
+    path, content = written_archive(run, "predictions")
+    with zipfile.ZipFile(path) as archive:
+        central = archive.start_dir
+    changed = bytearray(content)
+    changed[central + 8] |= 1
+    path.write_bytes(changed)
+    assert str(path) in refusal(run.read_predictions)
+
+
+# ---- resuming
+
+
+def interrupted(tmp_path, *overrides: str, **summary) -> RunDirectory:
+    return make_run(tmp_path / "run", *overrides, **{"status": "interrupted"} | summary)
+
+
+def config(*overrides: str) -> configuration.Config:
+    return configuration.load("plain.yaml", ["epochs=3", *overrides])
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_an_unfinished_run_of_the_same_configuration_is_resumed(tmp_path, status):
+    check_resumable(config(), interrupted(tmp_path, status=status))
+
+
+def test_nothing_is_not_resumed(tmp_path):
+    assert "holds no run to resume" in refusal(lambda: check_resumable(config(), RunDirectory(tmp_path)))
+
+
+def test_a_finished_run_is_not_resumed(tmp_path):
+    assert "this run is finished (3 epochs)" in refusal(lambda: check_resumable(config(), make_run(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("summary", [{}, {"reason": "the loss became infinite"}])
+def test_a_diverged_run_is_not_resumed(tmp_path, summary):
+    run = interrupted(tmp_path, status="diverged", **summary)
+    assert summary.get("reason", "diverged") in refusal(lambda: check_resumable(config(), run))
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed=1", "seed: 0 in the run, 1 now"),
+        ("optimizer.learning_rate=0.01", "optimizer.learning_rate: 0.001 in the run, 0.01 now"),
+        ("model.batch_norm=before_activation", "model.batch_norm: 'none' in the run, 'before_activation' now"),
+        ("epochs=2", "epochs: 3 in the run, 2 now"),
+    ],
+)
+def test_another_configuration_is_not_resumed_and_the_difference_is_named(tmp_path, override, line):
+    run = interrupted(tmp_path)
+    assert line in refusal(lambda: check_resumable(config(override), run))
+
+
+def test_every_difference_is_named(tmp_path):
+    run = interrupted(tmp_path)
+    message = refusal(lambda: check_resumable(config("seed=1", "batch_size=64", "epochs=4"), run))
+    assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == ["epochs", "batch_size", "seed"]
+
+
+@pytest.mark.parametrize("status", ["interrupted", "finished"])
+def test_epochs_can_be_raised_at_a_constant_rate(tmp_path, status):
+    run = interrupted(tmp_path, "schedule.name=constant", status=status)
+    check_resumable(config("schedule.name=constant", "epochs=4"), run)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_epochs_cannot_be_raised_where_the_rate_depends_on_them(tmp_path, schedule):
+    run = interrupted(tmp_path, f"schedule.name={schedule}")
+    message = refusal(lambda: check_resumable(config(f"schedule.name={schedule}", "epochs=4"), run))
+    assert f"cannot be raised from 3 to 4: the {schedule} schedule ends at epoch 3" in message
+
+
+def test_a_diverged_run_cannot_be_made_longer(tmp_path):
+    run = interrupted(tmp_path, "schedule.name=constant", status="diverged")
+    assert "diverged" in refusal(lambda: check_resumable(config("schedule.name=constant", "epochs=4"), run))
+
+
+@pytest.mark.parametrize("name", ["config_file", "summary_file"])
+def test_a_damaged_run_is_not_resumed(tmp_path, name):
+    run = interrupted(tmp_path)
+    getattr(run, name).write_text("{")
+    assert str(getattr(run, name)) in refusal(lambda: check_resumable(config(), run))
+
+
+def test_checking_touches_nothing(tmp_path):
+    run = interrupted(tmp_path)
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    refusal(lambda: check_resumable(config("seed=1"), run))
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+def test_a_run_on_the_same_data_passes(tmp_path):
+    make_run(tmp_path / "run").check_same_data("0" * 64, "here")
+
+
+@pytest.mark.parametrize("facts", [{"sha256": "1" * 64}, {}, [], "cifar10", None])
+def test_a_run_on_other_data_is_refused(tmp_path, facts):
+    run = make_run(tmp_path / "run")
+    run.write_summary({"status": "interrupted", "data": facts})
+    assert "other data than here" in refusal(lambda: run.check_same_data("0" * 64, "here"))
+
+
+def test_a_summary_is_json_that_other_programs_read(tmp_path):
+    assert json.loads(make_run(tmp_path / "run").summary_file.read_text())["status"] == "finished"
