@@ -21,10 +21,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--data", metavar="DIR|download", help="where CIFAR-10 is (default: CIFAR10_DIR, Keras's cache, the download)")
     add("--output", type=Path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
     add("--keep", type=Path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
+    add(
+        "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.engine == "numpy":
+        # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
+        # other processes want the cores too, two of them are many times slower than one.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from experiment import data, evaluation, figures
 
     runs = evaluation.choose(arguments.runs, CHECKPOINTS)
@@ -38,7 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
-            evaluations.append(evaluation.evaluate(run, name, dataset_for))
+            evaluations.append(evaluation.evaluate(run, name, dataset_for, arguments.engine))
             if arguments.keep:
                 run.copy_small_files(arguments.keep / name)
         except data.NotFound:

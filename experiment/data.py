@@ -125,9 +125,9 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
     if settings.protocol == "test_as_validation":
         return dataset.train, dataset.test
     labels, classes = dataset.train.labels, len(dataset.class_names)
-    each, rest = divmod(min(settings.validation_images, len(labels) // 5), classes)
-    if rest:
+    if settings.validation_images % classes:
         raise UserError(f"data.validation_images: {settings.validation_images} is not a multiple of {classes} classes")
+    each = min(settings.validation_images, len(labels) // 5) // classes  # a small set keeps four fifths to train on
     rng = np.random.default_rng(settings.split_seed)
     chosen = [rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)]
     held_out = np.zeros(len(labels), bool)
@@ -262,6 +262,27 @@ class _RestrictedUnpickler(pickle._Unpickler):
         ("numpy", "dtype"): _PickledDtype,
         ("_codecs", "encode"): _latin1_bytes,
     }
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self._tuples = 0
+
+    def _count_tuple(self):
+        # Tuples of tuples as keys take time without bound to hash; the official files have a handful.
+        self._tuples += 1
+        if self._tuples > 20:
+            raise UserError("it holds more tuples than any file of CIFAR-10")
+
+    def _counted(load):
+        def counting(self):
+            self._count_tuple()
+            load(self)
+
+        return counting
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+        dispatch[_opcode[0]] = _counted(dispatch[_opcode[0]])
 
     def find_class(self, module, name):
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment import figures, keras_archive, run_directory, tensorflow_start
-from experiment.config import Config
+from experiment.config import Config, Model
 from experiment.data import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
@@ -82,13 +82,14 @@ class Evaluation:
         }
 
 
-def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]) -> Evaluation:
+def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset], engine: str = "keras") -> Evaluation:
     """Answers the test images with a run's best weights, or takes the answers it kept where the weights are gone.
 
     Args:
         run: a finished run.
         name: what to call it.
         dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
+        engine: what computes the logits, as in `predict`.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
@@ -100,7 +101,7 @@ def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]
     if run.best_file.exists():
         dataset = dataset_for(summary["data"]["name"])
         run.check_same_data(dataset.fingerprint(), dataset.source)
-        logits, labels = predict(run, config, dataset.test.images), dataset.test.labels
+        logits, labels = predict(run, config, dataset.test.images, engine), dataset.test.labels
         run.write_predictions(logits, labels)
     elif not run.predictions_file.exists():
         raise UserError(f"{run.path}: neither {run.best_file.name} nor {run.predictions_file.name} is there")
@@ -108,8 +109,8 @@ def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]
     return Evaluation(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32))
 
 
-def predict(run: RunDirectory, config: Config, images: np.ndarray) -> np.ndarray:
-    """The logits [n, 10] of a run's best weights, computed in float32.
+def predict(run: RunDirectory, config: Config, images: np.ndarray, engine: str = "keras") -> np.ndarray:
+    """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
 
     The weights are read into the network that the configuration builds; nothing of the file is run.
     """
@@ -119,6 +120,11 @@ def predict(run: RunDirectory, config: Config, images: np.ndarray) -> np.ndarray
     model = vgg.build(config.model.batch_norm, seed=0)
     keras_archive.load_weights(model, run.best_file)
     parts = np.array_split(images, max(1, len(images) // 500))
+    if engine == "numpy":
+        from numpy_layers.network import NumpyNetwork
+
+        network = NumpyNetwork.from_keras(model)
+        return np.concatenate([network.predict(np.asarray(vgg.preprocess(part))) for part in parts])
     return np.concatenate([np.asarray(model(vgg.preprocess(part), training=False)) for part in parts])
 
 
@@ -173,26 +179,31 @@ def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def compare(evaluations: Sequence[Evaluation]) -> dict:
-    """Plain against each normalised network: mean accuracies, their difference, and what that supports."""
-    by_network: dict[str, list[float]] = {}
-    for evaluation in evaluations:
-        by_network.setdefault(evaluation.network, []).append(evaluation.measures()["test_accuracy"])
-    means = {
-        network: {
+    """Each group's mean accuracy, and how far a normalised network is from the plain one where all else is equal."""
+    grouped = groups(evaluations)
+    means = {}
+    for label, members in grouped.items():
+        values = [run.measures()["test_accuracy"] for run in members]
+        means[label] = {
+            "network": members[0].network,
+            "data": members[0].data_name,
             "runs": len(values),
             "mean": float(np.mean(values)),
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         }
-        for network, values in by_network.items()
-    }
+
+    def all_else(label: str) -> Config:
+        return grouped[label][0].config.model_copy(update={"seed": 0, "model": Model()})
+
     differences = [
         {
-            "difference": f"{figures.NETWORK_NAMES[network]} minus plain",
-            "test_accuracy": means[network]["mean"] - means["none"]["mean"],
-            "runs": [means[network]["runs"], means["none"]["runs"]],
+            "difference": f"{label} minus {plain}",
+            "test_accuracy": means[label]["mean"] - means[plain]["mean"],
+            "runs": [means[label]["runs"], means[plain]["runs"]],
         }
-        for network in means
-        if network != "none" and "none" in means
+        for plain in means
+        for label in means
+        if means[plain]["network"] == "none" != means[label]["network"] and all_else(label) == all_else(plain)
     ]
     return {"test_accuracy": means, "differences": differences}
 
@@ -253,11 +264,12 @@ def table(content: dict) -> str:
 
 def _sentences(comparison: dict) -> list[str]:
     lines = []
-    for network, figure in comparison["test_accuracy"].items():
+    for label, figure in comparison["test_accuracy"].items():
         spread = f" ± {100 * figure['sd']:.2f} (standard deviation)" if figure["sd"] is not None else ""
         runs = "1 run" if figure["runs"] == 1 else f"{figure['runs']} runs"
-        report = f"; the report's: {100 * REPORT[network]:.2f}" if network in REPORT else ""
-        lines.append(f"{figures.NETWORK_NAMES[network]}: {100 * figure['mean']:.2f} %{spread}, {runs}{report}")
+        reported = REPORT.get(figure["network"]) if figure["data"] == "cifar10" else None
+        report = f"; the report's: {100 * reported:.2f}" if reported else ""
+        lines.append(f"{label}: {100 * figure['mean']:.2f} %{spread}, {runs}{report}")
     for difference in comparison["differences"]:
         lines.append(f"{difference['difference']}: {100 * difference['test_accuracy']:+.2f} percentage points")
         if min(difference["runs"]) == 1:

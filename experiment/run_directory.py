@@ -162,7 +162,7 @@ class RunDirectory:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"{self.path}: another training is running in this directory") from None
         else:
             yield
@@ -233,7 +233,9 @@ class RunDirectory:
     def write_predictions(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """Keeps test logits [n, 10] as float16 and their labels [n] as uint8."""
         with atomic(self.predictions_file) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, logits=logits.astype(np.float16), labels=labels.astype(np.uint8))
+            largest = np.finfo(np.float16).max
+            halves = np.clip(logits, -largest, largest).astype(np.float16)
+            np.savez_compressed(file, logits=halves, labels=labels.astype(np.uint8))
 
     def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
         with reading(self.predictions_file) as archive:

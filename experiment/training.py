@@ -130,7 +130,6 @@ class _Recorder(keras.callbacks.Callback):
         self.config, self.run, self.image_count, self.progress = config, run, image_count, progress
         self.precision, self.dataset = precision, dataset
         self.history: list[dict] = []
-        self.best_accuracy = -1.0  # state of its own and not read off the history, whose numbers are rounded
         self.stop_requested: int | None = None  # the signal's number
         self._drawn_at, self._drawn_epochs = time.monotonic(), 0
 
@@ -147,7 +146,7 @@ class _Recorder(keras.callbacks.Callback):
         facts, arrays = self.run.read_state()
         variables = _state_variables(model)
         shapes = [tuple(variable.shape) for variable in variables]
-        if [array.shape for array in arrays] != shapes:
+        if [array.shape for array in arrays] != shapes or not {"history", "precision"} <= facts.keys():
             raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
         if facts["precision"] != self.precision:
             raise UserError(
@@ -156,7 +155,7 @@ class _Recorder(keras.callbacks.Callback):
             )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
-        self.history, self.best_accuracy = facts["history"], facts["best_accuracy"]
+        self.history = facts["history"]
 
     def start(self, model: keras.Model) -> None:
         # Built once, in float32 and of Keras's own layers: what best.keras holds.
@@ -199,13 +198,13 @@ class _Recorder(keras.callbacks.Callback):
         row = self._row(epoch + 1, logs)
         if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
             self._diverge(epoch + 1)
+        best_before = max((earlier["val_accuracy"] for earlier in self.history), default=-1.0)
         self.history.append(row)
-        if row["val_accuracy"] > self.best_accuracy:  # the first epoch wins a tie
-            self.best_accuracy = row["val_accuracy"]
+        if row["val_accuracy"] > best_before:  # the first epoch wins a tie
             self._save_best()
         # The state last: a run killed before it repeats this epoch and writes the same files again.
         self.run.write_history(self.history)
-        facts = {"history": self.history, "best_accuracy": self.best_accuracy, "precision": self.precision}
+        facts = {"history": self.history, "precision": self.precision}
         self.run.write_state(facts, [np.asarray(variable) for variable in _state_variables(self.model)])
         self._write_summary("running")
         if self.progress == "lines":
@@ -254,7 +253,7 @@ class _Recorder(keras.callbacks.Callback):
             "best_epoch": best and best["epoch"],
             "val_accuracy": best and best["val_accuracy"],
             "train_seconds": round(sum(row["seconds"] for row in self.history), 3),
-            "images_per_second": self.history and float(np.median([row["images_per_second"] for row in self.history])),
+            "images_per_second": best and float(np.median([row["images_per_second"] for row in self.history])),
             **self.facts,
         }
         self.run.write_summary(summary)

@@ -1,5 +1,7 @@
 """Batches of an epoch: every image once, changed in the ways that the settings name and in no other."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,12 @@ def test_the_same_seed_and_epoch_give_the_same_batches(images):
     one, again = epoch(images, EVERYTHING, seed=5, number=2), epoch(images, EVERYTHING, seed=5, number=2)
     assert np.array_equal(one.images, again.images)
     assert np.array_equal(one.labels, again.labels)
+
+
+def test_an_epoch_is_the_one_that_recorded_runs_were_trained_on(images):
+    result = epoch(images, Augmentation(flip=True, shift=2), seed=1, number=4)
+    digest = hashlib.sha256(result.images.tobytes() + result.labels.tobytes()).hexdigest()
+    assert digest == "e848fc7c3147e07eb070bf6c899181f0553d98be79d72c92a2c7873c2445bc92"
 
 
 @pytest.mark.parametrize(("seed", "number"), [(5, 3), (6, 2), (2, 5)])

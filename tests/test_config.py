@@ -89,7 +89,7 @@ def test_extends_is_relative_to_the_file_that_says_it(write, tmp_path, monkeypat
 )
 def test_a_loop_of_extends_is_named(write, files, loop):
     paths = [write(f"extends: {base}", name) for name, base in files.items()]
-    assert loop in refusal(paths[-1])
+    assert refusal(paths[-1]).endswith(f"loop: {loop}")
 
 
 @pytest.mark.parametrize("base", ["absent.yaml", "''", "[a, b]", '"\\0"', "a" * 300])
@@ -150,8 +150,9 @@ def test_an_override_is_checked_like_the_file():
     assert "optimiser" in refusal("plain.yaml", ["optimiser.name=sgd"])
 
 
-def test_seed_replaces_the_files_and_the_overrides(write):
-    assert configuration.load(write("seed: 1"), ["seed=2"], seed=3).seed == 3
+@pytest.mark.parametrize("seed", [0, 3])
+def test_seed_replaces_the_files_and_the_overrides(write, seed):
+    assert configuration.load(write("seed: 1"), ["seed=2"], seed=seed).seed == seed
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
@@ -420,7 +421,7 @@ yaml_like = st.lists(st.one_of(WORDS, PUNCTUATION, st.text(max_size=3)), max_siz
 
 
 @given(st.one_of(st.text(max_size=60), yaml_like))
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=200)
 def test_any_text_is_a_configuration_or_an_error_for_the_user(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_bytes(text.encode("utf-8", errors="surrogatepass"))

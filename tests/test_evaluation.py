@@ -226,12 +226,27 @@ def test_the_networks_are_compared_by_their_means(evaluated):
     runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1", correct=80)]
     runs += [evaluated("bn/seed0", BN, correct=90)]
     comparison = evaluation.compare(runs)
-    plain = comparison["test_accuracy"]["none"]
-    assert plain == {"runs": 2, "mean": pytest.approx(0.75), "sd": pytest.approx(0.1 / math.sqrt(2))}
-    assert comparison["test_accuracy"]["after_activation"]["sd"] is None
+    plain = comparison["test_accuracy"]["plain"]
+    assert (plain["runs"], plain["mean"], plain["sd"]) == (2, pytest.approx(0.75), pytest.approx(0.1 / math.sqrt(2)))
+    assert comparison["test_accuracy"]["batch norm"]["sd"] is None
     assert comparison["differences"] == [
         {"difference": "batch norm minus plain", "test_accuracy": pytest.approx(0.15), "runs": [1, 2]}
     ]
+
+
+def test_only_networks_that_differ_in_nothing_else_are_compared(evaluated):
+    slow = "optimizer.learning_rate=1e-4"
+    runs = [evaluated("plain/seed0", correct=70), evaluated("slow/seed0", slow, correct=10)]
+    runs += [evaluated("bn/seed0", BN, correct=90), evaluated("slow-bn/seed0", BN, slow, correct=20)]
+    differences = [difference["test_accuracy"] for difference in evaluation.compare(runs)["differences"]]
+    assert differences == pytest.approx([0.2, 0.1])
+
+
+def test_the_reports_numbers_stand_beside_real_images_only(evaluated):
+    for data, expected in (("cifar10", True), ("generated", False)):
+        run = evaluated(f"{data}/seed0", data=data)
+        content = {"comparison": evaluation.compare([run]), "runs": [run.measures()]}
+        assert ("the report's" in evaluation.table(content)) == expected
 
 
 @pytest.mark.parametrize("override", ["model.batch_norm=none", BN])
@@ -286,7 +301,7 @@ def test_the_results_are_written(three_runs, tmp_path):
 def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_path):
     runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
     content = evaluation.write(runs, tmp_path / "results")
-    assert content["comparison"]["test_accuracy"]["none"] == {"runs": 1, "mean": 0.7, "sd": None}
+    assert [(group["runs"], group["mean"]) for group in content["comparison"]["test_accuracy"].values()] == [(1, 0.7)]
     assert len(content["runs"]) == 2
 
 

@@ -135,6 +135,7 @@ def test_confusion_matrices_are_per_cent_of_the_true_class(count):
         assert [label.get_text() for label in axes.get_xticklabels()] == list(CLASS_NAMES)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_class_without_images_is_drawn_empty(tmp_path):
     figures.save(figures.confusion_matrices([("plain", 0 * MATRIX)], CLASS_NAMES), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
