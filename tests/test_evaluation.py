@@ -243,8 +243,8 @@ def test_only_networks_that_differ_in_nothing_else_are_compared(evaluated):
 
 
 def test_the_reports_numbers_stand_beside_real_images_only(evaluated):
-    for data, expected in (("cifar10", True), ("generated", False)):
-        run = evaluated(f"{data}/seed0", data=data)
+    for name, expected in (("cifar10", True), ("generated", False)):
+        run = evaluated(f"{name}/seed0", data=name)
         content = {"comparison": evaluation.compare([run]), "runs": [run.measures()]}
         assert ("the report's" in evaluation.table(content)) == expected
 
