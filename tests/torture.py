@@ -46,7 +46,14 @@ def main() -> None:
             runs.append(_real(Path(folder), rng))
             print(runs[-1], flush=True)
     equal = sum(not run["different"] for run in runs)
-    result = {"kills": sum(run["kills"] for run in runs), "runs": len(runs), "equal": equal, "each": runs}
+    command = f"python -m tests.torture --kills {arguments.kills} --seed {arguments.seed}" + " --real" * arguments.real
+    result = {
+        "command": command,
+        "kills": sum(run["kills"] for run in runs),
+        "runs": len(runs),
+        "equal": equal,
+        "each": runs,
+    }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{result['kills']} kills, {equal} of {len(runs)} runs ended bit for bit as the uninterrupted ones")
