@@ -1,0 +1,101 @@
+"""How far the NumPy layers agree with their references, as a table."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy_layers
+from experiment import layer_cases
+from experiment.layer_cases import Case
+from experiment.layer_references import tensorflow_answers, torch_answers
+
+ENOUGH_DECIMALS = 4
+
+
+@dataclass
+class Agreement:
+    """The largest differences over all cases that were held against one reference; relative to an answer's scale."""
+
+    cases: int = 0
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def add(self, case: Case, precision: str, theirs: list | None) -> None:
+        if theirs is None:
+            return
+        ours = case.answers(getattr(numpy_layers, case.layer), precision)
+        absolute, relative = layer_cases.differences(ours, theirs)
+        self.cases += 1
+        self.absolute, self.relative = max(self.absolute, absolute), max(self.relative, relative)
+
+    @property
+    def decimals(self) -> float:
+        """The most decimals to which all numbers agree, by their relative difference: at most half of the last one.
+
+        A loss summed to 1000 has no more than four decimals in float32 at all; so decimals are counted at a scale of 1.
+        """
+        if self.relative in (0, math.inf):
+            return -math.inf if self.relative else math.inf
+        return math.floor(-math.log10(2 * self.relative))
+
+    def cells(self) -> list[str]:
+        if not self.cases:
+            return ["0", "", "", ""]
+        if self.absolute == 0:
+            return [str(self.cases), "0", "0", "all"]
+        return [str(self.cases), f"{self.absolute:.0e}", f"{self.relative:.0e}", str(self.decimals)]
+
+
+def compare(count: int, seed: int, precision: str, golden: Path) -> tuple[dict[str, dict[str, Agreement]], str]:
+    """Agreements by layer and by reference, and a sentence on what the references are.
+
+    Args:
+        count, seed: of the random cases of each layer, which are held against TensorFlow and PyTorch.
+        precision: "float32" or "float64".
+        golden: a file of kept cases and answers.
+    """
+    made_with, kept_cases, kept_answers = layer_cases.load(golden)
+    references = {"TensorFlow": tensorflow_answers, "PyTorch": torch_answers}
+    if not find_spec("torch"):
+        del references["PyTorch"]
+    rows = {
+        layer: {name: Agreement() for name in ["TensorFlow", "golden", *references]} for layer in layer_cases.LAYERS
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, that padding "same" can be slow
+        for layer, row in rows.items():
+            for case in layer_cases.generate(layer, count, seed):
+                for name, answers in references.items():
+                    row[name].add(case, precision, answers(case, precision))
+    for case, answers in zip(kept_cases, kept_answers[precision], strict=True):
+        rows[case.layer]["golden"].add(case, precision, answers)
+    live = [f"TensorFlow {version('tensorflow')}"] + [f"PyTorch {version('torch')}"] * ("PyTorch" in references)
+    return rows, f"{precision}; {' and '.join(live)}, live; golden answers by {made_with}"
+
+
+def agree(rows: dict[str, dict[str, Agreement]]) -> bool:
+    """Whether every layer was compared, and agrees with every reference to at least 4 decimals."""
+    return all(
+        any(agreement.cases for agreement in row.values())
+        and all(agreement.decimals >= ENOUGH_DECIMALS for agreement in row.values())
+        for row in rows.values()
+    )
+
+
+def table(rows: dict[str, dict[str, Agreement]]) -> str:
+    """One row a layer, in Markdown; for each reference the cases, the differences and the decimals."""
+    names = list(next(iter(rows.values())))
+    header = ["layer"]
+    for name in names:
+        header += [f"{name}: cases", "absolute", "relative", "decimals"]
+    body = [[layer, *(cell for name in names for cell in row[name].cells())] for layer, row in rows.items()]
+    widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (header, rule)]
+    lines += [
+        [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in body
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
