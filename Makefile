@@ -3,7 +3,7 @@ CONFIG ?= bn.yaml
 RUN := .venv/bin/python
 DEMO := --data generated --set epochs=4 --set batch_size=32 --overwrite
 
-.PHONY: demo train evaluate test lint bench torture clean
+.PHONY: demo train evaluate test lint bench torture fuzz clean
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about two minutes
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -28,6 +28,9 @@ bench: .venv/installed-bench  ## images a second beside stock Keras and PyTorch;
 
 torture: .venv/installed-test  ## 50 SIGKILLs over runs of both networks, each final state compared bit for bit
 	$(RUN) -m tests.torture
+
+fuzz: .venv/installed-test  ## 18,000 mutated files for the readers of configurations, data and run directories
+	$(RUN) -m tests.fuzz
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
