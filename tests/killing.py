@@ -17,17 +17,17 @@ from experiment.run_directory import RunDirectory
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--data", "generated", "--set", "epochs=4", "--set", "batch_size=250", "--quiet"]
 
-# Runs train.py, and kills it at the Nth time that a file is about to be made durable.
+# Runs train.py, and kills it the Nth time that a file is about to be made durable, or when a named one is.
 _KILL_AT_SYNC = """
 import os, signal, sys
 from experiment import run_directory
 import train
-left = int(sys.argv.pop(1))
+moment, syncs = sys.argv.pop(1), 0
 sync = run_directory._sync
 def killing_sync(path):
-    global left
-    left -= 1
-    if left == 0:
+    global syncs
+    syncs += 1
+    if moment == str(syncs) or path.name.endswith(moment):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(path)
 run_directory._sync = killing_sync
@@ -66,10 +66,10 @@ def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
     return process.returncode == -9
 
 
-def kill_at_sync(config: str, run: Path, number: int, *extra: str) -> bool:
-    """Kills a run when it has written, and not yet renamed or synced, its `number`th file or folder entry."""
+def kill_at_sync(config: str, run: Path, moment: int | str, *extra: str) -> bool:
+    """Kills a run when it has written, and not yet renamed, a file: one of a name, or the Nth sync of any."""
     _, _, *arguments = command(config, run, *extra)
-    full = [sys.executable, "-c", _KILL_AT_SYNC, str(number), *arguments]
+    full = [sys.executable, "-c", _KILL_AT_SYNC, str(moment), *arguments]
     result = subprocess.run(
         full, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=900
     )

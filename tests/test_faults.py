@@ -33,8 +33,8 @@ def test_a_run_killed_at_random_moments_ends_where_it_would_have_ended(tmp_path,
 
 def test_a_run_killed_in_the_middle_of_its_writes_ends_where_it_would_have_ended(tmp_path, whole):
     # Each file is synced once before its renaming and once after; 15 is in the second epoch's best weights or history.
-    for number in (1, 4, 8, 11, 15):
-        assert killing.kill_at_sync("bn", tmp_path / "run", number)
+    for moment in (1, 4, 8, 11, 15, "state.npz", "curves.png"):
+        assert killing.kill_at_sync("bn", tmp_path / "run", moment)
     killing.finish("bn", tmp_path / "run")
     assert killing.differences(whole, killing.outcome(tmp_path / "run")) == []
     assert not list((tmp_path / "run").glob(".unfinished*"))
