@@ -72,7 +72,8 @@ def compare(count: int, seed: int, precision: str, golden: Path) -> tuple[dict[s
                     row[name].add(case, precision, answers(case, precision))
     for case, answers in zip(kept_cases, kept_answers[precision], strict=True):
         rows[case.layer]["golden"].add(case, precision, answers)
-    live = [f"TensorFlow {version('tensorflow')}"] + [f"PyTorch {version('torch')}"] * ("PyTorch" in references)
+    packages = {"TensorFlow": "tensorflow", "PyTorch": "torch"}
+    live = [f"{name} {version(packages[name])}" for name in references]
     return rows, f"{precision}; {' and '.join(live)}, live; golden answers by {made_with}"
 
 

@@ -191,6 +191,7 @@ def run_command(*arguments, **environment):
 def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
     for name in ("plain", "bn"):
         options = ["--data", "generated", "--set", "epochs=3", "--set", "batch_size=32"]
+        options += ["--set", "schedule.warmup_epochs=0.2"]
         result = run_command("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("epoch  ") == 3
@@ -214,15 +215,15 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_epoch_on_real_cifar10_beats_half(tmp_path, real_cifar10):
-    options = ["--set", "epochs=1", "--set", "schedule.warmup_epochs=0.2"]
-    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
+def test_two_epochs_on_real_cifar10_beat_60_percent(tmp_path, real_cifar10):
+    # After one epoch, batch norm's moving averages still lag behind the weights.
+    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", "--set", "epochs=2")
     assert result.returncode == 0, result.stderr
     result = run_command("evaluate.py", tmp_path / "run", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
     assert run["test_images"] == 10_000
-    assert run["test_accuracy"] > 0.55
+    assert run["test_accuracy"] > 0.6
 
 
 def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
