@@ -1,7 +1,7 @@
 PYTHON ?= python3
 CONFIG ?= bn.yaml
 RUN := .venv/bin/python
-DEMO := --data generated --set epochs=4 --set batch_size=32 --overwrite
+DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 
 .PHONY: demo train evaluate test lint bench torture fuzz clean
 
