@@ -5,7 +5,7 @@ DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 
 .PHONY: demo train evaluate test lint bench torture fuzz clean
 
-demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about two minutes
+demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about a minute
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
 	$(RUN) train.py --config bn.yaml $(DEMO) --run-dir checkpoints/demo/bn/seed0
 	$(RUN) evaluate.py checkpoints/demo --output checkpoints/demo
