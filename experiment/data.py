@@ -11,6 +11,7 @@ import pickle
 import tarfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -56,7 +57,11 @@ class Dataset:
     source: str
 
     def fingerprint(self) -> str:
-        """A SHA-256 over every image and label: equal for equal data, wherever it was read from."""
+        """A SHA-256, computed once, over every image and label: equal for equal data, wherever it was read from."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for array in (*self.train, *self.test):
             digest.update(np.ascontiguousarray(array))

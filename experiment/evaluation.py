@@ -49,6 +49,11 @@ class Evaluation:
         return self.logits.argmax(1)
 
     @property
+    def correct(self) -> int:
+        """How many test images it got right."""
+        return int((self.predictions == self.labels).sum())
+
+    @property
     def marks(self) -> list[str]:
         """What a reader must know before trusting the number."""
         marks = [] if self.data_name == "cifar10" else ["generated images"]
@@ -58,7 +63,6 @@ class Evaluation:
 
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
-        correct = int((self.predictions == self.labels).sum())
         matrix = confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
         return {
             "run": self.name,
@@ -72,8 +76,8 @@ class Evaluation:
             "best_epoch": self.summary["best_epoch"],
             "val_accuracy": self.summary["val_accuracy"],
             "test_images": len(self.labels),
-            "test_accuracy": correct / len(self.labels),
-            "test_accuracy_wilson_95": accuracy_interval(correct, len(self.labels)),
+            "test_accuracy": self.correct / len(self.labels),
+            "test_accuracy_wilson_95": accuracy_interval(self.correct, len(self.labels)),
             "test_loss": negative_log_likelihood(self.logits, self.labels),
             "train_seconds": self.summary["train_seconds"],
             "images_per_second": self.summary["images_per_second"],
@@ -183,7 +187,7 @@ def compare(evaluations: Sequence[Evaluation]) -> dict:
     grouped = groups(evaluations)
     means = {}
     for label, members in grouped.items():
-        values = [run.measures()["test_accuracy"] for run in members]
+        values = [run.correct / len(run.labels) for run in members]
         means[label] = {
             "network": members[0].network,
             "data": members[0].data_name,
