@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from experiment.augmentation import epoch_batches
+from experiment.augmentation import AugmentedImages
 from experiment.config import Augmentation
 from experiment.data import Images
 
@@ -23,7 +23,7 @@ def images() -> Images:
 
 def epoch(images, settings, batch_size=128, seed=3, number=0) -> Images:
     """All batches of an epoch as one."""
-    batches = list(epoch_batches(images, settings, batch_size, seed, number))
+    batches = list(AugmentedImages(images, settings).epoch(batch_size, seed, number))
     return Images(np.concatenate([batch for batch, _ in batches]), np.concatenate([labels for _, labels in batches]))
 
 
@@ -54,12 +54,12 @@ def test_every_image_comes_once_an_epoch(images, settings, batch_size):
 
 
 def test_the_last_batch_holds_what_is_left(images):
-    sizes = [len(labels) for _, labels in epoch_batches(images, EVERYTHING, 250, 0, 0)]
+    sizes = [len(labels) for _, labels in AugmentedImages(images, EVERYTHING).epoch(250, 0, 0)]
     assert sizes == [250, 250, 100]
 
 
 def test_batches_have_the_types_and_shapes_of_the_data(images):
-    for batch, labels in epoch_batches(images, EVERYTHING, 250, 0, 0):
+    for batch, labels in AugmentedImages(images, EVERYTHING).epoch(250, 0, 0):
         assert batch.dtype == np.uint8
         assert labels.dtype == np.int32
         assert batch.shape == (len(labels), 32, 32, 3)
@@ -107,7 +107,7 @@ def test_without_augmentation_the_images_are_untouched(images):
 @pytest.mark.parametrize("settings", [NOTHING, EVERYTHING], ids=["nothing", "everything"])
 def test_the_data_set_is_left_as_it_was(images, settings):
     pixels, labels = images.images.copy(), images.labels.copy()
-    for batch, batch_labels in epoch_batches(images, settings, 128, 0, 0):
+    for batch, batch_labels in AugmentedImages(images, settings).epoch(128, 0, 0):
         batch[:], batch_labels[:] = 0, 0
     assert np.array_equal(images.images, pixels)
     assert np.array_equal(images.labels, labels)
