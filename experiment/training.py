@@ -99,10 +99,12 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> kera
 
 
 def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
-    """How many steps TensorFlow takes at a time: between two of them, Python leaves the processor idle.
+    """How many steps TensorFlow takes at a time, since Python leaves the processor idle between two calls.
 
     The most that divide an epoch, and that a user who presses Ctrl-C does not wait long for.
     """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return 1  # Keras's loop of several steps cannot be divided among devices
     most = max(1, _IMAGES_PER_EXECUTION // batch_size)
     return next(steps for steps in range(most, 0, -1) if steps_per_epoch % steps == 0)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from experiment import config, data, training
 from experiment.run_directory import RunDirectory
 losses = []
+training._IMAGES_PER_EXECUTION = 0  # the loss of each step is wanted
 on_train_batch_end = training._Recorder.on_train_batch_end
 def record(self, batch, logs=None):
     losses.append(logs["loss"])

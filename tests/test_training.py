@@ -38,6 +38,7 @@ def train(path, images, *overrides, resume=False):
 
 def interrupt_in_epoch(monkeypatch, number: int):
     """The run gets Ctrl-C after the second step of epoch `number`, counted from 1."""
+    monkeypatch.setattr(training, "_IMAGES_PER_EXECUTION", 0)  # step by step
     original = training._Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
@@ -160,11 +161,26 @@ def test_an_absurd_learning_rate_diverges(tmp_path, images):
         train(tmp_path / "run", images, *sgd)
 
 
+def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, monkeypatch):
+    assert training.compiled_model(small_config(), steps_per_epoch=7, precision="float32").steps_per_execution == 7
+    train(tmp_path / "several", images)
+    monkeypatch.setattr(training, "_IMAGES_PER_EXECUTION", 0)
+    train(tmp_path / "one", images)
+    assert killing.differences(killing.outcome(tmp_path / "several"), killing.outcome(tmp_path / "one")) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "at_a_time"), [(352, 128, 32), (391, 128, 23), (88, 512, 8), (13, 128, 13), (37, 128, 1)]
+)
+def test_steps_at_a_time_divide_an_epoch(steps, batch_size, at_a_time):
+    assert training._steps_per_execution(steps, batch_size) == at_a_time
+
+
 def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
     original = training._Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch == 1:
+        if self.epochs_done == 1:
             shutil.rmtree(self.run.path, ignore_errors=True)
         original(self, batch, logs)
 
