@@ -28,19 +28,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> int:
     if arguments.picture:
-        from experiment import layer_picture
+        from layer_checks import picture
 
-        layer_picture.draw(arguments.picture, arguments.data)
+        picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
         return 0
-    from experiment import layer_comparison, tensorflow_start
+    from experiment import tensorflow_start
+    from layer_checks import agreement
 
     tensorflow_start.start()
     golden = ROOT / "tests" / "golden" / "layers.npz"
-    rows, remarks = layer_comparison.compare(arguments.cases, arguments.seed, arguments.precision, golden)
-    print(layer_comparison.table(rows))
+    rows, remarks = agreement.compare(arguments.cases, arguments.seed, arguments.precision, golden)
+    print(agreement.table(rows))
     print(remarks)
-    return 0 if layer_comparison.agree(rows) else 1
+    return 0 if agreement.agree(rows) else 1
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Evaluate trained runs on the test images and compare the networks.",
-        epilog="Writes comparison.json, comparison.png, confusion.png and classes.png into the output directory.",
+        epilog="Writes comparison.json, comparison.md and the figures into the output directory.",
     )
     add = parser.add_argument
     add("runs", nargs="*", type=Path, help="run directories, or directories of them (default: all under checkpoints/)")
@@ -24,6 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
     )
+    add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
     return parser.parse_args(arguments)
 
 
@@ -32,14 +34,17 @@ def main(arguments: argparse.Namespace) -> int:
         # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from experiment import data, evaluation, figures
+    from experiment import comparison, data, evaluation, figures, wording
 
     runs = evaluation.choose(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
+    # Kept answers need no images but for the gallery, and that is not worth a download.
+    download = any(run.best_file.exists() for run in runs)
+
     @functools.cache
     def dataset_for(name: str) -> data.Dataset:
-        return data.load("generated" if name == "generated" else arguments.data)
+        return data.load("generated" if name == "generated" else arguments.data, download)
 
     evaluations, left_out = [], []
     for run in runs:
@@ -57,9 +62,15 @@ def main(arguments: argparse.Namespace) -> int:
     if not evaluations:
         raise UserError("none of these runs could be evaluated")
     evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
-    content = evaluation.write(evaluations, arguments.output)
-    print(evaluation.table(content))
-    print(f"written: comparison.json, comparison.png, confusion.png, classes.png in {arguments.output}")
+    try:
+        images = dataset_for(comparison.comparable(evaluations)[0].data_name).test.images
+    except data.NotFound as error:
+        print(f"left out: disagreement.png, it shows test images: {error}", file=sys.stderr)
+        images = None
+    content = comparison.write(evaluations, arguments.output, images)
+    say = {"table": wording.table, "markdown": wording.markdown, "json": functools.partial(json.dumps, indent=1)}
+    print(say[arguments.format](content))
+    print(f"written: comparison.json, comparison.md and the figures in {arguments.output}", file=sys.stderr)
     return 0
 
 

@@ -68,12 +68,13 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(where: str | None = None) -> Dataset:
+def load(where: str | None = None, download: bool = True) -> Dataset:
     """The data set that `--data` names, or the CIFAR-10 that is found first.
 
     Args:
         where: "generated", "download", a directory, or None to look in CIFAR10_DIR, then in Keras's cache, and at last
             to download.
+        download: whether it may come to that last step.
 
     Raises:
         UserError: nothing was found (with what was tried), or a file is not what CIFAR-10's files are.
@@ -93,6 +94,8 @@ def load(where: str | None = None) -> Dataset:
         if _find_source(folder):
             return read(folder)
     tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no CIFAR-10 there")
+    if not download:
+        raise NotFound("no CIFAR-10 on this machine. Tried:\n  " + "\n  ".join(tried))
     return _download(tried)
 
 

@@ -1,24 +1,22 @@
-"""Predictions and the measures of runs, and what they say of one network against the other.
+"""Predictions and measures of one run.
 
 A run's test logits are kept as float16 beside it (predictions.npz), and every measure is computed from those, so that
 it can be computed again without the weights.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from experiment import figures, keras_archive, run_directory, tensorflow_start
-from experiment.config import Config, Model
+from experiment import keras_archive, run_directory, statistics, tensorflow_start
+from experiment.config import Config
 from experiment.data import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
-from experiment.statistics import accuracy_interval, confusion_matrix, negative_log_likelihood
 
-REPORT = {"none": 0.8193, "after_activation": 0.8238}
+MILESTONES = (0.70, 0.75, 0.80)  # of validation accuracy
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,16 @@ class Evaluation:
         return self.logits.argmax(1)
 
     @property
-    def correct(self) -> int:
-        """How many test images it got right."""
-        return int((self.predictions == self.labels).sum())
+    def right(self) -> np.ndarray:
+        """Which test images it got right, bool [n]."""
+        return self.predictions == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    def confusion_matrix(self) -> np.ndarray:
+        return statistics.confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
 
     @property
     def marks(self) -> list[str]:
@@ -63,27 +68,41 @@ class Evaluation:
 
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
-        matrix = confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
+        matrix, seconds = self.confusion_matrix(), np.cumsum([row["seconds"] for row in self.history])
+        best_epoch = self.summary["best_epoch"]
         return {
             "run": self.name,
             "network": self.network,
             "seed": self.config.seed,
             "data": self.data_name,
+            "protocol": self.config.data.protocol,
             "marks": self.marks,
             "parameters": self.summary["parameters"],
             "precision": self.summary["precision"],
             "epochs": self.summary["epochs"],
-            "best_epoch": self.summary["best_epoch"],
+            "best_epoch": best_epoch,
+            "best_epoch_because": f"the first of the highest validation accuracy, {self.summary['val_accuracy']:.4f}",
             "val_accuracy": self.summary["val_accuracy"],
             "test_images": len(self.labels),
-            "test_accuracy": self.correct / len(self.labels),
-            "test_accuracy_wilson_95": accuracy_interval(self.correct, len(self.labels)),
-            "test_loss": negative_log_likelihood(self.logits, self.labels),
+            "test_accuracy": self.accuracy,
+            "test_accuracy_wilson_95": statistics.accuracy_interval(int(self.right.sum()), len(self.labels)),
+            "test_loss": statistics.negative_log_likelihood(self.logits, self.labels),
+            "brier_score": statistics.brier_score(self.logits, self.labels),
+            "expected_calibration_error": statistics.calibration(self.logits, self.labels).expected_error,
             "train_seconds": self.summary["train_seconds"],
+            "seconds_to_best_epoch": float(seconds[int(best_epoch) - 1]),
+            "milestones": {f"{share:.2f}": self._first_reached(share, seconds) for share in MILESTONES},
             "images_per_second": self.summary["images_per_second"],
             "class_accuracy": dict(zip(self.class_names, (matrix.diagonal() / matrix.sum(1)).tolist(), strict=True)),
             "confusion_matrix": matrix.tolist(),
         }
+
+    def _first_reached(self, share: float, seconds: np.ndarray) -> dict | None:
+        """The first epoch whose validation accuracy is at least `share`, and the seconds at its end."""
+        for row, until in zip(self.history, seconds, strict=True):
+            if row["val_accuracy"] >= share:
+                return {"epoch": row["epoch"], "seconds": float(until)}
+        return None
 
 
 def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset], engine: str = "keras") -> Evaluation:
@@ -102,6 +121,11 @@ def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]
     if summary["status"] != "finished":
         raise UserError(f"{run.path}: not evaluated, it is {_in_words(summary)}")
     _check_summary(run, summary)
+    if summary["best_epoch"] not in range(1, len(history) + 1):
+        raise UserError(
+            f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
+            f"and there are {len(history)} epochs"
+        )
     if run.best_file.exists():
         dataset = dataset_for(summary["data"]["name"])
         run.check_same_data(dataset.fingerprint(), dataset.source)
@@ -153,132 +177,6 @@ def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
         if not runs:
             raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
     return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
-
-
-def groups(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
-    """Runs that differ by their seed alone, by a label: the network, and the directory where that does not tell."""
-    by_experiment: dict = {}
-    for evaluation in evaluations:
-        key = (evaluation.config.model_copy(update={"seed": 0}), evaluation.data_name)
-        by_experiment.setdefault(key, []).append(evaluation)
-    labels: dict[str, list[Evaluation]] = {}
-    for (config, _), members in by_experiment.items():
-        label = figures.NETWORK_NAMES[config.model.batch_norm]
-        if label in labels:
-            label = f"{label}, {members[0].name}"
-        labels[label] = members
-    return labels
-
-
-def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The runs that belong on common axes: one data set, one protocol; real images before generated ones."""
-
-    def kind(evaluation: Evaluation) -> tuple:
-        return (evaluation.data_name, evaluation.config.data.protocol)
-
-    order = [("cifar10", "held_out"), ("cifar10", "test_as_validation")]
-    present = {kind(evaluation) for evaluation in evaluations}
-    chosen = next((candidate for candidate in order if candidate in present), None) or min(present)
-    return [evaluation for evaluation in evaluations if kind(evaluation) == chosen]
-
-
-def compare(evaluations: Sequence[Evaluation]) -> dict:
-    """Each group's mean accuracy, and how far a normalised network is from the plain one where all else is equal."""
-    grouped = groups(evaluations)
-    means = {}
-    for label, members in grouped.items():
-        values = [run.correct / len(run.labels) for run in members]
-        means[label] = {
-            "network": members[0].network,
-            "data": members[0].data_name,
-            "runs": len(values),
-            "mean": float(np.mean(values)),
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        }
-
-    def all_else(label: str) -> Config:
-        return grouped[label][0].config.model_copy(update={"seed": 0, "model": Model()})
-
-    differences = [
-        {
-            "difference": f"{label} minus {plain}",
-            "test_accuracy": means[label]["mean"] - means[plain]["mean"],
-            "runs": [means[label]["runs"], means[plain]["runs"]],
-        }
-        for plain in means
-        for label in means
-        if means[plain]["network"] == "none" != means[label]["network"] and all_else(label) == all_else(plain)
-    ]
-    return {"test_accuracy": means, "differences": differences}
-
-
-def write(evaluations: Sequence[Evaluation], folder: Path) -> dict:
-    """Writes comparison.json and the figures into `folder`, and returns what the JSON holds."""
-    together = comparable(evaluations)
-    content = {"comparison": compare(together), "runs": [evaluation.measures() for evaluation in evaluations]}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    run_directory.write_text(folder / "comparison.json", json.dumps(content, indent=1) + "\n")
-    grouped = groups(together)
-    title = "CIFAR-10" if together[0].data_name == "cifar10" else "generated images, not CIFAR-10"
-    if together[0].config.data.protocol == "test_as_validation":
-        title += "; optimistic: weights chosen on the test set"
-    curves = [(run.network, label, run.history) for label, members in grouped.items() for run in members]
-    matrices = [
-        (label, np.sum([confusion_matrix(run.predictions, run.labels, 10) for run in members], axis=0))
-        for label, members in grouped.items()
-    ]
-    by_class = [
-        (members[0].network, label, matrix.diagonal() / matrix.sum(1))
-        for (label, matrix), members in zip(matrices, grouped.values(), strict=True)
-    ]
-    class_names = together[0].class_names
-    figures.save(figures.comparison(curves, title), folder / "comparison.png")
-    figures.save(figures.confusion_matrices(matrices, class_names), folder / "confusion.png")
-    figures.save(figures.class_accuracy(by_class, class_names), folder / "classes.png")
-    return content
-
-
-def table(content: dict) -> str:
-    """The runs as an aligned Markdown table, and the comparison in sentences."""
-    header = ["run", "network", "parameters", "best epoch", "validation", "test accuracy [95 %]", "loss", "seconds", ""]
-    rows = [
-        [
-            run["run"],
-            figures.NETWORK_NAMES[run["network"]],
-            f"{run['parameters']:,}",
-            f"{run['best_epoch']} of {run['epochs']}",
-            f"{run['val_accuracy']:.4f}",
-            "{:.4f} [{:.4f}, {:.4f}]".format(run["test_accuracy"], *run["test_accuracy_wilson_95"]),
-            f"{run['test_loss']:.4f}",
-            f"{run['train_seconds']:.0f}",
-            "; ".join(run["marks"]),
-        ]
-        for run in content["runs"]
-    ]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [header, ["-" * width for width in widths], *rows]
-    ]
-    return "\n".join([*lines, "", *_sentences(content["comparison"])])
-
-
-def _sentences(comparison: dict) -> list[str]:
-    lines = []
-    for label, figure in comparison["test_accuracy"].items():
-        spread = f" ± {100 * figure['sd']:.2f} (standard deviation)" if figure["sd"] is not None else ""
-        runs = "1 run" if figure["runs"] == 1 else f"{figure['runs']} runs"
-        reported = REPORT.get(figure["network"]) if figure["data"] == "cifar10" else None
-        report = f"; the report's: {100 * reported:.2f}" if reported else ""
-        lines.append(f"{label}: {100 * figure['mean']:.2f} %{spread}, {runs}{report}")
-    for difference in comparison["differences"]:
-        lines.append(f"{difference['difference']}: {100 * difference['test_accuracy']:+.2f} percentage points")
-        if min(difference["runs"]) == 1:
-            lines.append("One seed of a network cannot tell how much of that is the network and how much is chance.")
-    return lines
 
 
 def _check_summary(run: RunDirectory, summary: dict) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiment.run_directory import atomic
+from experiment.statistics import Calibration
 
 COLOURS = {"none": "#D55E00", "after_activation": "#0072B2", "before_activation": "#009E73"}
 NETWORK_NAMES = {
@@ -153,4 +154,75 @@ def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: S
     axes.set_yticks(range(len(order)), [class_names[position] for position in order])
     axes.set_xlabel("test accuracy (%)")
     axes.legend(loc="lower right")
+    return figure
+
+
+def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Figure:
+    """How often answers of like confidence are right, and how many there are; all runs of a network pooled.
+
+    Bins of fewer than 30 images are not drawn: their accuracy is mostly chance.
+
+    Args:
+        groups: (network, label, the calibration of each run).
+    """
+    figure = new(figsize=(9, 4.2))
+    axes, shares = figure.subplots(1, 2)
+    axes.plot([0, 100], [0, 100], ":", color="0.5", label="as often right as sure")
+    for network, label, runs in groups:
+        counts = np.sum([run.counts for run in runs], axis=0)
+        filled = counts >= 30
+        confidence, accuracy = (
+            np.sum([np.nan_to_num(values) * run.counts for run, values in part], axis=0)[filled] / counts[filled]
+            for part in ([(run, run.confidence) for run in runs], [(run, run.accuracy) for run in runs])
+        )
+        error = np.mean([run.expected_error for run in runs])
+        axes.plot(
+            100 * confidence,
+            100 * accuracy,
+            "o-",
+            color=COLOURS[network],
+            markersize=4,
+            label=f"{label}: calibration error {100 * error:.1f}",
+        )
+        edges = np.linspace(0, 100, len(counts) + 1)
+        shares.stairs(100 * counts / counts.sum(), edges, color=COLOURS[network], linewidth=1.8, label=label)
+    axes.set_xlabel("confidence: largest probability (%)")
+    axes.set_ylabel("test accuracy (%)")
+    axes.legend(loc="upper left", fontsize=9)
+    shares.set_xlabel("confidence: largest probability (%)")
+    shares.set_ylabel("share of the test images (%)")
+    shares.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def disagreement(
+    answers: Sequence[tuple[str, np.ndarray]], images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """The test images on which two networks disagree most surely, each row those that one alone got right.
+
+    Args:
+        answers: (label, probabilities [n, c]) of two networks.
+        images: uint8 [n, 32, 32, 3].
+        labels: [n].
+    """
+    columns = 8
+    predictions = [probabilities.argmax(1) for _, probabilities in answers]
+    sureness = np.minimum(*(probabilities.max(1) for _, probabilities in answers))
+    figure = new(figsize=(11, 4.6))
+    figure.suptitle("Where the networks disagree most surely (probabilities: means over the seeds)")
+    for row, (subfigure, (label, _)) in enumerate(zip(figure.subfigures(2, 1), answers, strict=True)):
+        subfigure.suptitle(f"only {label} is right", fontsize=11)
+        right, wrong = predictions[row] == labels, predictions[1 - row] != labels
+        chosen = np.flatnonzero(right & wrong)
+        chosen = chosen[np.argsort(-sureness[chosen], kind="stable")][:columns]
+        for column, axes in enumerate(np.atleast_1d(subfigure.subplots(1, columns))):
+            axes.axis("off")
+            if column < len(chosen):
+                image = chosen[column]
+                axes.imshow(images[image], interpolation="nearest")
+                says = [
+                    f"{name.partition(',')[0]}: {class_names[guess[image]]} {probabilities[image].max():.0%}"
+                    for (name, probabilities), guess in zip(answers, predictions, strict=True)
+                ]
+                axes.set_title("\n".join(says), fontsize=7)
     return figure

@@ -74,3 +74,18 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
     answers = np.where(np.arange(100) < 100 - correct, (labels + 1) % 10, labels)
     run.write_predictions(4.0 * np.eye(10)[answers], labels)
     return run
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """Makes a finished run and evaluates it by its kept answers; the name ends in its seed."""
+    from experiment import evaluation
+
+    def no_data(name: str):
+        raise AssertionError(f"the data set {name} was asked for")
+
+    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> evaluation.Evaluation:
+        run = make_run(tmp_path / name, f"seed={name[-1]}", *overrides, **keywords)
+        return evaluation.evaluate(run, name, no_data)
+
+    return make

@@ -9,7 +9,7 @@ import pytest
 
 import check_layers
 import numpy_layers
-from experiment import layer_cases, layer_comparison
+from layer_checks import agreement, random_cases
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "layers.npz"
@@ -19,7 +19,7 @@ def test_the_table_has_a_row_for_each_layer_and_the_layers_agree(capsys):
     assert check_layers.main(check_layers.parse_arguments(["--cases", "10"])) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith("| ")][2:]
-    assert [row.split()[1] for row in rows] == list(layer_cases.LAYERS)
+    assert [row.split()[1] for row in rows] == list(random_cases.LAYERS)
     assert "TensorFlow" in printed and "torchvision" in printed
 
 
@@ -31,22 +31,22 @@ def test_exit_code_1_where_a_layer_is_off(error, code, monkeypatch):
 
 
 def test_without_pytorch_there_is_no_second_column(monkeypatch):
-    monkeypatch.setattr(layer_comparison, "find_spec", lambda name: None)
-    rows, remarks = layer_comparison.compare(2, 0, "float64", GOLDEN)
+    monkeypatch.setattr(agreement, "find_spec", lambda name: None)
+    rows, remarks = agreement.compare(2, 0, "float64", GOLDEN)
     assert list(rows["conv2d"]) == ["TensorFlow", "golden"]
     assert rows["roi_pool"]["TensorFlow"].cases == 0 and rows["roi_pool"]["golden"].cases >= 50
     assert "PyTorch" not in remarks.split(";")[1].split("live")[0]
-    assert layer_comparison.agree(rows)
+    assert agreement.agree(rows)
 
 
 def test_decimals():
-    def agreement(difference):
-        return layer_comparison.Agreement(1, difference, difference)
+    def over(difference):
+        return agreement.Agreement(1, difference, difference)
 
-    assert agreement(0.0).decimals == np.inf and agreement(0.0).cells() == ["1", "0", "0", "all"]
-    assert agreement(4e-5).decimals == 4
-    assert agreement(6e-5).decimals == 3
-    assert agreement(np.inf).decimals < 0
+    assert over(0.0).decimals == np.inf and over(0.0).cells() == ["1", "0", "0", "all"]
+    assert over(4e-5).decimals == 4
+    assert over(6e-5).decimals == 3
+    assert over(np.inf).decimals < 0
 
 
 def test_help_answers_at_once():

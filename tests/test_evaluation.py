@@ -1,6 +1,5 @@
 """What is read off finished runs, which runs are refused, and how the networks are compared."""
 
-import json
 import math
 
 import numpy as np
@@ -10,26 +9,14 @@ from experiment import data, evaluation
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.statistics import accuracy_interval
-from tests.conftest import history_rows, make_run
+from tests.conftest import make_run
 
 BN = "model.batch_norm=after_activation"
 TEST_AS_VALIDATION = "data.protocol=test_as_validation"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def no_data(name: str) -> data.Dataset:
     raise AssertionError(f"the data set {name} was asked for")
-
-
-@pytest.fixture
-def evaluated(tmp_path):
-    """Makes a finished run and evaluates it by its kept answers; the name ends in its seed."""
-
-    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> evaluation.Evaluation:
-        run = make_run(tmp_path / name, f"seed={name[-1]}", *overrides, **keywords)
-        return evaluation.evaluate(run, name, no_data)
-
-    return make
 
 
 def refusal(run: RunDirectory, dataset_for=no_data) -> str:
@@ -47,6 +34,18 @@ def test_measures_are_those_of_the_kept_answers(evaluated):
     assert measures["test_accuracy"] == 0.8
     assert measures["test_accuracy_wilson_95"] == accuracy_interval(80, 100)
     assert measures["test_loss"] == pytest.approx(math.log(math.exp(4) + 9) - 4 * 0.8)
+
+
+def test_milestones_are_the_first_epochs_that_reach_them(evaluated):
+    measures = evaluated().measures()  # validation accuracy 0.5, 0.7, 0.6 after 4.5, 9 and 13.5 seconds
+    assert measures["milestones"] == {"0.70": {"epoch": 2, "seconds": 9.0}, "0.75": None, "0.80": None}
+    assert measures["seconds_to_best_epoch"] == 9.0
+    assert measures["best_epoch_because"] == "the first of the highest validation accuracy, 0.7000"
+
+
+def test_a_best_epoch_that_is_not_in_the_history_is_refused(tmp_path):
+    run = make_run(tmp_path / "run", best_epoch=4)
+    assert "best_epoch is 4, and there are 3 epochs" in refusal(run)
 
 
 def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
@@ -206,141 +205,3 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
     assert len(evaluation.choose([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1
-
-
-# ---- runs together
-
-
-def test_runs_that_differ_by_their_seed_alone_are_one_group(evaluated):
-    runs = [evaluated("plain/seed0"), evaluated("plain/seed1"), evaluated("bn/seed0", BN)]
-    grouped = evaluation.groups(runs)
-    assert {label: len(members) for label, members in grouped.items()} == {"plain": 2, "batch norm": 1}
-
-
-def test_runs_of_other_settings_are_another_group_with_a_name_of_its_own(evaluated):
-    runs = [evaluated("plain/seed0"), evaluated("slow/seed0", "optimizer.learning_rate=1e-4")]
-    assert list(evaluation.groups(runs)) == ["plain", "plain, slow/seed0"]
-
-
-def test_the_networks_are_compared_by_their_means(evaluated):
-    runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1", correct=80)]
-    runs += [evaluated("bn/seed0", BN, correct=90)]
-    comparison = evaluation.compare(runs)
-    plain = comparison["test_accuracy"]["plain"]
-    assert (plain["runs"], plain["mean"], plain["sd"]) == (2, pytest.approx(0.75), pytest.approx(0.1 / math.sqrt(2)))
-    assert comparison["test_accuracy"]["batch norm"]["sd"] is None
-    assert comparison["differences"] == [
-        {"difference": "batch norm minus plain", "test_accuracy": pytest.approx(0.15), "runs": [1, 2]}
-    ]
-
-
-def test_only_networks_that_differ_in_nothing_else_are_compared(evaluated):
-    slow = "optimizer.learning_rate=1e-4"
-    runs = [evaluated("plain/seed0", correct=70), evaluated("slow/seed0", slow, correct=10)]
-    runs += [evaluated("bn/seed0", BN, correct=90), evaluated("slow-bn/seed0", BN, slow, correct=20)]
-    differences = [difference["test_accuracy"] for difference in evaluation.compare(runs)["differences"]]
-    assert differences == pytest.approx([0.2, 0.1])
-
-
-def test_the_reports_numbers_stand_beside_real_images_only(evaluated):
-    for name, expected in (("cifar10", True), ("generated", False)):
-        run = evaluated(f"{name}/seed0", data=name)
-        content = {"comparison": evaluation.compare([run]), "runs": [run.measures()]}
-        assert ("the report's" in evaluation.table(content)) == expected
-
-
-@pytest.mark.parametrize("override", ["model.batch_norm=none", BN])
-def test_one_network_alone_has_no_difference(evaluated, override):
-    assert evaluation.compare([evaluated("some/seed0", override)])["differences"] == []
-
-
-KINDS = {
-    "real held out": ("cifar10", []),
-    "real optimistic": ("cifar10", [TEST_AS_VALIDATION]),
-    "generated": ("generated", []),
-    "generated optimistic": ("generated", [TEST_AS_VALIDATION]),
-}
-
-
-@pytest.mark.parametrize(
-    ("present", "chosen"),
-    [
-        (["generated", "real optimistic", "real held out"], "real held out"),
-        (["generated", "real optimistic"], "real optimistic"),
-        (["generated optimistic", "generated"], "generated"),
-        (["generated optimistic"], "generated optimistic"),
-    ],
-)
-def test_only_runs_of_one_kind_are_compared(evaluated, present, chosen):
-    runs = {kind: evaluated(f"{kind}/seed0", *KINDS[kind][1], data=KINDS[kind][0]) for kind in present}
-    assert evaluation.comparable(list(runs.values())) == [runs[chosen]]
-
-
-# ---- what is written
-
-
-@pytest.fixture
-def three_runs(evaluated) -> list[evaluation.Evaluation]:
-    return [
-        evaluated("plain/seed0", correct=70),
-        evaluated("plain/seed1", correct=80),
-        evaluated("bn/seed0", BN, correct=90),
-    ]
-
-
-def test_the_results_are_written(three_runs, tmp_path):
-    content = evaluation.write(three_runs, tmp_path / "new" / "results")
-    written = tmp_path / "new" / "results"
-    names = sorted(path.name for path in written.iterdir())
-    assert names == ["classes.png", "comparison.json", "comparison.png", "confusion.png"]
-    assert all(path.read_bytes().startswith(PNG) for path in written.glob("*.png"))
-    assert json.loads((written / "comparison.json").read_text()) == json.loads(json.dumps(content))
-    assert [run["run"] for run in content["runs"]] == ["plain/seed0", "plain/seed1", "bn/seed0"]
-
-
-def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_path):
-    runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
-    content = evaluation.write(runs, tmp_path / "results")
-    assert [(group["runs"], group["mean"]) for group in content["comparison"]["test_accuracy"].values()] == [(1, 0.7)]
-    assert len(content["runs"]) == 2
-
-
-def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):
-    runs = [evaluated("plain/seed0"), evaluated("plain/seed1")]
-    runs[1].history[:] = history_rows(0.4, 0.5, 0.6, 0.7, 0.8)
-    evaluation.write(runs, tmp_path / "results")
-    assert (tmp_path / "results" / "comparison.png").read_bytes().startswith(PNG)
-
-
-@pytest.mark.parametrize("place", ["file", "file/results"])
-def test_an_output_that_cannot_be_written_is_named(three_runs, tmp_path, place):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError) as caught:
-        evaluation.write(three_runs, tmp_path / place)
-    assert str(tmp_path / place) in str(caught.value)
-
-
-def test_the_table_has_a_row_for_each_run(three_runs, tmp_path):
-    lines = evaluation.table(evaluation.write(three_runs, tmp_path / "results")).splitlines()
-    low, high = accuracy_interval(90, 100)
-    row = next(line for line in lines if line.startswith("| bn/seed0"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:6] == ["batch norm", "294,810", "2 of 3", "0.7000", f"0.9000 [{low:.4f}, {high:.4f}]"]
-    table = lines[: lines.index("")]
-    assert len(table) == 2 + 3
-    assert len({len(line) for line in table}) == 1
-
-
-def test_the_sentences_give_means_spread_and_difference(three_runs, tmp_path):
-    text = evaluation.table(evaluation.write(three_runs, tmp_path / "results"))
-    assert "plain: 75.00 % ± 7.07 (standard deviation), 2 runs" in text
-    assert "batch norm: 90.00 %, 1 run" in text
-    assert "batch norm minus plain: +15.00 percentage points" in text
-    assert "One seed of a network cannot tell" in text
-
-
-def test_marks_stand_in_the_table(evaluated, tmp_path):
-    runs = [evaluated("plain/seed0", TEST_AS_VALIDATION), evaluated("demo/seed0", data="generated")]
-    lines = evaluation.table(evaluation.write(runs, tmp_path / "results")).splitlines()
-    assert "optimistic: weights chosen on the test set" in next(line for line in lines if "plain/seed0" in line)
-    assert "generated images" in next(line for line in lines if "demo/seed0" in line)

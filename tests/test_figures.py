@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiment import figures
+from experiment import figures, statistics
 from experiment.data import CLASS_NAMES
 from experiment.errors import UserError
 from tests.conftest import history_rows
@@ -32,7 +32,23 @@ def classes():
     return figures.class_accuracy(groups, CLASS_NAMES)
 
 
-FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes])
+def logits(sharpness: float) -> np.ndarray:
+    return sharpness * np.random.default_rng(0).standard_normal((400, 10))
+
+
+def reliability():
+    labels = np.arange(400) % 10
+    calibrations = [statistics.calibration(logits(sharpness), labels) for sharpness in (1, 2)]
+    return figures.reliability([("none", "plain", calibrations), ("after_activation", "batch norm", calibrations[:1])])
+
+
+def disagreement(labels=None):
+    answers = [("batch norm", statistics.probabilities(logits(1))), ("plain", statistics.probabilities(-logits(2)))]
+    images = np.zeros((400, 32, 32, 3), np.uint8)
+    return figures.disagreement(answers, images, np.arange(400) % 10 if labels is None else labels, CLASS_NAMES)
+
+
+FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes, reliability])
 
 
 def legend(axes) -> list[str]:
@@ -147,3 +163,25 @@ def test_classes_stand_in_the_order_of_the_first_network():
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES[::-1])
     assert np.allclose(axes.lines[0].get_xdata(), 100 * ACCURACIES)
     assert legend(axes) == ["plain", "batch norm"]
+
+
+def test_reliability_is_accuracy_over_confidence():
+    probabilities = np.array([[0.9, 0.1]] * 40 + [[0.6, 0.4]] * 40 + [[0.75, 0.25]] * 5)
+    labels = np.array([0] * 36 + [1] * 4 + [0] * 10 + [1] * 30 + [0] * 5)
+    found = statistics.calibration(np.log(probabilities), labels)
+    axes = figures.reliability([("none", "plain", [found])]).axes[0]
+    drawn = next(line for line in axes.lines if line.get_color() == figures.COLOURS["none"])
+    assert np.allclose(drawn.get_xydata(), [[60, 25], [90, 90]])  # the bin of five images is left out
+
+
+def test_the_gallery_shows_what_one_network_alone_got_right():
+    figure = disagreement()
+    titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
+    assert sum(map(bool, titles)) == 16
+    assert titles[0].startswith("batch norm: ") and "\nplain: " in titles[0]
+
+
+def test_a_gallery_without_disagreement_is_drawn_empty(tmp_path):
+    path = tmp_path / "figure.png"
+    figures.save(disagreement(labels=np.full(400, -1)), path)
+    assert path.stat().st_size > 1000

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import numpy_layers
-from experiment import layer_cases
-from experiment.layer_cases import Case
-from experiment.layer_references import tensorflow_answers, torch_answers
+from layer_checks import random_cases
+from layer_checks.random_cases import Case
+from layer_checks.references import tensorflow_answers, torch_answers
 from numpy_layers import (
     avg_pool2d,
     batch_norm,
@@ -26,7 +26,7 @@ from numpy_layers import (
     softmax,
 )
 
-MADE_WITH, GOLDEN_CASES, GOLDEN_ANSWERS = layer_cases.load(Path(__file__).parent / "golden" / "layers.npz")
+MADE_WITH, GOLDEN_CASES, GOLDEN_ANSWERS = random_cases.load(Path(__file__).parent / "golden" / "layers.npz")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # relative to the largest number of an answer, where that is over 1
 MAPS = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
 KERNEL = np.ones((3, 2, 3, 3), np.float32)
@@ -49,7 +49,7 @@ def our_answers(case: Case, precision: str) -> list[np.ndarray]:
 
 
 def assert_agree(case: Case, precision: str, theirs: list[np.ndarray]) -> None:
-    _, relative = layer_cases.differences(our_answers(case, precision), theirs)
+    _, relative = random_cases.differences(our_answers(case, precision), theirs)
     shapes = {name: array.shape for name, array in case.arrays.items()}
     assert relative <= TOLERANCE[precision], f"{case.layer} differs by {relative}: {case.options}, {shapes}"
 
@@ -59,23 +59,23 @@ def assert_agree(case: Case, precision: str, theirs: list[np.ndarray]) -> None:
 
 def test_the_golden_cases_are_many_and_say_what_made_them():
     assert len(GOLDEN_CASES) >= 500
-    assert {case.layer for case in GOLDEN_CASES} == set(layer_cases.LAYERS) == set(numpy_layers.__all__)
+    assert {case.layer for case in GOLDEN_CASES} == set(random_cases.LAYERS) == set(numpy_layers.__all__)
     assert "torchvision" in MADE_WITH
 
 
-@pytest.mark.parametrize("precision", layer_cases.PRECISIONS)
-@pytest.mark.parametrize("layer", layer_cases.LAYERS)
+@pytest.mark.parametrize("precision", random_cases.PRECISIONS)
+@pytest.mark.parametrize("layer", random_cases.LAYERS)
 def test_golden_answers(layer, precision):
     for case, theirs in zip(GOLDEN_CASES, GOLDEN_ANSWERS[precision], strict=True):
         if case.layer == layer:
             assert_agree(case, precision, theirs)
 
 
-@pytest.mark.parametrize("precision", layer_cases.PRECISIONS)
-@pytest.mark.parametrize("layer", [layer for layer in layer_cases.LAYERS if layer != "roi_pool"])
+@pytest.mark.parametrize("precision", random_cases.PRECISIONS)
+@pytest.mark.parametrize("layer", [layer for layer in random_cases.LAYERS if layer != "roi_pool"])
 def test_tensorflow(layer, precision):
     compared = 0
-    for case in layer_cases.generate(layer, 120, seed=5):
+    for case in random_cases.generate(layer, 120, seed=5):
         if (theirs := tensorflow_answers(case, precision)) is not None:
             assert_agree(case, precision, theirs)
             compared += 1
@@ -83,11 +83,11 @@ def test_tensorflow(layer, precision):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, that padding "same" can be slow
-@pytest.mark.parametrize("precision", layer_cases.PRECISIONS)
-@pytest.mark.parametrize("layer", layer_cases.LAYERS)
+@pytest.mark.parametrize("precision", random_cases.PRECISIONS)
+@pytest.mark.parametrize("layer", random_cases.LAYERS)
 def test_pytorch(layer, precision):
     pytest.importorskip("torchvision" if layer == "roi_pool" else "torch")
-    for case in layer_cases.generate(layer, 100, seed=6):
+    for case in random_cases.generate(layer, 100, seed=6):
         assert_agree(case, precision, torch_answers(case, precision))
 
 
@@ -131,14 +131,14 @@ def test_empty_batches():
 def test_sigmoid_is_exact_at_infinity_and_warns_nowhere():
     with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
         warnings.simplefilter("error")
-        for precision in layer_cases.PRECISIONS:
+        for precision in random_cases.PRECISIONS:
             values = sigmoid(np.array([-np.inf, -1e4, -800, 0, 800, 1e4, np.inf], precision))
             assert values.tolist() == [0, 0, 0, 0.5, 1, 1, 1]
             assert values.dtype == precision
         assert np.isnan(sigmoid(np.array([np.nan])))
 
 
-@pytest.mark.parametrize("precision", layer_cases.PRECISIONS)
+@pytest.mark.parametrize("precision", random_cases.PRECISIONS)
 def test_cross_entropy_of_huge_logits_is_finite(precision):
     logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], precision)
     with warnings.catch_warnings():

@@ -4,7 +4,7 @@
     DIR/bin/python tests/golden/make_golden.py
 
 Inputs and answers are kept, so that the tests need neither PyTorch nor the generator of the cases as it is now. The
-versions that made the file stand in it: `layer_cases.load` gives them.
+versions that made the file stand in it: `layer_checks.random_cases.load` gives them.
 """
 
 import sys
@@ -17,8 +17,8 @@ import torchvision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiment import layer_cases
-from experiment.layer_references import torch_answers
+from layer_checks import random_cases
+from layer_checks.references import torch_answers
 
 PATH = Path(__file__).with_name("layers.npz")
 CASES = {"flatten": 15, "relu": 15, "linear": 30, "softmax": 30, "sigmoid": 30, "mse_loss": 30}
@@ -29,11 +29,11 @@ SEED = 2026
 def main() -> None:
     warnings.simplefilter("ignore")  # "same" with an odd number to pad is slower there
     cases = [
-        case for layer in layer_cases.LAYERS for case in layer_cases.generate(layer, CASES.get(layer, OTHERS), SEED)
+        case for layer in random_cases.LAYERS for case in random_cases.generate(layer, CASES.get(layer, OTHERS), SEED)
     ]
-    answers = {precision: [torch_answers(case, precision) for case in cases] for precision in layer_cases.PRECISIONS}
+    answers = {precision: [torch_answers(case, precision) for case in cases] for precision in random_cases.PRECISIONS}
     made_with = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, NumPy {np.__version__}"
-    layer_cases.save(PATH, made_with, cases, answers)
+    random_cases.save(PATH, made_with, cases, answers)
     print(f"{len(cases)} cases, {PATH.stat().st_size / 1000:.0f} kB, {made_with}: {PATH.name}")
 
 

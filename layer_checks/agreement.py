@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy_layers
-from experiment import layer_cases
-from experiment.layer_cases import Case
-from experiment.layer_references import tensorflow_answers, torch_answers
+from experiment import tables
+from layer_checks import random_cases
+from layer_checks.random_cases import Case
+from layer_checks.references import tensorflow_answers, torch_answers
 
 ENOUGH_DECIMALS = 4
 
@@ -27,7 +28,7 @@ class Agreement:
         if theirs is None:
             return
         ours = case.answers(getattr(numpy_layers, case.layer), precision)
-        absolute, relative = layer_cases.differences(ours, theirs)
+        absolute, relative = random_cases.differences(ours, theirs)
         self.cases += 1
         self.absolute, self.relative = max(self.absolute, absolute), max(self.relative, relative)
 
@@ -57,17 +58,17 @@ def compare(count: int, seed: int, precision: str, golden: Path) -> tuple[dict[s
         precision: "float32" or "float64".
         golden: a file of kept cases and answers.
     """
-    made_with, kept_cases, kept_answers = layer_cases.load(golden)
+    made_with, kept_cases, kept_answers = random_cases.load(golden)
     references = {"TensorFlow": tensorflow_answers, "PyTorch": torch_answers}
     if not find_spec("torch"):
         del references["PyTorch"]
     rows = {
-        layer: {name: Agreement() for name in ["TensorFlow", "golden", *references]} for layer in layer_cases.LAYERS
+        layer: {name: Agreement() for name in ["TensorFlow", "golden", *references]} for layer in random_cases.LAYERS
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, that padding "same" can be slow
         for layer, row in rows.items():
-            for case in layer_cases.generate(layer, count, seed):
+            for case in random_cases.generate(layer, count, seed):
                 for name, answers in references.items():
                     row[name].add(case, precision, answers(case, precision))
     for case, answers in zip(kept_cases, kept_answers[precision], strict=True):
@@ -93,10 +94,4 @@ def table(rows: dict[str, dict[str, Agreement]]) -> str:
     for name in names:
         header += [f"{name}: cases", "absolute", "relative", "decimals"]
     body = [[layer, *(cell for name in names for cell in row[name].cells())] for layer, row in rows.items()]
-    widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (header, rule)]
-    lines += [
-        [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in body
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return tables.markdown(header, body, numbers_from=1)

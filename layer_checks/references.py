@@ -1,11 +1,11 @@
-"""What PyTorch and TensorFlow answer to a case of `layer_cases`. Each is imported where it is first asked."""
+"""What PyTorch and TensorFlow answer to a case of `random_cases`. Each is imported where it is first asked."""
 
 import math
 from importlib.util import find_spec
 
 import numpy as np
 
-from experiment.layer_cases import Case
+from layer_checks.random_cases import Case
 
 
 def torch_answers(case: Case, precision: str) -> list[np.ndarray] | None:

@@ -1,0 +1,1 @@
+"""What check_layers.py does: the NumPy layers beside TensorFlow, PyTorch and kept answers."""
