@@ -64,13 +64,14 @@ def main(arguments: argparse.Namespace) -> int:
     evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     try:
         images = dataset_for(comparison.comparable(evaluations)[0].data_name).test.images
-    except data.NotFound as error:
-        print(f"left out: disagreement.png, it shows test images: {error}", file=sys.stderr)
+    except data.NotFound:
         images = None
     content = comparison.write(evaluations, arguments.output, images)
     say = {"table": wording.table, "markdown": wording.markdown, "json": functools.partial(json.dumps, indent=1)}
     print(say[arguments.format](content))
-    print(f"written: comparison.json, comparison.md and the figures in {arguments.output}", file=sys.stderr)
+    without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"
+    if arguments.format == "table":
+        print(f"written: comparison.json, comparison.md and the figures in {arguments.output}{without}")
     return 0
 
 

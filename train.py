@@ -28,6 +28,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the run that is there")
     existing.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    existing.add_argument(
+        "--finish", action="store_true", help="start it, go on with it, or leave it if it is finished"
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--print-config", action="store_true", help="print the resolved configuration and stop")
@@ -36,13 +39,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
-    from experiment.run_directory import RunDirectory, check_resumable
+    from experiment.run_directory import RunDirectory, check_resumable, is_finished
 
     config = configuration.load(arguments.config, arguments.set, arguments.seed)
     if arguments.print_config:
         print(configuration.to_yaml(config), end="")
         return
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
+    if arguments.finish and run.exists():
+        if is_finished(config, run):
+            print(f"{run.path}: finished already", file=sys.stderr)
+            return
+        arguments.resume = True
     if arguments.resume:
         check_resumable(config, run)
     elif run.exists() and not arguments.overwrite:
@@ -82,7 +90,7 @@ def _train(config, run, dataset, arguments) -> None:
 
 
 def _resume_command() -> str:
-    kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
     return shlex.join(["python", "train.py", *kept, "--resume"])
 
 

@@ -275,6 +275,13 @@ def reading(path: Path):
         raise UserError(f"{path} is missing or damaged: {error}") from None
 
 
+def is_finished(config: Config, run: RunDirectory) -> bool:
+    """Whether the directory holds the finished run of just this configuration."""
+    if not (run.config_file.exists() and run.summary_file.exists()):
+        return False
+    return run.read_summary()["status"] == "finished" and not configuration.differences(run.read_config(), config)
+
+
 def check_resumable(config: Config, run: RunDirectory) -> None:
     """Raises a UserError that says what differs where `--resume` cannot go on; touches nothing."""
     if not run.config_file.exists():

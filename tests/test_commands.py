@@ -189,6 +189,23 @@ def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
     assert contents(run.path) == before
 
 
+def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["train.py", *QUICK, "--finish", "--run-dir", run]
+    assert command(*arguments).returncode == 0
+    before = contents(run)
+    again = command(*arguments)
+    assert again.returncode == 0 and "finished already" in again.stderr
+    assert contents(run) == before
+
+
+def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
+    run = make_run(tmp_path / "run", "epochs=1", status="interrupted")
+    finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
+    assert "other data" in refused(*finish)  # as --resume says it
+    assert "seed: 0 in the run, 4 now" in refused(*finish, "--seed", 4)
+
+
 @pytest.mark.parametrize("place", ["file", "file/run", "a" * 300])
 def test_a_run_directory_that_cannot_be_is_reported(refused, tmp_path, place):
     (tmp_path / "file").touch()
@@ -228,7 +245,16 @@ def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command,
     assert "batch norm minus plain: +20.00 percentage points" in result.stdout
     assert "numpy" in imported(result)
     assert not imported(result) & {"tensorflow", "keras"}
-    assert sorted(contents(tmp_path / "out")) == ["classes.png", "comparison.json", "comparison.png", "confusion.png"]
+    names = {"comparison.json", "comparison.md", "comparison.png", "confusion.png", "classes.png", "reliability.png"}
+    assert set(contents(tmp_path / "out")) == names
+
+
+def test_the_comparison_is_printed_in_the_format_that_is_asked_for(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    arguments = ["evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--format"]
+    as_json, as_markdown = command(*arguments, "json").stdout, command(*arguments, "markdown").stdout
+    assert as_json == (tmp_path / "out" / "comparison.json").read_text()
+    assert as_markdown.strip() == (tmp_path / "out" / "comparison.md").read_text().strip()
 
 
 def test_a_run_that_cannot_be_evaluated_is_left_out_and_named(command, tmp_path):
