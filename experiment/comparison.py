@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiment import config as configuration
 from experiment import figures, run_directory, statistics, wording
-from experiment.config import Config, Model
 from experiment.errors import UserError
 from experiment.evaluation import Evaluation
 
@@ -64,21 +64,20 @@ class Group:
     def mean_probabilities(self) -> np.ndarray:
         return np.mean([statistics.probabilities(run.logits) for run in self.runs], axis=0)
 
-    def all_else(self, *left_out: str) -> tuple:
-        """What must be equal for two groups to be compared: the data, and the configuration but for some parts."""
-        return _experiment(self.runs[0], *left_out)
+    def but_for(self, key: str) -> tuple:
+        """What must be equal for two groups to be compared: the data, and the configuration but for one key."""
+        return _experiment(self.runs[0], key)
 
 
 def _experiment(run: Evaluation, *left_out: str) -> tuple:
-    replaced: dict = {"seed": 0, "model": Model()} if "model" in left_out else {"seed": 0}
-    if "protocol" in left_out:
-        replaced["data"] = run.config.data.model_copy(update={"protocol": "held_out"})
-    return (run.config.model_copy(update=replaced), run.data_name)
+    """What an experiment is: the data and every key of the configuration, but for the seed and some more."""
+    keys = dict(configuration.flatten(run.config.model_dump()))
+    return run.data_name, *((key, value) for key, value in keys.items() if key not in ("seed", *left_out))
 
 
 def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
     """Runs that differ by their seed alone, labelled by the network, and by the directory where that does not tell."""
-    by_experiment: dict[tuple[Config, str], list[Evaluation]] = {}
+    by_experiment: dict[tuple, list[Evaluation]] = {}
     for evaluation in evaluations:
         by_experiment.setdefault(_experiment(evaluation), []).append(evaluation)
     labelled: dict[str, Group] = {}
@@ -148,7 +147,8 @@ def _compared_groups(together: Sequence[Group]) -> list[tuple[Group, Group]]:
         (group, plain)
         for plain in together
         for group in together
-        if plain.network == "none" != group.network and group.all_else("model") == plain.all_else("model")
+        if plain.network == "none" != group.network
+        and group.but_for("model.batch_norm") == plain.but_for("model.batch_norm")
     ]
     return found or ([(together[1], together[0])] if len(together) == 2 else [])
 
@@ -167,7 +167,7 @@ def _optimism(every_group: Sequence[Group]) -> list[dict]:
         honest = (
             other
             for other in every_group
-            if other.protocol == "held_out" and other.all_else("protocol") == group.all_else("protocol")
+            if other.protocol == "held_out" and other.but_for("data.protocol") == group.but_for("data.protocol")
         )
         gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
         entry = {

@@ -19,35 +19,46 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 BatchNorm = Literal["none", "after_activation", "before_activation"]
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
+Diagnostics = Literal["none", "gradients", "batch_statistics"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Frozen, strict, and without room for a key that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Model(_Section):
-    """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each."""
+class Model(Section):
+    """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each.
+
+    The initial kernels are those of `initializer`, times `initial_scale`.
+    """
 
     batch_norm: BatchNorm = "none"
+    initializer: Initializer = "glorot_uniform"
+    initial_scale: Positive = 1.0
 
 
-class Data(_Section):
+class Data(Section):
     """Which images train and which choose the best weights.
 
     `held_out` splits `validation_images` off the training set, stratified by class, by `split_seed`.
     `test_as_validation` trains on all training images and chooses the weights on the test set, as the report did:
-    optimistic, and marked so wherever its numbers appear.
+    optimistic, and marked so wherever its numbers appear. `training_images` trains on so many of what is left, the same
+    number of each class; null on all.
     """
 
     protocol: Protocol = "held_out"
     validation_images: Annotated[int, Field(ge=10, le=25_000)] = 5_000
     split_seed: Annotated[int, Field(ge=0)] = 0
+    training_images: Annotated[int, Field(ge=10, le=50_000)] | None = None
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """Random changes of each training image: mirror it, shift it by up to `shift` pixels, grey out a square."""
 
     flip: bool = False
@@ -55,7 +66,7 @@ class Augmentation(_Section):
     cutout: Annotated[int, Field(ge=0, le=32)] = 0
 
 
-class Optimizer(_Section):
+class Optimizer(Section):
     """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -73,7 +84,7 @@ class Optimizer(_Section):
         return self
 
 
-class Schedule(_Section):
+class Schedule(Section):
     """The learning rate over the run: a linear rise over `warmup_epochs`, then constant, or a fall to zero.
 
     `cosine` falls along half a cosine; `one_cycle` falls linearly, so that with a warm-up of a third of the run the
@@ -84,7 +95,7 @@ class Schedule(_Section):
     warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class Config(_Section):
+class Config(Section):
     """One experiment. See the sections for their keys; the command line can override any key with --set."""
 
     model: Model = Model()
@@ -97,6 +108,7 @@ class Config(_Section):
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
     precision: Precision = "auto"
     devices: Literal["one", "all"] = "one"  # all: each batch is divided among the machine's GPUs
+    diagnostics: Diagnostics = "none"  # what else is measured while it trains; see experiment/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
@@ -122,7 +134,7 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
         UserError: the file is missing or does not parse, `extends` loops, or a key or value is not allowed.
     """
     path = find(name_or_path)
-    values = _read_with_extends(path, ())
+    values = read(path)
     for override in overrides:
         _apply_override(values, override)
     if seed is not None:
@@ -130,14 +142,15 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     return check(values, where=str(path))
 
 
-def find(name_or_path: str) -> Path:
-    """The configuration file that a user's `--config` means. Raises UserError listing those that exist."""
+def find(name_or_path: str, folder: Path = CONFIGS) -> Path:
+    """The file in `folder`, or anywhere, that a user's `--config` means. Raises UserError listing those that exist."""
     names = [name_or_path] if name_or_path.endswith((".yaml", ".yml")) else [name_or_path, f"{name_or_path}.yaml"]
-    for candidate in [path for name in names for path in (Path(name), CONFIGS / name)]:
+    for candidate in [path for name in names for path in (Path(name), folder / name)]:
         if _is_file(candidate):
             return candidate
-    existing = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml"))) or "none"
-    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in configs/ (there: {existing})")
+    existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"
+    place = folder.relative_to(CONFIGS.parent)
+    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/ (there: {existing})")
 
 
 def _is_file(path: Path) -> bool:
@@ -147,14 +160,14 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def check(values: Any, where: str) -> Config:
+def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
     """Turns plain nested values into a `Config`, or raises a UserError with one line for each mistake."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: a configuration is a mapping of keys to values, not {type(values).__name__}")
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(mistake) for mistake in error.errors()]
+        lines = [_explain(mistake, known_keys(kind)) for mistake in error.errors()]
         raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
 
 
@@ -170,14 +183,15 @@ def to_yaml(config: Config) -> str:
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The dotted keys in which two configurations differ, each with its (old, new) values."""
-    old_values, new_values = dict(_flatten(old.model_dump())), dict(_flatten(new.model_dump()))
+    old_values, new_values = dict(flatten(old.model_dump())), dict(flatten(new.model_dump()))
     return {key: (old_values[key], new_values[key]) for key in old_values if old_values[key] != new_values[key]}
 
 
-def _flatten(values: dict, prefix: str = ""):
+def flatten(values: dict, prefix: str = ""):
+    """Nested values as (dotted key, value) pairs."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -224,7 +238,8 @@ def _parse(path: Path) -> Any:
     return _parse_text(text, str(path))
 
 
-def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict:
+def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
+    """The values of a file over those of the file that it extends, unchecked; `seen` are the files that extend it."""
     resolved = path.resolve()
     if resolved in seen:
         loop = " -> ".join(step.name for step in (*seen, resolved))
@@ -240,7 +255,7 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict:
     base_path = path.parent / str(base_name)
     if not _is_file(base_path):
         raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
-    return _merge(_read_with_extends(base_path, (*seen, resolved)), values)
+    return _merge(read(base_path, (*seen, resolved)), values)
 
 
 def _merge(base: dict, changes: dict) -> dict:
@@ -263,10 +278,10 @@ def _apply_override(values: dict, override: str) -> None:
     values[key] = _parse_text(text, f"--set {override!r}")
 
 
-def _explain(mistake: dict) -> str:
+def _explain(mistake: dict, known: list[str]) -> str:
     location = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return f"{location}: unknown key{_nearest(location)}"
+        return f"{location}: unknown key{nearest(location, known)}"
     message = mistake["msg"].removeprefix("Value error, ")
     if not location:
         return message
@@ -279,27 +294,31 @@ def _explain(mistake: dict) -> str:
         return f"{location}: {message}"
 
 
-def known_keys() -> list[str]:
+def known_keys(kind: type[Section] = Config) -> list[str]:
     """Every dotted key that a configuration can have."""
-    return [key for key, _ in _flatten(Config().model_dump())]
+    keys = []
+    for name, field in kind.model_fields.items():
+        section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        keys += [f"{name}.{key}" for key in known_keys(field.annotation)] if section else [name]
+    return keys
 
 
-def _nearest(location: str) -> str:
-    sections = {key.split(".")[0] for key in known_keys() if "." in key}
-    candidates = [*known_keys(), *sections]
+def nearest(location: str, known: list[str]) -> str:
+    """How an error about an unknown key goes on: with the known one that was meant, or with those that there are."""
+    sections = {key.split(".")[0] for key in known if "." in key}
+    candidates = [*known, *sections]
     # A misspelt subkey is compared with its whole dotted name and, for a key put in the wrong place, with last names.
     by_last_name = {key.rsplit(".", 1)[-1]: key for key in candidates}
     match = difflib.get_close_matches(location, candidates, n=1, cutoff=0.7)
     if match:
         return f"; did you mean {match[0]!r}?"
     match = difflib.get_close_matches(location.rsplit(".", 1)[-1], by_last_name, n=1, cutoff=0.7)
-    return f"; did you mean {by_last_name[match[0]]!r}?" if match else f"; known here: {', '.join(_siblings(location))}"
-
-
-def _siblings(location: str) -> list[str]:
+    if match:
+        return f"; did you mean {by_last_name[match[0]]!r}?"
     section = location.rpartition(".")[0]
-    keys = [key for key in known_keys() if key.rpartition(".")[0] == section]
-    return keys or sorted({key.split(".")[0] for key in known_keys()})
+    siblings = [key for key in known if key.rpartition(".")[0] == section]
+    siblings = siblings or sorted({key.split(".")[0] for key in known})
+    return f"; known here: {', '.join(siblings)}"
 
 
 def allowed(literal: Any) -> tuple[str, ...]:

@@ -131,16 +131,34 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
         UserError: `validation_images` does not divide evenly among the classes or leaves none to train on.
     """
     if settings.protocol == "test_as_validation":
-        return dataset.train, dataset.test
+        return _some_of(dataset.train, settings, classes=len(dataset.class_names)), dataset.test
     labels, classes = dataset.train.labels, len(dataset.class_names)
     if settings.validation_images % classes:
         raise UserError(f"data.validation_images: {settings.validation_images} is not a multiple of {classes} classes")
-    each = min(settings.validation_images, len(labels) // 5) // classes  # a small set keeps four fifths to train on
-    rng = np.random.default_rng(settings.split_seed)
-    chosen = [rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)]
-    held_out = np.zeros(len(labels), bool)
-    held_out[np.concatenate(chosen)] = True
-    return dataset.train.select(~held_out), dataset.train.select(held_out)
+    count = min(settings.validation_images, len(labels) // 5)  # a small set keeps four fifths to train on
+    held_out = _stratified(labels, classes, count // classes, np.random.default_rng(settings.split_seed))
+    return _some_of(dataset.train.select(~held_out), settings, classes), dataset.train.select(held_out)
+
+
+def _some_of(images: Images, settings: Data, classes: int) -> Images:
+    """As many training images as the settings ask for, the same number of each class."""
+    count = settings.training_images
+    if count is None:
+        return images
+    if count % classes or count > classes * np.bincount(images.labels, minlength=classes).min():
+        raise UserError(
+            f"data.training_images: {count} cannot be had of {len(images.labels)} images, as many of each of {classes} "
+            "classes"
+        )
+    rng = np.random.default_rng([settings.split_seed, 1])
+    return images.select(_stratified(images.labels, classes, count // classes, rng))
+
+
+def _stratified(labels: np.ndarray, classes: int, each: int, rng: np.random.Generator) -> np.ndarray:
+    """A mask that takes `each` images of every class."""
+    mask = np.zeros(len(labels), bool)
+    mask[np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)])] = True
+    return mask
 
 
 # ---- finding and downloading -----------------------------------------------------------------------------------------

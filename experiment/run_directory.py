@@ -7,6 +7,7 @@
 | curves.png        | loss and accuracy                                                            |
 | summary.json      | what the run was made with and how it ended                                  |
 | state.npz         | all that is needed to go on after the last whole epoch                       |
+| diagnostics.csv   | what else was measured, where the configuration asks for it                  |
 | predictions.npz   | the logits of the test images (written by evaluate.py)                       |
 """
 
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ except ImportError:  # Windows has no flock; two trainings on one run directory 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
 )  # fmt: skip
+DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
 _TEMPORARY = ".unfinished-"
 
 
@@ -107,6 +110,10 @@ class RunDirectory:
         return self.path / "state.npz"
 
     @property
+    def diagnostics_file(self) -> Path:
+        return self.path / "diagnostics.csv"
+
+    @property
     def predictions_file(self) -> Path:
         return self.path / "predictions.npz"
 
@@ -119,6 +126,7 @@ class RunDirectory:
             self.curves_file,
             self.summary_file,
             self.state_file,
+            self.diagnostics_file,
             self.predictions_file,
         ]
 
@@ -190,29 +198,18 @@ class RunDirectory:
             raise UserError(f"{self.summary_file} is missing or damaged: {error}") from None
 
     def write_history(self, rows: list[dict]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(HISTORY_COLUMNS)
-        writer.writerows([_csv_text(row[column]) for column in HISTORY_COLUMNS] for row in rows)
-        write_text(self.history_file, text.getvalue())
+        _write_csv(self.history_file, HISTORY_COLUMNS, rows)
 
     def read_history(self) -> list[dict]:
         """The rows of history.csv as numbers, one dict an epoch."""
-        try:
-            with self.history_file.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                missing = [column for column in HISTORY_COLUMNS if column not in (reader.fieldnames or [])]
-                if missing:
-                    raise ValueError(f"the column {missing[0]} is missing")
-                return [
-                    {
-                        column: int(row[column]) if column == "epoch" else float(row[column])
-                        for column in HISTORY_COLUMNS
-                    }
-                    for row in reader
-                ]
-        except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise UserError(f"{self.history_file} is missing or damaged: {error}") from None
+        return _read_csv(self.history_file, HISTORY_COLUMNS)
+
+    def write_diagnostics(self, rows: list[dict]) -> None:
+        _write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows)
+
+    def read_diagnostics(self) -> list[dict]:
+        """The rows of diagnostics.csv: epoch, layer (from 1), measure (its name), value."""
+        return _read_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS)
 
     # ---- state and predictions
 
@@ -316,5 +313,27 @@ def find(root: Path) -> list[RunDirectory]:
         return []
 
 
-def _csv_text(value) -> str:
-    return str(value) if isinstance(value, int) else format(value, ".6g")
+_COLUMN_TYPES = {"epoch": int, "layer": int, "measure": str}  # of the others: float
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: list[dict]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [format(row[column], ".6g") if isinstance(row[column], float) else row[column] for column in columns]
+        for row in rows
+    )
+    write_text(path, text.getvalue())
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> list[dict]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or [])]
+            if missing:
+                raise ValueError(f"the column {missing[0]} is missing")
+            return [{column: _COLUMN_TYPES.get(column, float)(row[column]) for column in columns} for row in reader]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is missing or damaged: {error}") from None

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from experiment import figures
+from experiment import diagnostics, figures
 from experiment.augmentation import AugmentedImages
 from experiment.config import Config
 from experiment.data import Dataset, Images, split
@@ -69,6 +69,7 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
     if resume:
         recorder.restore(model)
     recorder.start(model)
+    measuring = diagnostics.callbacks(config, run, training_images)
     with _stop_signals(recorder):
         model.fit(
             training_dataset(training_images, config, first_epoch=recorder.epochs_done),
@@ -76,7 +77,7 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
             initial_epoch=recorder.epochs_done,
             epochs=config.epochs,
             steps_per_epoch=steps,
-            callbacks=[recorder, keras.callbacks.TerminateOnNaN()],
+            callbacks=[*measuring, recorder, keras.callbacks.TerminateOnNaN()],
             verbose=1 if progress == "bar" else 0,
             shuffle=False,  # the batches come shuffled
         )
@@ -86,7 +87,9 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
 def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> keras.Model:
     """The configuration's network with its optimiser, ready for `fit`."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    model = vgg.build(config.model.batch_norm, dtype=precision, seed=config.seed, fast=True, synchronized=synchronized)
+    model = vgg.build(
+        **config.model.model_dump(), dtype=precision, seed=config.seed, fast=True, synchronized=synchronized
+    )
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
         loss=build_loss(config.label_smoothing),

@@ -20,6 +20,8 @@ def build(
     seed: int | None = None,
     fast: bool = False,
     synchronized: bool = False,
+    initializer: str = "glorot_uniform",
+    initial_scale: float = 1.0,
 ) -> keras.Sequential:
     """Builds one of the networks, for images [n, 32, 32, 3] as `preprocess` gives them; it returns logits [n, 10].
 
@@ -31,10 +33,12 @@ def build(
         fast: quicker layers of the same mathematics, for training. A network that is saved for others to load is built
             without, so that the file names Keras's own layers only. The two exchange weights by position.
         synchronized: batch statistics are those of the whole batch, over all devices that share it.
+        initializer: Keras's name of the kernels' initialiser.
+        initial_scale: what the initial kernels are multiplied with.
     """
     convolution = QuickGradientConv2D if fast else keras.layers.Conv2D
     normalization = FusedBatchNormalization if fast else keras.layers.BatchNormalization
-    initializers = _initializers(seed)
+    initializers = _initializers(initializer, seed)
     layers = [keras.layers.Input((32, 32, 3))]
     for block, width in enumerate(WIDTHS):
         for _ in range(2):
@@ -63,14 +67,19 @@ def build(
         keras.layers.Flatten(dtype=dtype),
         keras.layers.Dense(10, kernel_initializer=next(initializers), dtype="float32"),
     ]
-    return keras.Sequential(layers)
+    model = keras.Sequential(layers)
+    if initial_scale != 1:
+        for layer in model.layers:
+            if hasattr(layer, "kernel"):
+                layer.kernel.assign(initial_scale * layer.kernel)
+    return model
 
 
-def _initializers(seed: int | None):
-    """Keras's default initialiser, once for each layer with a kernel, each with a seed of its own."""
+def _initializers(name: str, seed: int | None):
+    """Keras's initialiser of that name, once for each layer with a kernel, each with a seed of its own."""
     for layer in itertools.count():
         layer_seed = None if seed is None else int(np.random.SeedSequence([seed, layer]).generate_state(1)[0] >> 1)
-        yield keras.initializers.GlorotUniform(layer_seed)
+        yield keras.initializers.get({"class_name": name, "config": {"seed": layer_seed}})
 
 
 def preprocess(images):
