@@ -105,7 +105,9 @@ class Evaluation:
         return None
 
 
-def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset], engine: str = "keras") -> Evaluation:
+def evaluate(
+    run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset], engine: str = "keras", kept: bool = False
+) -> Evaluation:
     """Answers the test images with a run's best weights, or takes the answers it kept where the weights are gone.
 
     Args:
@@ -113,6 +115,7 @@ def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]
         name: what to call it.
         dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
         engine: what computes the logits, as in `predict`.
+        kept: take kept answers wherever there are any.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
@@ -126,7 +129,7 @@ def evaluate(run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset]
             f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
             f"and there are {len(history)} epochs"
         )
-    if run.best_file.exists():
+    if run.best_file.exists() and not (kept and run.predictions_file.exists()):
         dataset = dataset_for(summary["data"]["name"])
         run.check_same_data(dataset.fingerprint(), dataset.source)
         logits, labels = predict(run, config, dataset.test.images, engine), dataset.test.labels

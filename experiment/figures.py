@@ -226,3 +226,48 @@ def disagreement(
                 ]
                 axes.set_title("\n".join(says), fontsize=7)
     return figure
+
+
+def study(panels: Sequence[tuple[str, str, dict, bool]], x_label: str, title: str) -> Figure:
+    """One panel a measure: a point for each run, a line through each network's means.
+
+    Args:
+        panels: (label of the y-axis, title, {(network, seed): {x: y}}, whether the y-axis is logarithmic).
+    """
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new(figsize=(9, 3.6 * rows + 0.3))
+    figure.suptitle(title)
+    all_axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (label, panel_title, curves, log) in zip(all_axes, panels, strict=False):
+        positions = _positions(axes, [x for curve in curves.values() for x in curve])
+        percent = 100 if label.endswith("(%)") else 1
+        for network in [network for network in NETWORK_NAMES if any(key[0] == network for key in curves)]:
+            own = [curve for key, curve in curves.items() if key[0] == network]
+            colour, means = COLOURS[network], {}
+            for x in sorted({x for curve in own for x in curve}, key=positions.get):
+                values = [percent * curve[x] for curve in own if x in curve]
+                means[positions[x]] = np.mean(values)
+                axes.plot([positions[x]] * len(values), values, "o", color=colour, markersize=4, alpha=0.45, mew=0)
+            axes.plot(list(means), list(means.values()), color=colour, linewidth=1.8, label=NETWORK_NAMES[network])
+        axes.set_title(panel_title)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(label)
+        if log:
+            axes.set_yscale("log")
+    for axes in list(all_axes)[len(panels) :]:
+        axes.axis("off")
+    figure.axes[0].legend()
+    return figure
+
+
+def _positions(axes, values: Sequence) -> dict:
+    """Where each value stands on the x-axis: numbers over more than a decade on a logarithmic one, words in a row."""
+    distinct = list(dict.fromkeys(values))
+    if any(isinstance(value, str) for value in distinct) or len(distinct) < 2:
+        axes.set_xticks(range(len(distinct)), [NETWORK_NAMES.get(value, str(value)) for value in distinct])
+        axes.set_xlim(-0.5, len(distinct) - 0.5)
+        return {value: position for position, value in enumerate(distinct)}
+    if min(distinct) > 0 and max(distinct) / min(distinct) > 10:
+        axes.set_xscale("log")
+    return {value: value for value in distinct}

@@ -251,13 +251,28 @@ class RunDirectory:
         if not isinstance(facts, dict) or facts.get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
 
+    # ---- all that is worth keeping
+
+    def small_files(self) -> list[Path]:
+        """The files that are there, but for the weights and the state."""
+        return [file for file in self.files() if file.exists() and file not in (self.best_file, self.state_file)]
+
+    def keep(self, files: dict[str, bytes]) -> None:
+        """Takes over the small files of a run that was trained elsewhere, where this directory does not have it."""
+        if self.exists():
+            return
+        self.prepare()
+        known = {file.name for file in self.files()}
+        for name, content in files.items():
+            if name in known:
+                with atomic(self.path / name) as temporary:
+                    temporary.write_bytes(content)
+
     def copy_small_files(self, destination: Path) -> None:
-        """Copies what is worth keeping of a run, all but the weights and the state."""
         try:
             destination.mkdir(parents=True, exist_ok=True)
-            for file in self.files():
-                if file.exists() and file not in (self.best_file, self.state_file):
-                    shutil.copy2(file, destination / file.name)
+            for file in self.small_files():
+                shutil.copy2(file, destination / file.name)
         except OSError as error:
             raise UserError(f"{destination} cannot be written: {error.strerror or error}") from None
 

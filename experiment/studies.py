@@ -1,0 +1,154 @@
+"""A study, a grid of runs with a question: from its file to the runs that it needs."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from experiment import config as configuration
+from experiment import run_directory
+from experiment.config import CONFIGS, Config, Section
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory
+
+FOLDER = CONFIGS / "studies"
+NETWORK_KEY = "model.batch_norm"
+_TYPICAL_SPEED = 2500.0  # images a second, on two cores
+_SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
+
+CurveMeasure = Literal["epochs_to", "seconds_to", "gradient_norm", "gradient_variation"]  # several numbers a run
+NumberMeasure = Literal["test_accuracy", "mean_scatter", "variance_scatter"]  # one number a run
+
+
+class Study(Section):
+    """One question. `grid` names configuration keys, each with the values that it takes; keys that are joined by commas
+    take their values together. What is measured, and how it is judged, stands in `study_results`."""
+
+    claim: str
+    question: str
+    base: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list, Field(min_length=1)]]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    measures: Annotated[list[CurveMeasure | NumberMeasure], Field(min_length=1)]
+    judged: list[CurveMeasure | NumberMeasure] = Field(default_factory=list)  # default: the first; all are drawn
+    x: str | None = None  # the grid key along the figure's x-axis, for measures of one number a run
+    panel: str | None = None  # the grid key of which each value has a panel of its own
+    score: Literal["mean", "range", "imbalance", "largest_usable", "loss_at_smallest"]
+    score_means: str
+    expected: Literal["higher", "lower"]
+    compare: tuple[str, str] = ("after_activation", "none")
+    budget: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study: where it stands in the grid, its configuration, and its directory."""
+
+    point: dict[str, Any]
+    config: Config
+    run: RunDirectory
+
+    @property
+    def name(self) -> str:
+        values = (f"{key.rpartition('.')[2]}={value}" for key, value in self.point.items())
+        return ", ".join([*values, f"seed={self.config.seed}"])
+
+
+# ---- from the file to the runs ---------------------------------------------------------------------------------------
+
+
+def load(name_or_path: str) -> tuple[str, Study]:
+    """A study's name and its checked file. Raises UserError where it is missing or a key or value is not allowed."""
+    path = configuration.find(name_or_path, FOLDER)
+    study = configuration.check(configuration.read(path), str(path), Study)
+    known = configuration.known_keys()
+    keys = [key for joined in study.grid for key in joined.split(",")]
+    for key in (*keys, *study.settings):
+        if key not in known:
+            raise UserError(f"{path}: {key}: no such key in a configuration{configuration.nearest(key, known)}")
+    if not study.grid:
+        raise UserError(f"{path}: grid: it is empty; name at least one key with its values")
+    if "seed" in (*keys, *study.settings):
+        raise UserError(f"{path}: seed: the seeds of a study stand in its seeds, not in grid or settings")
+    for field, key in (("x", study.x), ("panel", study.panel)):
+        if key is not None and key not in keys:
+            raise UserError(f"{path}: {field}: {key!r} is not a key of the grid ({', '.join(keys)})")
+    if NETWORK_KEY not in keys:
+        raise UserError(f"{path}: grid: {NETWORK_KEY} is missing; a study compares networks")
+    numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
+    if study.x is None and numbers:
+        raise UserError(f"{path}: x: {numbers[0]} is one number a run; name the key of the grid to draw it over")
+    inside = path.resolve().is_relative_to(FOLDER.resolve())
+    return str(path.resolve().relative_to(FOLDER.resolve()).with_suffix("")) if inside else path.stem, study
+
+
+def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
+    """The runs of a study, in the order in which they are trained: all points of one seed before the next seed's."""
+    points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study.grid))]
+    planned = []
+    for seed, point in itertools.product(study.seeds, points):
+        values = {**study.settings, **point}
+        overrides = [f"{key}={_as_yaml(value)}" for key, value in values.items()]
+        config = configuration.load(study.base, overrides, seed)
+        folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items())
+        planned.append(PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}")))
+    return planned
+
+
+def _axes(grid: dict[str, list]) -> list[list[list[tuple[str, Any]]]]:
+    """For each entry of the grid its values, each as the (key, value) pairs that it sets."""
+    axes = []
+    for joined, values in grid.items():
+        keys = joined.split(",")
+        rows = values if len(keys) > 1 else [[value] for value in values]
+        for row in rows:
+            if not isinstance(row, list) or len(row) != len(keys):
+                raise UserError(f"grid: {joined}: {row!r} is not a list of {len(keys)} values, one for each key")
+        axes.append([list(zip(keys, row, strict=True)) for row in rows])
+    return axes
+
+
+def _as_yaml(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], data_name: str) -> list[PlannedRun]:
+    """The plan with directories of finished runs of just the same configuration, wherever under `roots` there is one.
+
+    A run is determined by its configuration, so none is trained twice.
+    """
+    finished = {}
+    for run in itertools.chain(*(run_directory.find(root) for root in roots)):
+        try:
+            summary = run.read_summary()
+            if summary["status"] == "finished" and summary["data"]["name"] == data_name:
+                finished.setdefault(run.read_config(), run)
+        except (UserError, KeyError, TypeError):
+            continue  # a run that cannot be read is trained again
+    return [PlannedRun(each.point, each.config, finished.get(each.config, each.run)) for each in planned]
+
+
+def has_ended(run: RunDirectory) -> bool:
+    """Whether there is nothing more to train and to predict: finished and evaluated, or diverged."""
+    if not run.summary_file.exists():
+        return False
+    status = run.read_summary()["status"]
+    return status == "diverged" or (status == "finished" and run.predictions_file.exists())
+
+
+def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path]) -> float:
+    """About how long the runs take, one after the other, by the speed of the runs that there are."""
+    speeds = []
+    for run in itertools.chain(*(run_directory.find(root) for root in roots)):
+        try:
+            speeds.append(float(run.read_summary()["images_per_second"]))
+        except (UserError, KeyError, TypeError, ValueError):
+            continue
+    speed = float(np.median(speeds)) if speeds else _TYPICAL_SPEED
+    images = [each.config.epochs * (each.config.data.training_images or 45_000) for each in planned]
+    return sum(images) / speed + _SECONDS_AROUND_A_RUN * len(planned)

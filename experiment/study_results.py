@@ -1,0 +1,300 @@
+"""What a study found: from its runs to a table, and from the table to a figure and a verdict.
+
+The table (`runs.csv`) holds every number; figure and verdict can be made again from it without training.
+"""
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment import config as configuration
+from experiment import evaluation, figures, run_directory, statistics
+from experiment.errors import UserError
+from experiment.evaluation import Evaluation
+from experiment.run_directory import RunDirectory
+from experiment.studies import NETWORK_KEY, CurveMeasure, Study
+
+TIMES = ("train_seconds", "images_per_second")  # all else in the table is equal wherever and whenever it is made
+MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
+
+# ---- from a run to the numbers of its row ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _MeasureOf:
+    """How a measure is read off a run: `columns` gives {column of the table: value}, several named
+    `measure_x` where the measure is a curve."""
+
+    label: str
+    columns: Callable[[Evaluation, list[dict]], dict[str, float]]  # of the run and its diagnostics
+    log: bool = False
+
+
+def _epochs_to(run, diagnostics) -> dict[str, float]:
+    """A run that never got there counts with one epoch more than it had."""
+    reached = {share: len(run.history) + 1 for share in MILESTONES}
+    for row in reversed(run.history):
+        reached |= {share: row["epoch"] for share in MILESTONES if 100 * row["val_accuracy"] >= share}
+    return {f"epochs_to_{share}": epoch for share, epoch in reached.items()}
+
+
+def _seconds_to(run, diagnostics) -> dict[str, float]:
+    until = [0.0, *np.cumsum([row["seconds"] for row in run.history])]
+    epochs = _epochs_to(run, diagnostics)
+    return {
+        name.replace("epochs", "seconds"): float(until[min(epoch, len(run.history))]) for name, epoch in epochs.items()
+    }
+
+
+def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:
+    layers = sorted({row["layer"] for row in diagnostics if row["measure"] == measure})
+    return {
+        layer: float(np.mean([r["value"] for r in diagnostics if r["measure"] == measure and r["layer"] == layer]))
+        for layer in layers
+    }
+
+
+def _gradient_norm(run, diagnostics) -> dict[str, float]:
+    means = _mean_over_epochs(diagnostics, "gradient_mean")
+    return {f"gradient_norm_{layer}": value for layer, value in means.items()}
+
+
+def _gradient_variation(run, diagnostics) -> dict[str, float]:
+    means, sds = (_mean_over_epochs(diagnostics, f"gradient_{part}") for part in ("mean", "sd"))
+    return {f"gradient_variation_{layer}": sds[layer] / means[layer] for layer in means}
+
+
+def _over_layers(measure: str):
+    def columns(run, diagnostics) -> dict[str, float]:
+        return {measure: float(np.mean(list(_mean_over_epochs(diagnostics, measure).values())))}
+
+    return columns
+
+
+MEASURES = {
+    "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}),
+    "epochs_to": _MeasureOf("epochs until validation accuracy is reached", _epochs_to),
+    "seconds_to": _MeasureOf("seconds until validation accuracy is reached", _seconds_to),
+    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm, log=True),
+    "gradient_variation": _MeasureOf("its spread from batch to batch (sd / mean)", _gradient_variation),
+    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter"), log=True),
+    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter"), log=True),
+}
+CURVE_X = {"epochs_to": "validation accuracy (%)", "seconds_to": "validation accuracy (%)"}
+
+
+def columns_of(study: Study, run: RunDirectory) -> dict:
+    """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
+    summary = run.read_summary()
+    columns = {
+        key: summary.get(key) for key in ("status", "epochs", "best_epoch", "val_accuracy", "reason", "precision")
+    }
+    if summary["status"] == "finished":
+        evaluated = evaluation.evaluate(run, run.path.name, _no_images, kept=True)
+        diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []
+        for name in ["test_accuracy", *study.measures]:
+            columns |= MEASURES[name].columns(evaluated, diagnostics)
+    return columns | {key: summary.get(key) for key in TIMES}
+
+
+def _no_images(name: str):
+    raise AssertionError("kept answers need no images")
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def write_table(rows: Sequence[dict], path: Path) -> None:
+    """One row a run, the columns in order of appearance, those of time last; floats with all their digits."""
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in TIMES)) + list(TIMES)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    run_directory.write_text(path, text.getvalue())
+
+
+def read_table(path: Path) -> list[dict]:
+    """The rows of `runs.csv`, numbers as numbers, empty cells left out. Raises UserError where it is not there."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is missing or damaged: {error}") from None
+
+
+def _number(text: str):
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+# ---- curves, scores, verdict -----------------------------------------------------------------------------------------
+
+Curve = dict[Any, float]  # x: y, in order of x
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One measure, at one value of the study's panel key: a curve for each (network, seed)."""
+
+    measure: str
+    value: Any
+    curves: dict[tuple[str, int], Curve]
+
+    @property
+    def title(self) -> str:
+        return "" if self.value is None else str(self.value)
+
+
+def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
+    """The curves of all runs that ended; a run that diverged counts with the accuracy of chance."""
+    values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
+    result = []
+    for measure, value in itertools.product(study.measures, values):
+        curves: dict[tuple[str, int], Curve] = {}
+        for row in rows:
+            if study.panel and row[study.panel] != value:
+                continue
+            curve = curves.setdefault((row[NETWORK_KEY], row["seed"]), {})
+            curve.update(_points(study, measure, row))
+        ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
+        result.append(Panel(measure, value, ordered))
+    return result
+
+
+def _points(study: Study, measure: str, row: dict) -> Curve:
+    if measure in configuration.allowed(CurveMeasure):
+        found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
+        return {int(key.rpartition("_")[2]): value for key, value in found.items()}
+    if measure in row:
+        return {row[study.x]: row[measure]}
+    return {row[study.x]: 0.1} if measure == "test_accuracy" and row["status"] == "diverged" else {}
+
+
+def _mean(curve: Curve) -> float:
+    return float(np.mean(list(curve.values())))
+
+
+def _range(curve: Curve) -> float:
+    return max(curve.values()) - min(curve.values())
+
+
+def _imbalance(curve: Curve) -> float:
+    first, *_, last = curve.values()
+    return abs(math.log10(first / last))
+
+
+def _largest_usable(curve: Curve) -> float:
+    best = max(curve.values())
+    return math.log10(max(x for x, y in curve.items() if y >= best - 0.05))
+
+
+def _loss_at_smallest(curve: Curve) -> float:
+    return max(curve.values()) - curve[min(curve)]
+
+
+SCORES = {
+    "mean": _mean,
+    "range": _range,
+    "imbalance": _imbalance,
+    "largest_usable": _largest_usable,
+    "loss_at_smallest": _loss_at_smallest,
+}
+
+
+def scores(study: Study, panel: Panel) -> dict[str, dict[int, float]]:
+    """{network: {seed: score}} of the curves that have every point of the fullest curve."""
+    points = max(map(len, panel.curves.values()), default=0)
+    result: dict[str, dict[int, float]] = {}
+    for (network, seed), curve in panel.curves.items():
+        if len(curve) == points:
+            result.setdefault(network, {})[seed] = SCORES[study.score](curve)
+    return result
+
+
+def judge(study: Study, panel: Panel) -> dict:
+    """The comparison of the study's two networks in one panel, and the word for it."""
+    by_network = scores(study, panel)
+    first, second = (by_network.get(network, {}) for network in study.compare)
+    if not first or not second:
+        return {"word": "not decided by these runs", "first": first, "second": second, "comparison": None}
+    comparison = statistics.compare_groups(first, second)
+    interval = comparison["interval_95"]
+    sign = 1 if study.expected == "higher" else -1
+    low, high = sorted(sign * bound for bound in interval) if interval else (-1, 1)
+    word = "supported" if low > 0 else "contradicted" if high < 0 else "not decided by these runs"
+    return {"word": word, "first": first, "second": second, "comparison": comparison}
+
+
+def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
+    """The answer as a Markdown page."""
+    judged = [
+        (panel, judge(study, panel))
+        for panel in panels(study, rows)
+        if panel.measure in (study.judged or study.measures[:1])
+    ]
+    words = {judgement["word"] for _, judgement in judged}
+    overall = words.pop() if len(words) == 1 else "not decided by these runs: the panels do not agree"
+    networks = [figures.NETWORK_NAMES[network] for network in study.compare]
+    troubled = [row for row in rows if row["status"] != "finished"]
+    parts = [
+        f"# {study.claim}",
+        f"**{overall[0].upper()}{overall[1:]}.** {study.question}",
+        "\n".join(
+            f"- {', '.join(filter(None, [MEASURES[panel.measure].label, panel.title]))}: *{judgement['word']}*. "
+            f"{_evidence(study, networks, judgement)}"
+            for panel, judgement in judged
+        ),
+    ]
+    if troubled:
+        parts.append(f"{len(troubled)} of {len(rows)} runs did not finish:")
+        parts.append("\n".join(f"- {row['run']}: {row['status']}; {row.get('reason', '')}" for row in troubled))
+    parts += [f"Budget: {study.budget}"] if study.budget else []
+    return "\n\n".join([*parts, f"`python study.py --config {name}.yaml`"]) + "\n"
+
+
+def _evidence(study: Study, networks: list[str], judgement: dict) -> str:
+    comparison = judgement["comparison"]
+    if comparison is None:
+        return "Too few runs ended."
+    sides = zip(networks, (judgement["first"], judgement["second"]), strict=True)
+    means = [f"{network} {np.mean(list(values.values())):.3g}" for network, values in sides]
+    interval = comparison["interval_95"]
+    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "unknown: one seed cannot tell"
+    pairing = "in pairs" if comparison["paired"] else "not in pairs"
+    return (
+        f"{study.score_means}: {', '.join(means)}; difference {comparison['difference']:+.3g}, 95 % interval {told} "
+        f"({comparison['runs'][0]} and {comparison['runs'][1]} seeds, {pairing}; expected: {study.expected})."
+    )
+
+
+def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
+    """Writes runs.csv, and from it figure.png and verdict.md; returns the folder."""
+    folder = results / "studies" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    if rows:
+        write_table(rows, folder / "runs.csv")
+    table = read_table(folder / "runs.csv")
+    shown = [
+        (MEASURES[panel.measure].label, panel.title, panel.curves, MEASURES[panel.measure].log)
+        for panel in panels(study, table)
+    ]
+    x_label = CURVE_X.get(study.measures[0], "layer") if study.x is None else study.x
+    figures.save(figures.study(shown, x_label, study.claim), folder / "figure.png")
+    run_directory.write_text(folder / "verdict.md", verdict(name, study, table))
+    return folder

@@ -1,0 +1,152 @@
+"""The runs of a study, carried out: by processes of this machine, or by a Ray cluster.
+
+Both give every run to `finish`, which starts, goes on with, or only reads it, and both bring back what it returns; so
+a study's table, which is read off those files, does not depend on where its runs went.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiment import data, tensorflow_start
+from experiment.config import Config
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory, is_finished
+from experiment.studies import has_ended
+
+ROOT = Path(__file__).resolve().parent.parent
+_RUNS_A_PROCESS = 8  # then a fresh one: TensorFlow keeps a little of every network that it built
+_CONNECTION_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as it is sent to a worker. `where` is what `--data` says; `cores` the threads that it may use."""
+
+    config: Config
+    path: Path
+    where: str | None
+    cores: int
+
+
+# ---- in a worker -----------------------------------------------------------------------------------------------------
+
+_dataset: data.Dataset | None = None
+
+
+def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
+    """Trains a run to its end from wherever it is, answers the test images, and returns its small files by name.
+
+    Args:
+        shipped: the data set, where it came with the job; else it is found as `train.py` finds it.
+    """
+    global _dataset
+    _limit_threads(job.cores)
+    import keras
+
+    from experiment import evaluation, training
+
+    _dataset = shipped or _dataset or data.load(job.where)
+    run = RunDirectory(job.path)
+    if not is_finished(job.config, run):
+        run.prepare()
+        with run.locked():
+            try:
+                training.train(job.config, run, _dataset, resume=run.config_file.exists(), progress="quiet")
+            except training.Diverged:
+                pass  # its summary says so
+            finally:
+                keras.utils.clear_session()
+    if not has_ended(run):
+        evaluation.evaluate(run, job.path.name, lambda name: _dataset)
+    return {file.name: file.read_bytes() for file in run.small_files()}
+
+
+def _limit_threads(cores: int) -> None:
+    tensorflow_start.start()
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")  # that many networks are built in one process is what is wanted
+    if tf.config.threading.get_intra_op_parallelism_threads() != cores:  # once a process, before its first operation
+        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        tf.config.threading.set_inter_op_parallelism_threads(cores)
+
+
+# ---- on this machine -------------------------------------------------------------------------------------------------
+
+
+def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
+    """Yields (position of the job, the run's small files or what went wrong) as runs end."""
+    fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    with concurrent.futures.ProcessPoolExecutor(workers, fresh, max_tasks_per_child=_RUNS_A_PROCESS) as pool:
+        positions = {pool.submit(finish, job): position for position, job in enumerate(jobs)}
+        try:
+            for future in concurrent.futures.as_completed(positions):
+                error = future.exception()
+                yield positions[future], error if isinstance(error, Exception) else future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+# ---- on a Ray cluster ------------------------------------------------------------------------------------------------
+
+
+def run_on_ray(
+    jobs: Sequence[Job], address: str | None, gpus: float, ship: data.Dataset | None
+) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
+    """As `run_locally`, on the cluster at `address`, or on one that is started on this machine.
+
+    A run whose node dies is given to another node, by Ray.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers at the address.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("Ray is not installed: pip install -r requirements-cluster.txt") from None
+    _check_address(address)
+    code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
+    try:
+        ray.init(address, runtime_env=code, log_to_driver=False, logging_level="error")
+    except Exception as error:  # Ray raises many kinds
+        raise UserError(f"--address {address}: the cluster does not take us in: {error}") from None
+    try:
+        cores = jobs[0].cores if jobs else 1
+        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=_RUNS_A_PROCESS)(finish)
+        shipped = ray.put(ship) if ship else None
+        waiting = {task.remote(job, shipped): position for position, job in enumerate(jobs)}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting))
+            position = waiting.pop(done)
+            try:
+                yield position, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield position, error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Ray itself waits long, and says little, where nobody answers."""
+    if address in (None, "auto", "local"):
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: write it as HOST:PORT, for instance 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), _CONNECTION_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: nobody answers there ({error}). Is `ray start --head` running?"
+        ) from None
+
+
+def cores_of(workers: int) -> int:
+    """The share of this machine's cores that each of so many workers has."""
+    return max(1, (os.cpu_count() or 1) // workers)
