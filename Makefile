@@ -3,7 +3,7 @@ CONFIG ?= bn.yaml
 RUN := .venv/bin/python
 DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 
-.PHONY: demo train evaluate seeds test lint bench torture fuzz clean
+.PHONY: demo train evaluate report seeds test lint bench torture fuzz clean docs/report.png
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about a minute
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -15,6 +15,13 @@ train: .venv/installed  ## the real run: make train CONFIG=plain.yaml
 
 evaluate: .venv/installed  ## every finished run, and the comparison
 	$(RUN) evaluate.py
+
+report: .venv/installed-report  ## checkpoints/report.html: a page to look at
+	$(RUN) evaluate.py --report
+
+docs/report.png: .venv/installed-test  ## the page's picture in the README, of the runs under results/
+	$(RUN) -m pytest tests/test_report.py -k real_runs
+	cp tests/artefacts/report.png $@
 
 seeds: .venv/installed  ## both networks, seeds 0 to 4 (finished ones are skipped), evaluated into results/seeds: 2.5 hours
 	for seed in 0 1 2 3 4; do for config in plain bn; do \
@@ -46,9 +53,13 @@ fuzz: .venv/installed-test  ## 18,000 mutated files for the readers of configura
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/installed-test: requirements.txt requirements-test.txt | .venv/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+.venv/installed-report: requirements.txt requirements-report.txt | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-report.txt
 	@touch $@ .venv/installed
+
+.venv/installed-test: $(wildcard requirements*.txt) | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@ .venv/installed .venv/installed-report
 
 .venv/installed-bench: requirements.txt requirements-bench.txt | .venv/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt

@@ -10,6 +10,7 @@ from pathlib import Path
 from experiment.errors import UserError, reported
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+RESULTS = CHECKPOINTS.with_name("results")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,6 +27,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
     )
     add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
+    add("--report", action="store_true", help="also write report.html, a page to look at")
     return parser.parse_args(arguments)
 
 
@@ -67,6 +69,10 @@ def main(arguments: argparse.Namespace) -> int:
     except data.NotFound:
         images = None
     content = comparison.write(evaluations, arguments.output, images)
+    if arguments.report:
+        from experiment import report
+
+        report.write(evaluations, content, arguments.output / "report.html", images, RESULTS / "studies")
     say = {"table": wording.table, "markdown": wording.markdown, "json": functools.partial(json.dumps, indent=1)}
     print(say[arguments.format](content))
     without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"

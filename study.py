@@ -52,7 +52,11 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         _describe(name, planned, arguments)
         return 0
-    rows = _rows(study, planned, arguments)
+    try:
+        rows = _rows(study, planned, arguments)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        return 130
     return _conclude(name, study, rows, arguments.results)
 
 

@@ -259,9 +259,10 @@ class RunDirectory:
 
     def keep(self, files: dict[str, bytes]) -> None:
         """Takes over the small files of a run that was trained elsewhere, where this directory does not have it."""
-        if self.exists():
+        if self.summary_file.exists() and self.summary_file.read_bytes() == files[self.summary_file.name]:
             return
         self.prepare()
+        self.remove_files()
         known = {file.name for file in self.files()}
         for name, content in files.items():
             if name in known:

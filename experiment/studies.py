@@ -11,7 +11,7 @@ from pydantic import Field
 
 from experiment import config as configuration
 from experiment import run_directory
-from experiment.config import CONFIGS, Config, Section
+from experiment.config import CONFIGS, BatchNorm, Config, Section
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 
@@ -41,7 +41,7 @@ class Study(Section):
     score: Literal["mean", "range", "imbalance", "largest_usable", "loss_at_smallest"]
     score_means: str
     expected: Literal["higher", "lower"]
-    compare: tuple[str, str] = ("after_activation", "none")
+    compare: Annotated[tuple[BatchNorm, BatchNorm], Field(strict=False)] = ("after_activation", "none")
     budget: str = ""
 
 

@@ -1,0 +1,220 @@
+"use strict";
+// Everything below only shows and hides what stands in the page's data; it asks nothing of the network.
+const data = JSON.parse(document.getElementById("data").textContent);
+const hidden = { runs: new Set(), groups: new Set() };
+const byId = (id) => document.getElementById(id);
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+// ---- charts ---------------------------------------------------------------------------------------------------------
+
+const config = {
+  background: null,
+  font: "system-ui, sans-serif",
+  view: { stroke: null },
+  axis: { labelColor: "currentColor", titleColor: "currentColor", domainColor: "currentColor", tickColor: "currentColor",
+    gridColor: "currentColor", gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+  legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, orient: "top" },
+};
+const groups = data.groups.map(([label]) => label);
+const colour = { field: "group", type: "nominal", title: null, scale: { domain: groups, range: data.groups.map(([, shade]) => shade) } };
+
+function draw(id, spec, description) {
+  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 300,
+    autosize: { type: "fit", contains: "padding" }, config, ...spec };
+  return vegaEmbed(byId(id), full, { actions: false, renderer: "svg", ast: false });
+}
+
+function table(id, columns, rows) {
+  const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col", textContent: name })));
+  const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", { textContent: cell }))));
+  const made = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
+  byId(id).querySelector("div").replaceChildren(made);
+}
+
+function shownRuns() {
+  return data.runs.filter((run) => !hidden.runs.has(run.name) && !hidden.groups.has(run.group));
+}
+
+const titles = { accuracy: "accuracy (%)", loss: "cross-entropy loss (nats)", learning_rate: "learning rate", epoch: "epoch", until: "seconds" };
+
+function curveRows() {
+  const measure = byId("measure").value, x = byId("x").value;
+  const factor = measure === "accuracy" ? 100 : 1;
+  const parts = measure === "learning_rate" ? [["training", measure]] : [["training", measure], ["validation", `val_${measure}`]];
+  return shownRuns().flatMap((run) => parts.flatMap(([split, column]) =>
+    run.history[column].map((value, i) => ({ run: run.name, group: run.group, split, line: `${run.name} ${split}`,
+      epoch: run.history.epoch[i], x: run.history[x][i], y: Number((factor * value).toPrecision(5)) }))));
+}
+
+function drawCurves() {
+  const measure = byId("measure").value, x = byId("x").value, rows = curveRows();
+  const common = {
+    x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false } },
+    y: { field: "y", type: "quantitative", title: titles[measure], scale: { zero: measure === "learning_rate" } },
+    color: { ...colour, legend: null },
+  };
+  const tooltip = ["run", "split", "epoch", "y"].map((field) => ({ field, title: field === "y" ? titles[measure] : field }));
+  byId("curves-chart").dataset.lines = new Set(rows.map((row) => row.line)).size;
+  byId("curves-chart").dataset.shows = `${measure} over ${x}`;
+  return draw("curves-chart", {
+    data: { name: "rows", values: rows },
+    layer: [
+      { mark: { type: "line", strokeWidth: 1.3, opacity: 0.85 },
+        encoding: { ...common, detail: { field: "line" },
+          strokeDash: { field: "split", type: "nominal", legend: null, scale: { domain: ["validation", "training"], range: [[1, 0], [4, 3]] } } } },
+      { params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
+        mark: { type: "point", size: 45, filled: true, tooltip: true },
+        encoding: { ...common, tooltip, opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 } } },
+    ],
+  }, `Curves of ${titles[measure]} over ${titles[x]}, one line a run; the values are in the table below`);
+}
+
+function fillCurvesTable() {
+  const rows = curveRows(), lines = [...new Set(rows.map((row) => row.line))];
+  const values = new Map(rows.map((row) => [`${row.line}|${row.epoch}`, row.y]));
+  const epochs = [...new Set(rows.map((row) => row.epoch))].sort((a, b) => a - b);
+  table("curves-table", ["epoch", ...lines], epochs.map((epoch) => [epoch, ...lines.map((line) => values.get(`${line}|${epoch}`) ?? "")]));
+}
+
+function updateCurves() {
+  if (byId("curves-table").open) fillCurvesTable();
+  return drawCurves();
+}
+
+function toggle(set, name, button) {
+  if (!set.delete(name)) set.add(name);
+  button.setAttribute("aria-pressed", String(!set.has(name)));
+  updateCurves();
+}
+
+function buildLegend() {
+  for (const [group, shade] of data.groups) {
+    const dot = element("span", { className: "dot" });
+    dot.style.background = shade;
+    const own = data.runs.filter((run) => run.group === group);
+    const button = (set, name, ...label) => {
+      const made = element("button", { type: "button" }, ...label);
+      made.setAttribute("aria-pressed", "true");
+      made.addEventListener("click", () => toggle(set, name, made));
+      return made;
+    };
+    const runs = own.length > 1 ? own.map((run) => button(hidden.runs, run.name, run.name)) : [];
+    byId("legend").append(element("div", { className: "runs" }, button(hidden.groups, group, dot, group), ...runs));
+  }
+}
+
+function drawClasses() {
+  const order = [...new Set(data.classes.map((row) => row.class))];
+  table("classes-table", ["class", "network", "accuracy, %"], data.classes.map((row) => [row.class, row.group, row.accuracy]));
+  const small = byId("classes-chart").clientWidth < 500;
+  return draw("classes-chart", {
+    height: { step: small ? 14 : 16 },
+    autosize: { type: "fit-x", contains: "padding" },
+    data: { values: data.classes },
+    mark: { type: "bar" },
+    encoding: {
+      y: { field: "class", type: "nominal", title: null, sort: order },
+      yOffset: { field: "group", type: "nominal", sort: groups },
+      x: { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } },
+      color: colour,
+      tooltip: [{ field: "class" }, { field: "group", title: "network" }, { field: "accuracy", title: "accuracy (%)" }],
+    },
+  }, "Test accuracy of each class, one bar a network; the values are in the table below");
+}
+
+function drawCalibration() {
+  table("calibration-table", ["network", "confidence, %", "accuracy, %"], data.calibration.map((row) => [row.group, row.confidence, row.accuracy]));
+  const x = { field: "confidence", type: "quantitative", title: "confidence: largest probability (%)", scale: { domain: [0, 100] } };
+  const y = { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } };
+  return draw("calibration-chart", {
+    layer: [
+      { data: { values: [{ confidence: 0, accuracy: 0 }, { confidence: 100, accuracy: 100 }] },
+        mark: { type: "line", strokeDash: [2, 3], color: "currentColor" }, encoding: { x, y } },
+      { data: { values: data.calibration }, mark: { type: "line", point: true },
+        encoding: { x, y, color: colour, tooltip: [{ field: "group", title: "network" }, { field: "confidence" }, { field: "accuracy" }] } },
+    ],
+  }, "Accuracy over confidence for each network; the values are in the table below");
+}
+
+// ---- images ---------------------------------------------------------------------------------------------------------
+
+function fillPicture(figure, number) {
+  const image = data.images[number], scale = 3, side = 32 * scale;
+  const row = Math.floor(image.place / data.sprite_columns), column = image.place % data.sprite_columns;
+  const picture = element("span", { className: "sprite" });
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", `a test image of class ${image.true}`);
+  picture.style.backgroundSize = `${data.sprite_columns * side}px auto`;
+  picture.style.backgroundPosition = `-${column * side}px -${row * side}px`;
+  const says = image.says.map((answer) => element("div", { className: answer.class === image.true ? "right" : "" },
+    `${answer.label}: ${answer.class}, ${Math.round(100 * answer.sure)} %`));
+  figure.replaceChildren(picture, element("figcaption", {}, element("div", {}, `true: ${image.true}`), ...says));
+}
+
+function showCell(button) {
+  const images = data.cells[button.dataset.cell] ?? [];
+  const figures = images.map((number) => {
+    const figure = element("figure", { className: "picture" });
+    fillPicture(figure, number);
+    return figure;
+  });
+  const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the surest of them:` : "No such image.");
+  what.style.flexBasis = "100%";
+  byId("cell-images").replaceChildren(what, ...figures);
+}
+
+// ---- the table of runs ----------------------------------------------------------------------------------------------
+
+function runRows() {
+  return [...document.querySelectorAll("#run-table tr.run")].map((row) => ({ row, details: row.nextElementSibling }));
+}
+
+function sortRuns(button) {
+  const header = button.closest("th"), column = Number(button.dataset.column);
+  const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  for (const other of document.querySelectorAll("#run-table th[aria-sort]")) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+  const text = (pair) => pair.row.children[column].textContent.trim();
+  const compare = (a, b) => direction * text(a).localeCompare(text(b), undefined, { numeric: true });
+  const body = document.querySelector("#run-table tbody");
+  for (const pair of runRows().sort(compare)) body.append(pair.row, pair.details);
+}
+
+function filterRuns() {
+  const wanted = byId("filter").value.toLowerCase();
+  let count = 0;
+  for (const { row, details } of runRows()) {
+    row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    if (row.hidden) details.hidden = true;
+    else details.hidden = row.querySelector(".open").getAttribute("aria-expanded") === "false";
+    count += row.hidden ? 0 : 1;
+  }
+  byId("count").textContent = `${count} of ${data.runs.length} runs`;
+}
+
+function openRun(button) {
+  const open = button.getAttribute("aria-expanded") === "false";
+  button.setAttribute("aria-expanded", String(open));
+  byId(button.getAttribute("aria-controls")).hidden = !open;
+}
+
+// ---- start ----------------------------------------------------------------------------------------------------------
+
+buildLegend();
+filterRuns();
+for (const figure of document.querySelectorAll("figure[data-image]")) fillPicture(figure, figure.dataset.image);
+for (const id of ["measure", "x"]) byId(id).addEventListener("change", updateCurves);
+byId("curves-table").addEventListener("toggle", fillCurvesTable);
+byId("filter").addEventListener("input", filterRuns);
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.cell) showCell(button);
+  else if (button?.dataset.column) sortRuns(button);
+  else if (button?.classList.contains("open")) openRun(button);
+});
+Promise.all([drawCurves(), drawClasses(), drawCalibration()]).then(() => document.body.dataset.ready = "yes");

@@ -1,0 +1,326 @@
+"""Studies: from a file to runs, from runs to a table, from a table to a verdict."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiment import config as configuration
+from experiment import studies, study_results
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory
+from tests.conftest import make_run
+
+ROOT = Path(__file__).resolve().parent.parent
+LITTLE = {
+    "claim": "Batch norm lets large learning rates be used",
+    "question": "Does it?",
+    "base": "plain.yaml",
+    "settings": {"epochs": 2, "batch_size": 50, "schedule.warmup_epochs": 0, "precision": "float32"},
+    "grid": {"model.batch_norm": ["none", "after_activation"], "optimizer.learning_rate": [0.001, 0.01]},
+    "seeds": [0, 1],
+    "x": "optimizer.learning_rate",
+    "measures": ["test_accuracy"],
+    "score": "mean",
+    "score_means": "mean accuracy",
+    "expected": "higher",
+}
+FILES = sorted(studies.FOLDER.rglob("*.yaml"))
+
+
+@pytest.fixture
+def little(tmp_path):
+    """Writes the little study with changes, and returns its path."""
+
+    def write(**changes) -> Path:
+        path = tmp_path / "little.yaml"
+        path.write_text(yaml.safe_dump({**LITTLE, **changes}))
+        return path
+
+    return write
+
+
+def load(path: Path) -> studies.Study:
+    return studies.load(str(path))[1]
+
+
+# ---- from the file to the runs
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(studies.FOLDER)) for path in FILES])
+def test_every_study_of_the_project_can_be_planned(path, tmp_path):
+    name, study = studies.load(str(path.relative_to(studies.FOLDER)))
+    planned = studies.plan(name, study, tmp_path)
+    assert len({each.config for each in planned}) == len(planned) == len({each.run.path for each in planned})
+    assert len(study.seeds) >= 3
+    assert study.budget
+
+
+def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path)
+    found = [(each.config.seed, each.config.model.batch_norm, each.config.optimizer.learning_rate) for each in planned]
+    networks, rates = LITTLE["grid"].values()
+    assert found == [(seed, network, rate) for seed in (0, 1) for network in networks for rate in rates]
+    assert all(each.config.epochs == 2 for each in planned)
+    assert planned[0].run.path == tmp_path / "studies/little/batch_norm=none,learning_rate=0.001/seed0"
+
+
+def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
+    grid = {"model.batch_norm": ["none"], "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
+    planned = studies.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
+    assert [(each.config.batch_size, each.config.optimizer.learning_rate) for each in planned] == [(2, 0.1), (4, 0.2)]
+
+
+BN = {"model.batch_norm": ["none", "after_activation"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid": {**BN, "optimizer.learning_rat": [1]}}, "did you mean 'optimizer.learning_rate'"),
+        ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"grid": {}}, "grid"),
+        ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
+        ({"grid": {"optimizer.learning_rate": [0.1]}}, "model.batch_norm is missing"),
+        ({"seeds": []}, "seeds"),
+        ({"x": "epochs"}, "'epochs' is not a key of the grid"),
+        ({"x": None}, "test_accuracy is one number a run"),
+        ({"panel": "epochs"}, "'epochs' is not a key of the grid"),
+        ({"settings": {"seed": 1}}, "seeds of a study"),
+        ({"measures": ["test_acuracy"]}, "measures"),
+        ({"questoin": "?"}, "did you mean 'question'"),
+    ],
+)
+def test_a_mistake_in_a_study_is_told(little, changes, words):
+    with pytest.raises(UserError) as caught:
+        load(little(**changes))
+    assert words in str(caught.value) and "little.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({**BN, "optimizer.learning_rate": [-1]}, "optimizer.learning_rate"),
+        ({**BN, "optimizer.momentum": [0.9]}, "momentum and nesterov belong to sgd"),  # the base has Adam
+        ({**BN, "batch_size,epochs": [[2]]}, "is not a list of 2 values"),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_told_before_anything_runs(little, tmp_path, grid, words):
+    study = load(little(grid=grid, x=list(grid)[-1].split(",")[0]))
+    with pytest.raises(UserError, match=words):
+        studies.plan("little", study, tmp_path)
+
+
+def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirectory:
+    run = make_run(path, **keywords)
+    run.write_config(config)
+    return run
+
+
+def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path / "checkpoints")
+    there = run_like(tmp_path / "results" / "somewhere", planned[2].config)
+    run_like(tmp_path / "results" / "unfinished", planned[3].config, status="interrupted")
+    run_like(tmp_path / "results" / "made-up", planned[4].config, data="generated")
+    (tmp_path / "results" / "damaged").mkdir()
+    (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
+    taken = studies.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], "cifar10")
+    assert taken[2].run.path == there.path
+    assert [each.run for number, each in enumerate(taken) if number != 2] == [
+        each.run for number, each in enumerate(planned) if number != 2
+    ]
+
+
+def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path)
+    slow = studies.estimate_seconds(planned, [tmp_path])
+    run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
+    assert studies.estimate_seconds(planned, [tmp_path]) < slow
+    assert [studies.has_ended(each.run) for each in planned] == [True] + [False] * 7
+
+
+# ---- from the runs to the verdict
+
+
+def rows_of(curves: dict, **more) -> list[dict]:
+    """Rows of a table: {(network, seed): {learning rate: accuracy}}."""
+    return [
+        {
+            "run": f"{network} {rate} {seed}",
+            "model.batch_norm": network,
+            "optimizer.learning_rate": rate,
+            "seed": seed,
+            "status": "finished",
+            "test_accuracy": accuracy,
+            **more,
+        }
+        for (network, seed), curve in curves.items()
+        for rate, accuracy in curve.items()
+    ]
+
+
+def curves_of(plain: list[float], normalised: list[float]) -> dict:
+    """Three seeds of each network, that differ by a little."""
+    return {
+        (network, seed): {rate: accuracy + 0.001 * seed for rate, accuracy in zip((0.001, 0.01), values, strict=True)}
+        for network, values in (("none", plain), ("after_activation", normalised))
+        for seed in range(3)
+    }
+
+
+def word(study: studies.Study, rows: list[dict]) -> str:
+    (panel,) = study_results.panels(study, rows)
+    return study_results.judge(study, panel)["word"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "plain", "normalised", "said"),
+    [
+        ("higher", [0.7, 0.7], [0.8, 0.8], "supported"),
+        ("higher", [0.8, 0.8], [0.7, 0.7], "contradicted"),
+        ("lower", [0.8, 0.8], [0.7, 0.7], "supported"),
+        ("lower", [0.7, 0.7], [0.8, 0.8], "contradicted"),
+        ("higher", [0.7, 0.7], [0.7, 0.7], "not decided by these runs"),
+    ],
+)
+def test_a_claim_is_judged_by_the_interval_of_the_difference(little, expected, plain, normalised, said):
+    assert word(load(little(expected=expected)), rows_of(curves_of(plain, normalised))) == said
+
+
+def test_one_seed_decides_nothing(little):
+    curves = {key: curve for key, curve in curves_of([0.7, 0.7], [0.9, 0.9]).items() if key[1] == 0}
+    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+
+
+def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
+    study = load(little())
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN"}
+    del rows[1]["test_accuracy"]
+    (panel,) = study_results.panels(study, rows)
+    assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
+    text = study_results.verdict("little", study, rows)
+    assert "1 of 12 runs did not finish" in text and "none 0.01 0: diverged; the loss became NaN" in text
+
+
+def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(little):
+    study = load(little())
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
+    del rows[1]["test_accuracy"]
+    (panel,) = study_results.panels(study, rows)
+    judged = study_results.judge(study, panel)
+    assert sorted(judged["first"]) == [0, 1, 2] and sorted(judged["second"]) == [1, 2]
+    assert "none 0.01 0: failed; disk full" in study_results.verdict("little", study, rows)
+
+
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [("mean", 0.5), ("range", 0.6), ("imbalance", 0.2430), ("largest_usable", -1), ("loss_at_smallest", 0.45)],
+)
+def test_scores(score, value):
+    curve = {0.001: 0.35, 0.01: 0.8, 0.1: 0.75, 1.0: 0.2}
+    if score == "mean":
+        curve = {1: 0.25, 2: 0.75}
+    assert study_results.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
+
+
+def test_each_value_of_the_panel_key_is_judged_by_itself(little):
+    grid = {**LITTLE["grid"], "optimizer.name": ["adam", "sgd"]}
+    study = load(little(grid=grid, panel="optimizer.name"))
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **{"optimizer.name": "adam"})
+    assert "**Supported.**" in study_results.verdict("little", study, rows)
+    rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
+    text = study_results.verdict("little", study, rows)
+    assert "the panels do not agree" in text and "sgd: *contradicted*" in text
+
+
+def test_the_table_keeps_every_digit(tmp_path):
+    rows = [{"run": "a, b", "test_accuracy": 0.1 + 0.2, "reason": None}, {"run": "c", "status": "failed"}]
+    study_results.write_table(rows, tmp_path / "runs.csv")
+    read = study_results.read_table(tmp_path / "runs.csv")
+    assert read == [{"run": "a, b", "test_accuracy": 0.1 + 0.2}, {"run": "c", "status": "failed"}]
+
+
+def test_epochs_to_a_mark_are_counted_and_never_is_one_more_than_all(evaluated):
+    run = evaluated()  # validation accuracy 0.5, 0.7, 0.6, 4.5 seconds each
+    epochs = study_results.MEASURES["epochs_to"].columns(run, [])
+    assert epochs == {"epochs_to_60": 2, "epochs_to_70": 2, "epochs_to_75": 4, "epochs_to_80": 4}
+    seconds = study_results.MEASURES["seconds_to"].columns(run, [])
+    assert seconds == {"seconds_to_60": 9.0, "seconds_to_70": 9.0, "seconds_to_75": 13.5, "seconds_to_80": 13.5}
+
+
+def test_gradients_are_averaged_over_the_epochs(evaluated):
+    rows = [
+        {"epoch": epoch, "layer": layer, "measure": f"gradient_{part}", "value": value * epoch}
+        for epoch in (1, 3)
+        for layer in (1, 2)
+        for part, value in (("mean", 2.0 * layer), ("sd", 1.0))
+    ]
+    norm = study_results.MEASURES["gradient_norm"].columns(evaluated(), rows)
+    assert norm == {"gradient_norm_1": 4.0, "gradient_norm_2": 8.0}
+    variation = study_results.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    assert variation == {"gradient_variation_1": 0.5, "gradient_variation_2": 0.25}
+
+
+# ---- the command
+
+
+def study_command(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "study.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def refused(*arguments) -> str:
+    result = study_command(*arguments)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_study_that_is_not_there_is_told_with_those_that_are():
+    assert "learning_rate.yaml" in refused("--config", "learning_rates")
+
+
+def test_a_cluster_that_does_not_answer_is_told_soon(little, tmp_path):
+    pytest.importorskip("ray")
+    began = time.monotonic()
+    places = ["--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
+    message = refused("--config", little(), *places, "--executor", "ray", "--address", "127.0.0.1:1")
+    assert "127.0.0.1:1" in message and time.monotonic() - began < 60
+    assert "HOST:PORT" in refused("--config", little(), *places, "--executor", "ray", "--address", "somewhere")
+
+
+def test_options_of_the_cluster_are_refused_without_it(little):
+    assert "--executor ray" in refused("--config", little(), "--address", "127.0.0.1:1")
+
+
+def test_without_a_table_there_is_nothing_to_make_a_verdict_from(little, tmp_path):
+    assert "runs.csv" in refused("--config", little(), "--from-table", "--results", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_study_runs_skips_what_is_done_and_can_be_told_again(little, tmp_path):
+    grid = {**BN, "optimizer.learning_rate": [0.001, 1e30]}  # the second rate diverges
+    settings = {**LITTLE["settings"], "data.training_images": 500}
+    path = little(grid=grid, seeds=[0], settings=settings)
+    places = ["--config", path, "--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
+    dry = study_command(*places, "--dry-run")
+    assert "4 runs, 4 to do" in dry.stdout
+    first = study_command(*places, "--data", "generated")
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "r" / "studies" / "little"
+    kept = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert sorted(kept) == ["figure.png", "runs.csv", "verdict.md"]
+    statuses = {row["run"]: row["status"] for row in study_results.read_table(folder / "runs.csv")}
+    assert len(statuses) == 4 and "diverged" in statuses.values()
+    assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
+    again = study_command(*places, "--data", "generated")
+    assert "4 runs, 4 of them done before" in again.stdout
+    assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
+    (folder / "verdict.md").unlink()
+    assert study_command(*places, "--from-table").returncode == 0
+    assert (folder / "verdict.md").read_bytes() == kept["verdict.md"]
