@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from experiment import tensorflow_start
@@ -32,6 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--finish", action="store_true", help="start it, go on with it, or leave it if it is finished"
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
+    add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--print-config", action="store_true", help="print the resolved configuration and stop")
     return parser.parse_args(arguments)
@@ -42,6 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
     from experiment.run_directory import RunDirectory, check_resumable, is_finished
 
     config = configuration.load(arguments.config, arguments.set, arguments.seed)
+    if arguments.tensorboard and find_spec("tensorboard") is None:
+        raise UserError("--tensorboard: TensorBoard is not installed: pip install -r requirements-tensorboard.txt")
     if arguments.print_config:
         print(configuration.to_yaml(config), end="")
         return
@@ -77,7 +81,9 @@ def _train(config, run, dataset, arguments) -> None:
     from experiment import training
 
     try:
-        summary = training.train(config, run, dataset, resume=arguments.resume, progress=progress)
+        summary = training.train(
+            config, run, dataset, resume=arguments.resume, progress=progress, tensorboard=arguments.tensorboard
+        )
     except training.Interrupted as interruption:
         print(f"\nstopped; go on with: {_resume_command()}", file=sys.stderr)
         sys.exit(interruption.exit_code)

@@ -9,6 +9,7 @@
 | state.npz         | all that is needed to go on after the last whole epoch                       |
 | diagnostics.csv   | what else was measured, where the configuration asks for it                  |
 | predictions.npz   | the logits of the test images (written by evaluate.py)                       |
+| tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
 """
 
 import csv
@@ -117,6 +118,10 @@ class RunDirectory:
     def predictions_file(self) -> Path:
         return self.path / "predictions.npz"
 
+    @property
+    def tensorboard_folder(self) -> Path:
+        return self.path / "tensorboard"
+
     def files(self) -> list[Path]:
         """Every file that a run can have, present or not."""
         return [
@@ -151,7 +156,7 @@ class RunDirectory:
 
     def remove_files(self) -> None:
         """Removes the files of the run that was here, and nothing else."""
-        for file in self.files():
+        for file in [*self.files(), *self.tensorboard_folder.glob("*/events.out.tfevents.*")]:
             try:
                 file.unlink(missing_ok=True)
             except OSError as error:

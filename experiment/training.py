@@ -24,6 +24,7 @@ from experiment.errors import UserError
 from experiment.machine import device_strategy, environment, resolve_precision
 from experiment.optimization import build_loss, build_optimizer
 from experiment.run_directory import RunDirectory, atomic
+from experiment.tensorboard_log import TensorBoardLog
 from models import vgg
 
 EVALUATION_BATCH = 500
@@ -43,7 +44,14 @@ class Diverged(UserError):
     """The loss became NaN or infinite."""
 
 
-def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = False, progress: str = "lines") -> dict:
+def train(
+    config: Config,
+    run: RunDirectory,
+    dataset: Dataset,
+    resume: bool = False,
+    progress: str = "lines",
+    tensorboard: bool = False,
+) -> dict:
     """Trains one run to its end and returns its summary.
 
     Args:
@@ -52,6 +60,7 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
         dataset: read by `data.load`.
         resume: go on from the last whole epoch.
         progress: "bar" (Keras's, for a terminal), "lines" (one an epoch) or "quiet".
+        tensorboard: write logs for TensorBoard, too.
 
     Raises:
         Diverged: the loss became NaN or infinite; the best weights so far are kept.
@@ -70,6 +79,8 @@ def train(config: Config, run: RunDirectory, dataset: Dataset, resume: bool = Fa
         recorder.restore(model)
     recorder.start(model)
     measuring = diagnostics.callbacks(config, run, training_images)
+    if tensorboard:
+        measuring.append(TensorBoardLog(config, run, training_images))
     with _stop_signals(recorder):
         model.fit(
             training_dataset(training_images, config, first_epoch=recorder.epochs_done),
