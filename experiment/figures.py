@@ -208,7 +208,7 @@ def disagreement(
     columns = 8
     predictions = [probabilities.argmax(1) for _, probabilities in answers]
     sureness = np.minimum(*(probabilities.max(1) for _, probabilities in answers))
-    figure = new(figsize=(11, 4.6))
+    figure = new(figsize=(11, 4.2))
     figure.suptitle("Where the networks disagree most surely (probabilities: means over the seeds)")
     for row, (subfigure, (label, _)) in enumerate(zip(figure.subfigures(2, 1), answers, strict=True)):
         subfigure.suptitle(f"only {label} is right", fontsize=11)

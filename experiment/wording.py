@@ -64,7 +64,8 @@ def verdict(difference: dict) -> list[str]:
     if low <= 0 <= high:
         return [
             f"These runs do not tell {first} and {second} apart: {evidence}.",
-            f"That is no evidence that they are equal: {max(-low, high):.2f} points would fit, too. {permutation}.",
+            "That is no evidence that they are equal: "
+            f"a difference of {max(-low, high):.2f} points would fit them, too. {permutation}.",
         ]
     ahead, chance = (first, difference["chance_of_being_ahead"])
     if points < 0:
