@@ -35,12 +35,15 @@ class Section(BaseModel):
 class Model(Section):
     """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each.
 
-    The initial kernels are those of `initializer`, times `initial_scale`.
+    The initial kernels are those of `initializer`, times `initial_scale`; with `whitened_input` the first layer's are
+    taken from the training images instead (models/whitening.py). `batch_norm_momentum` is that of the moving averages.
     """
 
     batch_norm: BatchNorm = "none"
     initializer: Initializer = "glorot_uniform"
     initial_scale: Positive = 1.0
+    whitened_input: bool = False
+    batch_norm_momentum: Fraction = 0.99
 
 
 class Data(Section):
@@ -67,20 +70,28 @@ class Augmentation(Section):
 
 
 class Optimizer(Section):
-    """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd."""
+    """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd and muon.
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    muon orthogonalises the updates of the convolutions' kernels; all else is left to Adam, at `learning_rate` times
+    `adam_ratio`. `clip_norm` is the most that the norm of all gradients together may be.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     learning_rate: Positive = 1e-3
+    adam_ratio: Positive = 1.0
+    clip_norm: Positive | None = None
     momentum: Fraction = 0.0
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _only_what_the_optimizer_has(self):
-        if self.name != "sgd" and (self.momentum or self.nesterov):
-            raise ValueError(f"momentum and nesterov belong to sgd, not to {self.name}")
+        if self.name not in ("sgd", "muon") and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov belong to sgd and muon, not to {self.name}")
         if self.name == "adam" and self.weight_decay:
-            raise ValueError("weight_decay belongs to adamw and sgd, not to adam")
+            raise ValueError("weight_decay belongs to adamw, sgd and muon, not to adam")
+        if self.name != "muon" and self.adam_ratio != 1:
+            raise ValueError(f"adam_ratio belongs to muon, not to {self.name}")
         return self
 
 

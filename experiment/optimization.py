@@ -33,6 +33,25 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return vars(self).copy()
 
 
+@keras.saving.register_keras_serializable("experiment")
+class KernelMuon(keras.optimizers.Muon):
+    """Keras's Muon, which leaves all but matrices to Adam, for the kernels of convolutions.
+
+    A kernel [h, w, in, out] counts as the matrix [h w in, out] (Jordan et al. 2024). The last layer's and all vectors
+    are left to Adam.
+    """
+
+    def _should_use_adamw(self, variable):
+        return len(variable.shape) != 4
+
+    def _muon_update_step(self, gradient, variable, lr, m):
+        self.assign_add(m, gradient + m * (self.momentum - 1.0))
+        update = gradient + self.momentum * m if self.nesterov else m
+        matrix = keras.ops.reshape(update, (-1, variable.shape[-1]))
+        matrix = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, keras.ops.reshape(matrix, variable.shape))
+
+
 def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
     settings, schedule = config.optimizer, config.schedule
     rate = LearningRate(
@@ -41,15 +60,29 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
         round(schedule.warmup_epochs * steps_per_epoch),
         config.epochs * steps_per_epoch,
     )
-    decay = settings.weight_decay or None
+    decay, clip = settings.weight_decay or None, settings.clip_norm
     match settings.name:
         case "adam":
-            optimizer = keras.optimizers.Adam(rate)
+            optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
         case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=clip)
         case "sgd":
             optimizer = keras.optimizers.SGD(
-                rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay
+                rate,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+                weight_decay=decay,
+                global_clipnorm=clip,
+            )
+        case "muon":
+            optimizer = KernelMuon(
+                rate,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+                weight_decay=decay,
+                adam_weight_decay=None,
+                adam_lr_ratio=settings.adam_ratio,
+                global_clipnorm=clip,
             )
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

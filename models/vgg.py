@@ -22,6 +22,7 @@ def build(
     synchronized: bool = False,
     initializer: str = "glorot_uniform",
     initial_scale: float = 1.0,
+    batch_norm_momentum: float = 0.99,
 ) -> keras.Sequential:
     """Builds one of the networks, for images [n, 32, 32, 3] as `preprocess` gives them; it returns logits [n, 10].
 
@@ -35,6 +36,7 @@ def build(
         synchronized: batch statistics are those of the whole batch, over all devices that share it.
         initializer: Keras's name of the kernels' initialiser.
         initial_scale: what the initial kernels are multiplied with.
+        batch_norm_momentum: how much of the moving averages each step keeps.
     """
     convolution = QuickGradientConv2D if fast else keras.layers.Conv2D
     normalization = FusedBatchNormalization if fast else keras.layers.BatchNormalization
@@ -54,7 +56,7 @@ def build(
                 )
             )
             if batch_norm != "none":
-                layers.append(normalization(synchronized=synchronized, dtype=dtype))
+                layers.append(normalization(momentum=batch_norm_momentum, synchronized=synchronized, dtype=dtype))
             if before:
                 layers.append(keras.layers.ReLU(dtype=dtype))
         last_block = block == len(WIDTHS) - 1
