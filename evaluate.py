@@ -48,13 +48,12 @@ def main(arguments: argparse.Namespace) -> int:
     def dataset_for(name: str) -> data.Dataset:
         return data.load("generated" if name == "generated" else arguments.data, download)
 
-    evaluations, left_out = [], []
+    evaluations, kept, left_out = [], [], []
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
             evaluations.append(evaluation.evaluate(run, name, dataset_for, arguments.engine))
-            if arguments.keep:
-                run.copy_small_files(arguments.keep / name)
+            kept.append((run, name))
         except data.NotFound:
             raise
         except UserError as error:  # the other runs are still evaluated
@@ -63,6 +62,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {reason}", file=sys.stderr)
     if not evaluations:
         raise UserError("none of these runs could be evaluated")
+    for run, name in kept if arguments.keep else []:
+        run.copy_small_files(arguments.keep / name)
     evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     try:
         images = dataset_for(comparison.comparable(evaluations)[0].data_name).test.images

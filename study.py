@@ -45,55 +45,65 @@ def main(arguments: argparse.Namespace) -> int:
     name, study = studies.load(arguments.config)
     if arguments.from_table:
         return _conclude(name, study, [], arguments.results)
-    planned = studies.plan(name, study, arguments.checkpoints)
-    data_name = "generated" if arguments.data == "generated" else "cifar10"
+    arguments.checkpoints = arguments.checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
     roots = [arguments.checkpoints, arguments.results]
-    planned = studies.take_equal_runs(planned, roots, data_name)
+    data_name = "generated" if arguments.data == "generated" else "cifar10"
+    planned = studies.take_equal_runs(studies.plan(name, study, arguments.checkpoints), roots, data_name)
+    waiting = [each for each in planned if not studies.has_ended(each, data_name)]
     if arguments.dry_run:
-        _describe(name, planned, arguments)
+        for each in planned:
+            print(f"{'to do' if each in waiting else 'done '}  {each.name}")
+        minutes = studies.estimate_seconds(waiting, roots) / 60
+        print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
         return 0
     try:
-        rows = _rows(study, planned, arguments)
+        rows = _rows(study, planned, waiting, arguments)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)
         return 130
     return _conclude(name, study, rows, arguments.results)
 
 
-def _rows(study, planned, arguments) -> list[dict]:
+def _rows(study, planned, waiting, arguments) -> list[dict]:
     """Carries out what is to do, telling how far it is; returns the rows of the table in the order of the plan."""
-    from experiment import studies
-
-    rows = {}
-    waiting = [each for each in planned if not studies.has_ended(each.run)]
-    for each in planned:
-        if each not in waiting:
-            rows[each.name] = _row(study, each)
+    rows = {each.name: _row(study, each) for each in planned if each not in waiting}
     print(f"{len(planned)} runs, {len(rows)} of them done before", flush=True)
     with _progress(len(waiting)) as advance:
-        for position, outcome in _outcomes(waiting, arguments):
-            each = waiting[position]
+        for each, outcome in _outcomes(waiting, arguments):
             if isinstance(outcome, Exception):
                 rows[each.name] = _row(study, each, failure=outcome)
             else:
                 each.run.keep(outcome)
                 rows[each.name] = _row(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
-    return [rows[each.name] for each in planned if each.name in rows]
+    return [rows[each.name] for each in planned]
 
 
 def _outcomes(waiting, arguments):
+    """Yields (planned run, its small files or what went wrong)."""
     if not waiting:
-        return []
-    from experiment import data, study_runs
+        return
+    from experiment import data, run_directory, study_runs
 
     cores = arguments.cpus_per_run or study_runs.cores_of(arguments.workers)
     where = str(Path(arguments.data).resolve()) if arguments.data and Path(arguments.data).exists() else arguments.data
-    jobs = [study_runs.Job(each.config, each.run.path, where, cores) for each in waiting]
+
+    def jobs(runs):
+        return [study_runs.Job(each.config, each.run.path, where, cores) for each in runs]
+
     if arguments.executor == "local":
-        return study_runs.run_locally(jobs, arguments.workers)
-    shipped = data.load(arguments.data) if arguments.ship_data else None
-    return study_runs.run_on_ray(jobs, arguments.address, arguments.gpus_per_run, shipped)
+        data.load(arguments.data)  # a mistake is told once, and a download made once
+        here, there = waiting, []
+    else:  # what only lacks its answers has its weights here
+        here = [each for each in waiting if run_directory.is_finished(each.config, each.run)]
+        there = [each for each in waiting if each not in here]
+    for position, outcome in study_runs.run_locally(jobs(here), arguments.workers):
+        yield here[position], outcome
+    if there:
+        shipped = data.load(arguments.data) if arguments.ship_data else None
+        found = study_runs.run_on_ray(jobs(there), arguments.address, arguments.gpus_per_run, shipped)
+        for position, outcome in found:
+            yield there[position], outcome
 
 
 @contextlib.contextmanager
@@ -134,16 +144,6 @@ def _in_short(row: dict) -> str:
     if row["status"] != "finished":
         return f"{row['status']}: {row.get('reason', '')}"
     return f"test accuracy {row['test_accuracy']:.4f}, {row['train_seconds']:.0f} s"
-
-
-def _describe(name: str, planned, arguments) -> None:
-    from experiment import studies
-
-    waiting = [each for each in planned if not studies.has_ended(each.run)]
-    for each in planned:
-        print(f"{'to do' if each in waiting else 'done '}  {each.name}")
-    seconds = studies.estimate_seconds(waiting, [arguments.checkpoints, arguments.results]) / arguments.workers
-    print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {seconds / 60:.0f} minutes")
 
 
 def _conclude(name: str, study, rows: list[dict], results: Path) -> int:

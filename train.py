@@ -50,22 +50,22 @@ def main(arguments: argparse.Namespace) -> None:
         print(configuration.to_yaml(config), end="")
         return
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
-    if arguments.finish and run.exists():
-        if is_finished(config, run):
-            print(f"{run.path}: finished already", file=sys.stderr)
-            return
-        arguments.resume = True
+    finished = arguments.finish and is_finished(config, run)
+    arguments.resume |= arguments.finish and run.exists() and not finished
     if arguments.resume:
         check_resumable(config, run)
-    elif run.exists() and not arguments.overwrite:
+    elif run.exists() and not (arguments.overwrite or finished):
         raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
 
     from experiment import data
 
     dataset = data.load(arguments.data)
     data.split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
-    if arguments.resume:
+    if arguments.resume or finished:
         run.check_same_data(dataset.fingerprint(), dataset.source)
+    if finished:
+        print(f"{run.path}: finished already", file=sys.stderr)
+        return
     run.prepare()
     with run.locked():
         if arguments.overwrite:

@@ -53,7 +53,7 @@ class Group:
 
     @property
     def accuracies(self) -> dict[int, float]:
-        """Test accuracy by seed; a seed that was run twice counts with the last."""
+        """Test accuracy by seed."""
         return {run.config.seed: run.accuracy for run in self.runs}
 
     @property
@@ -76,12 +76,16 @@ def _experiment(run: Evaluation, *left_out: str) -> tuple:
 
 
 def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
-    """Runs that differ by their seed alone, labelled by the network, and by the directory where that does not tell."""
-    by_experiment: dict[tuple, list[Evaluation]] = {}
+    """Runs that differ by their seed alone, labelled by the network, and by the directory where that does not tell.
+
+    A seed counts once: of two runs of the same, the first.
+    """
+    by_experiment: dict[tuple, dict[int, Evaluation]] = {}
     for evaluation in evaluations:
-        by_experiment.setdefault(_experiment(evaluation), []).append(evaluation)
+        by_experiment.setdefault(_experiment(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
     labelled: dict[str, Group] = {}
-    for runs in by_experiment.values():
+    for by_seed in by_experiment.values():
+        runs = list(by_seed.values())
         label = figures.NETWORK_NAMES[runs[0].network]
         if runs[0].config.data.protocol == "test_as_validation":
             label += ", chosen on the test set"
@@ -164,11 +168,12 @@ def _optimism(every_group: Sequence[Group]) -> list[dict]:
     for group in every_group:
         if group.protocol != "test_as_validation":
             continue
-        honest = (
+        alike = (
             other
             for other in every_group
             if other.protocol == "held_out" and other.but_for("data.protocol") == group.but_for("data.protocol")
         )
+        held_out = next(alike, None)
         gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
         entry = {
             "group": group.label,
@@ -176,10 +181,10 @@ def _optimism(every_group: Sequence[Group]) -> list[dict]:
             "runs": len(gains),
             "gain_over_last_epoch": {"mean": float(np.mean(gains)), "interval_95": statistics.mean_interval(gains)},
         }
-        for other in honest:
+        if held_out:
             entry["gain_over_held_out"] = {
-                "second": other.label,
-                **statistics.compare_groups(group.accuracies, other.accuracies),
+                "second": held_out.label,
+                **statistics.compare_groups(group.accuracies, held_out.accuracies),
             }
         content.append(entry)
     return content

@@ -74,7 +74,7 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
     """How the mean and the variance of a batch scatter from batch to batch, behind each convolution [layers]."""
     convolutions = [layer.output for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     activations = keras.Model(model.inputs, convolutions)
-    batches = max(2, min(_MOST_BATCHES, _MOST_IMAGES // batch_size, len(images.labels) // batch_size))
+    batches = max(1, min(_MOST_BATCHES, _MOST_IMAGES // batch_size, len(images.labels) // batch_size))
     means, variances = [], []
     for batch in range(batches):
         part = vgg.preprocess(images.images[batch * batch_size : (batch + 1) * batch_size])

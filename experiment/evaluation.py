@@ -160,13 +160,13 @@ def predict(run: RunDirectory, config: Config, images: np.ndarray, engine: str =
 
 
 def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
-    """The run directories that a user names, or all under `root` when none is named.
+    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
 
     Raises:
         UserError: a named directory holds no run, or there is no run at all.
     """
     if not paths:
-        runs = run_directory.find(root)
+        runs = [run for run in run_directory.find(root) if not run.path.is_relative_to(root / "studies")]
         if not runs:
             raise UserError(
                 f"no run under {root} yet. Make one:\n"

@@ -228,18 +228,18 @@ def disagreement(
     return figure
 
 
-def study(panels: Sequence[tuple[str, str, dict, bool]], x_label: str, title: str) -> Figure:
+def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Figure:
     """One panel a measure: a point for each run, a line through each network's means.
 
     Args:
-        panels: (label of the y-axis, title, {(network, seed): {x: y}}, whether the y-axis is logarithmic).
+        panels: (label of the y-axis, of the x-axis, title, {(network, seed): {x: y}}, whether y is logarithmic).
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = new(figsize=(9, 3.6 * rows + 0.3))
     figure.suptitle(title)
     all_axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (label, panel_title, curves, log) in zip(all_axes, panels, strict=False):
+    for axes, (label, x_label, panel_title, curves, log) in zip(all_axes, panels, strict=False):
         positions = _positions(axes, [x for curve in curves.values() for x in curve])
         percent = 100 if label.endswith("(%)") else 1
         for network in [network for network in NETWORK_NAMES if any(key[0] == network for key in curves)]:

@@ -263,16 +263,16 @@ class RunDirectory:
         return [file for file in self.files() if file.exists() and file not in (self.best_file, self.state_file)]
 
     def keep(self, files: dict[str, bytes]) -> None:
-        """Takes over the small files of a run that was trained elsewhere, where this directory does not have it."""
-        if self.summary_file.exists() and self.summary_file.read_bytes() == files[self.summary_file.name]:
+        """Takes over the small files of a run that was trained elsewhere; one that is finished here stays as it is."""
+        if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
         self.remove_files()
-        known = {file.name for file in self.files()}
-        for name, content in files.items():
-            if name in known:
-                with atomic(self.path / name) as temporary:
-                    temporary.write_bytes(content)
+        # The summary last: until it is there, the run is not finished here.
+        for file in sorted(self.files(), key=lambda file: file == self.summary_file):
+            if file.name in files:
+                with atomic(file) as temporary:
+                    temporary.write_bytes(files[file.name])
 
     def copy_small_files(self, destination: Path) -> None:
         try:

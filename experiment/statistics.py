@@ -111,7 +111,8 @@ def compare_groups(first: dict[int, float], second: dict[int, float]) -> dict:
     interval, and the test that deals all runs anew. `chance_of_being_ahead` is the share of pairs, one run of each, in
     which the first is ahead, ties half: the Mann-Whitney U statistic over the number of pairs.
 
-    Interval and p-value are None where a group is of one run: one seed cannot tell.
+    Interval and p-value are None where a group is of one run: one seed cannot tell. The interval is None, too, where
+    the runs do not differ among themselves at all: there is no spread to judge by.
     """
     paired = first.keys() == second.keys()
     seeds = sorted(first) if paired else None
@@ -133,8 +134,6 @@ def compare_groups(first: dict[int, float], second: dict[int, float]) -> dict:
     elif np.ptp(a) or np.ptp(b):
         welch = stats.ttest_ind(a, b, equal_var=False)
         content["interval_95"] = tuple(map(float, welch.confidence_interval(CONFIDENCE)))
-    else:
-        content["interval_95"] = (content["difference"],) * 2
     kind = "samples" if paired else "independent"
     permuted = stats.permutation_test(
         (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
@@ -150,9 +149,7 @@ def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
 
 
 def mean_interval(values) -> tuple[float, float] | None:
-    """Student's interval of a mean; None for a single value."""
-    if len(values) < 2:
+    """Student's interval of a mean; None for a single value, and for several that are all the same."""
+    if len(values) < 2 or np.ptp(values) == 0:
         return None
-    if np.ptp(values) == 0:  # no spread at all; SciPy would divide by it
-        return float(values[0]), float(values[0])
     return tuple(map(float, stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)))

@@ -1,7 +1,7 @@
 """A study, a grid of runs with a question: from its file to the runs that it needs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +17,12 @@ from experiment.run_directory import RunDirectory
 
 FOLDER = CONFIGS / "studies"
 NETWORK_KEY = "model.batch_norm"
+_DIAGNOSTICS = {
+    "gradient_norm": "gradients",
+    "gradient_variation": "gradients",
+    "mean_scatter": "batch_statistics",
+    "variance_scatter": "batch_statistics",
+}
 _TYPICAL_SPEED = 2500.0  # images a second, on two cores
 _SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
 
@@ -66,25 +72,48 @@ def load(name_or_path: str) -> tuple[str, Study]:
     """A study's name and its checked file. Raises UserError where it is missing or a key or value is not allowed."""
     path = configuration.find(name_or_path, FOLDER)
     study = configuration.check(configuration.read(path), str(path), Study)
-    known = configuration.known_keys()
-    keys = [key for joined in study.grid for key in joined.split(",")]
-    for key in (*keys, *study.settings):
-        if key not in known:
-            raise UserError(f"{path}: {key}: no such key in a configuration{configuration.nearest(key, known)}")
-    if not study.grid:
-        raise UserError(f"{path}: grid: it is empty; name at least one key with its values")
-    if "seed" in (*keys, *study.settings):
-        raise UserError(f"{path}: seed: the seeds of a study stand in its seeds, not in grid or settings")
-    for field, key in (("x", study.x), ("panel", study.panel)):
-        if key is not None and key not in keys:
-            raise UserError(f"{path}: {field}: {key!r} is not a key of the grid ({', '.join(keys)})")
-    if NETWORK_KEY not in keys:
-        raise UserError(f"{path}: grid: {NETWORK_KEY} is missing; a study compares networks")
-    numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
-    if study.x is None and numbers:
-        raise UserError(f"{path}: x: {numbers[0]} is one number a run; name the key of the grid to draw it over")
+    mistake = next(_mistakes(study), None)
+    if mistake:
+        raise UserError(f"{path}: {mistake}")
     inside = path.resolve().is_relative_to(FOLDER.resolve())
     return str(path.resolve().relative_to(FOLDER.resolve()).with_suffix("")) if inside else path.stem, study
+
+
+def _mistakes(study: Study) -> Iterator[str]:
+    """What would only be noticed after hours of training."""
+    known = configuration.known_keys()
+    axes = [joined.split(",") for joined in study.grid]
+    keys = [key for axis in axes for key in axis]
+    for key in (*keys, *study.settings):
+        if key not in known:
+            yield f"{key}: no such key in a configuration{configuration.nearest(key, known)}"
+    if not study.grid:
+        yield "grid: it is empty; name at least one key with its values"
+    if "seed" in (*keys, *study.settings):
+        yield "seed: the seeds of a study stand in its seeds, not in grid or settings"
+    if len(set(study.seeds)) < len(study.seeds):
+        yield "seeds: one stands there twice"
+    for field, key in (("x", study.x), ("panel", study.panel)):
+        if key is not None and key not in keys:
+            yield f"{field}: {key!r} is not a key of the grid ({', '.join(keys)})"
+        if key in study.grid and None in study.grid[key]:
+            yield f"grid: {key}: null has no place in a figure"
+    if NETWORK_KEY not in study.grid:
+        yield f"grid: {NETWORK_KEY} is missing; a study compares networks"
+    elif not set(study.compare) <= set(study.grid[NETWORK_KEY]):
+        yield f"compare: {', '.join(study.compare)}: not both are in the grid's {NETWORK_KEY}"
+    numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
+    if study.x is None and numbers:
+        yield f"x: {numbers[0]} is one number a run; name the key of the grid to draw it over"
+    for axis in axes:
+        if not {NETWORK_KEY, study.x, study.panel} & set(axis):
+            yield f"grid: {','.join(axis)}: neither the network nor x nor panel, so its values would be mixed up"
+    if not set(study.judged) <= set(study.measures):
+        yield f"judged: {', '.join(study.judged)}: not all are among the measures"
+    for measure in study.measures:
+        needed = _DIAGNOSTICS.get(measure)
+        if needed and study.settings.get("diagnostics") != needed:
+            yield f"measures: {measure} needs diagnostics: {needed} in the settings"
 
 
 def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
@@ -133,12 +162,22 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], data_n
     return [PlannedRun(each.point, each.config, finished.get(each.config, each.run)) for each in planned]
 
 
-def has_ended(run: RunDirectory) -> bool:
-    """Whether there is nothing more to train and to predict: finished and evaluated, or diverged."""
+def has_ended(planned: PlannedRun, data_name: str) -> bool:
+    """Whether there is nothing more to train and to predict: finished and evaluated, or diverged.
+
+    Raises:
+        UserError: the directory holds a run of another configuration or on other images.
+    """
+    run = planned.run
     if not run.summary_file.exists():
         return False
-    status = run.read_summary()["status"]
-    return status == "diverged" or (status == "finished" and run.predictions_file.exists())
+    summary = run.read_summary()
+    differing = configuration.differences(run.read_config(), planned.config)
+    made_on = summary["data"].get("name") if isinstance(summary.get("data"), dict) else None
+    if differing or made_on != data_name:
+        what = f"{next(iter(differing))} differs" if differing else f"it was made on {made_on}"
+        raise UserError(f"{run.path} holds another run than this study's: {what}. Remove it, or use --checkpoints DIR")
+    return summary["status"] == "diverged" or (summary["status"] == "finished" and run.predictions_file.exists())
 
 
 def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path]) -> float:

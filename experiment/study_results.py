@@ -22,6 +22,7 @@ from experiment.run_directory import RunDirectory
 from experiment.studies import NETWORK_KEY, CurveMeasure, Study
 
 TIMES = ("train_seconds", "images_per_second")  # all else in the table is equal wherever and whenever it is made
+LOG = ("gradient_norm", "mean_scatter", "variance_scatter")  # drawn on a logarithmic axis
 MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
 
 # ---- from a run to the numbers of its row ----------------------------------------------------------------------------
@@ -34,7 +35,6 @@ class _MeasureOf:
 
     label: str
     columns: Callable[[Evaluation, list[dict]], dict[str, float]]  # of the run and its diagnostics
-    log: bool = False
 
 
 def _epochs_to(run, diagnostics) -> dict[str, float]:
@@ -68,7 +68,8 @@ def _gradient_norm(run, diagnostics) -> dict[str, float]:
 
 def _gradient_variation(run, diagnostics) -> dict[str, float]:
     means, sds = (_mean_over_epochs(diagnostics, f"gradient_{part}") for part in ("mean", "sd"))
-    return {f"gradient_variation_{layer}": sds[layer] / means[layer] for layer in means}
+    # A network that died has gradients of zero, and no variation to speak of.
+    return {f"gradient_variation_{layer}": sds[layer] / means[layer] if means[layer] else math.nan for layer in means}
 
 
 def _over_layers(measure: str):
@@ -82,12 +83,11 @@ MEASURES = {
     "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}),
     "epochs_to": _MeasureOf("epochs until validation accuracy is reached", _epochs_to),
     "seconds_to": _MeasureOf("seconds until validation accuracy is reached", _seconds_to),
-    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm, log=True),
+    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm),
     "gradient_variation": _MeasureOf("its spread from batch to batch (sd / mean)", _gradient_variation),
-    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter"), log=True),
-    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter"), log=True),
+    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter")),
+    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter")),
 }
-CURVE_X = {"epochs_to": "validation accuracy (%)", "seconds_to": "validation accuracy (%)"}
 
 
 def columns_of(study: Study, run: RunDirectory) -> dict:
@@ -96,6 +96,8 @@ def columns_of(study: Study, run: RunDirectory) -> dict:
     columns = {
         key: summary.get(key) for key in ("status", "epochs", "best_epoch", "val_accuracy", "reason", "precision")
     }
+    columns["data"] = summary["data"]["name"]
+    columns["protocol"] = run.read_config().data.protocol
     if summary["status"] == "finished":
         evaluated = evaluation.evaluate(run, run.path.name, _no_images, kept=True)
         diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []
@@ -141,6 +143,8 @@ def _number(text: str):
 
 
 # ---- curves, scores, verdict -----------------------------------------------------------------------------------------
+
+_LEARNS = 0.2  # an accuracy below this is chance
 
 Curve = dict[Any, float]  # x: y, in order of x
 
@@ -193,12 +197,20 @@ def _range(curve: Curve) -> float:
 
 def _imbalance(curve: Curve) -> float:
     first, *_, last = curve.values()
-    return abs(math.log10(first / last))
+    return abs(math.log10(first / last)) if first > 0 and last > 0 else math.nan
 
 
 def _largest_usable(curve: Curve) -> float:
-    best = max(curve.values())
-    return math.log10(max(x for x, y in curve.items() if y >= best - 0.05))
+    """The power of ten of x up to which y stays within 0.05 of its best, between two points along the straight line."""
+    limit = max(curve.values()) - 0.05
+    if limit < _LEARNS:
+        return math.nan
+    points = [(math.log10(x), y) for x, y in curve.items()]
+    usable = max(position for position, (_, y) in enumerate(points) if y >= limit)
+    if usable == len(points) - 1:
+        return points[-1][0]
+    (x, y), (next_x, next_y) = points[usable : usable + 2]
+    return x + (next_x - x) * (y - limit) / (y - next_y)
 
 
 def _loss_at_smallest(curve: Curve) -> float:
@@ -215,12 +227,13 @@ SCORES = {
 
 
 def scores(study: Study, panel: Panel) -> dict[str, dict[int, float]]:
-    """{network: {seed: score}} of the curves that have every point of the fullest curve."""
+    """{network: {seed: score}} of the curves that have every point of the fullest curve, and a score."""
     points = max(map(len, panel.curves.values()), default=0)
     result: dict[str, dict[int, float]] = {}
     for (network, seed), curve in panel.curves.items():
-        if len(curve) == points:
-            result.setdefault(network, {})[seed] = SCORES[study.score](curve)
+        score = SCORES[study.score](curve) if len(curve) == points else math.nan
+        if math.isfinite(score):
+            result.setdefault(network, {})[seed] = score
     return result
 
 
@@ -238,6 +251,14 @@ def judge(study: Study, panel: Panel) -> dict:
     return {"word": word, "first": first, "second": second, "comparison": comparison}
 
 
+def marks(rows: Sequence[dict]) -> list[str]:
+    """What a reader must know before trusting any number of the study."""
+    found = ["On generated images, not CIFAR-10."] if any(row.get("data") == "generated" for row in rows) else []
+    if any(row.get("protocol") == "test_as_validation" for row in rows):
+        found.append("Optimistic: weights chosen on the test set.")
+    return found
+
+
 def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
     """The answer as a Markdown page."""
     judged = [
@@ -252,6 +273,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
     parts = [
         f"# {study.claim}",
         f"**{overall[0].upper()}{overall[1:]}.** {study.question}",
+        *marks(rows),
         "\n".join(
             f"- {', '.join(filter(None, [MEASURES[panel.measure].label, panel.title]))}: *{judgement['word']}*. "
             f"{_evidence(study, networks, judgement)}"
@@ -272,12 +294,18 @@ def _evidence(study: Study, networks: list[str], judgement: dict) -> str:
     sides = zip(networks, (judgement["first"], judgement["second"]), strict=True)
     means = [f"{network} {np.mean(list(values.values())):.3g}" for network, values in sides]
     interval = comparison["interval_95"]
-    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "unknown: one seed cannot tell"
+    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "unknown, for want of spread"
     pairing = "in pairs" if comparison["paired"] else "not in pairs"
     return (
         f"{study.score_means}: {', '.join(means)}; difference {comparison['difference']:+.3g}, 95 % interval {told} "
         f"({comparison['runs'][0]} and {comparison['runs'][1]} seeds, {pairing}; expected: {study.expected})."
     )
+
+
+def _x_label(study: Study, measure: str) -> str:
+    if measure not in configuration.allowed(CurveMeasure):
+        return study.x
+    return "validation accuracy (%)" if measure.endswith("_to") else "layer"
 
 
 def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
@@ -291,10 +319,9 @@ def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
         write_table(rows, folder / "runs.csv")
     table = read_table(folder / "runs.csv")
     shown = [
-        (MEASURES[panel.measure].label, panel.title, panel.curves, MEASURES[panel.measure].log)
+        (MEASURES[panel.measure].label, _x_label(study, panel.measure), panel.title, panel.curves, panel.measure in LOG)
         for panel in panels(study, table)
     ]
-    x_label = CURVE_X.get(study.measures[0], "layer") if study.x is None else study.x
-    figures.save(figures.study(shown, x_label, study.claim), folder / "figure.png")
+    figures.save(figures.study(shown, " ".join([study.claim, *marks(table)])), folder / "figure.png")
     run_directory.write_text(folder / "verdict.md", verdict(name, study, table))
     return folder

@@ -15,11 +15,9 @@ from pathlib import Path
 from experiment import data, tensorflow_start
 from experiment.config import Config
 from experiment.errors import UserError
-from experiment.run_directory import RunDirectory, is_finished
-from experiment.studies import has_ended
+from experiment.run_directory import RunDirectory, check_resumable, is_finished
 
 ROOT = Path(__file__).resolve().parent.parent
-_RUNS_A_PROCESS = 8  # then a fresh one: TensorFlow keeps a little of every network that it built
 _CONNECTION_SECONDS = 10
 
 
@@ -35,45 +33,46 @@ class Job:
 
 # ---- in a worker -----------------------------------------------------------------------------------------------------
 
-_dataset: data.Dataset | None = None
-
 
 def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
     """Trains a run to its end from wherever it is, answers the test images, and returns its small files by name.
 
     Args:
         shipped: the data set, where it came with the job; else it is found as `train.py` finds it.
-    """
-    global _dataset
-    _limit_threads(job.cores)
-    import keras
 
+    Raises:
+        UserError: the directory holds a run of another configuration, or on other images.
+    """
+    _prepare_tensorflow(job.cores)
     from experiment import evaluation, training
 
-    _dataset = shipped or _dataset or data.load(job.where)
-    run = RunDirectory(job.path)
+    dataset, run = shipped or data.load(job.where), RunDirectory(job.path)
+    resume = run.config_file.exists()
     if not is_finished(job.config, run):
+        if resume:
+            check_resumable(job.config, run)
+            run.check_same_data(dataset.fingerprint(), dataset.source)
         run.prepare()
         with run.locked():
             try:
-                training.train(job.config, run, _dataset, resume=run.config_file.exists(), progress="quiet")
+                training.train(job.config, run, dataset, resume, progress="quiet")
             except training.Diverged:
                 pass  # its summary says so
-            finally:
-                keras.utils.clear_session()
-    if not has_ended(run):
-        evaluation.evaluate(run, job.path.name, lambda name: _dataset)
+            except training.Interrupted as interruption:
+                os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
+    if run.read_summary()["status"] == "finished":
+        evaluation.evaluate(run, job.path.name, lambda name: dataset)
     return {file.name: file.read_bytes() for file in run.small_files()}
 
 
-def _limit_threads(cores: int) -> None:
+def _prepare_tensorflow(cores: int) -> None:
     tensorflow_start.start()
     import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")  # that many networks are built in one process is what is wanted
-    if tf.config.threading.get_intra_op_parallelism_threads() != cores:  # once a process, before its first operation
-        tf.config.threading.set_intra_op_parallelism_threads(cores)
-        tf.config.threading.set_inter_op_parallelism_threads(cores)
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # else the first run takes all of what several share
 
 
 # ---- on this machine -------------------------------------------------------------------------------------------------
@@ -81,9 +80,8 @@ def _limit_threads(cores: int) -> None:
 
 def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
     """Yields (position of the job, the run's small files or what went wrong) as runs end."""
-    fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(workers, fresh, max_tasks_per_child=_RUNS_A_PROCESS) as pool:
-        positions = {pool.submit(finish, job): position for position, job in enumerate(jobs)}
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        positions = {pool.submit(_in_a_process, job): position for position, job in enumerate(jobs)}
         try:
             for future in concurrent.futures.as_completed(positions):
                 error = future.exception()
@@ -91,6 +89,13 @@ def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[s
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _in_a_process(job: Job) -> dict[str, bytes]:
+    """A process for each run: nothing of one run is left to the next, and one that is killed takes no other along."""
+    fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    with concurrent.futures.ProcessPoolExecutor(1, fresh) as process:
+        return process.submit(finish, job).result()
 
 
 # ---- on a Ray cluster ------------------------------------------------------------------------------------------------
@@ -113,12 +118,12 @@ def run_on_ray(
     _check_address(address)
     code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
     try:
-        ray.init(address, runtime_env=code, log_to_driver=False, logging_level="error")
+        ray.init(address or "local", runtime_env=code, log_to_driver=False, logging_level="error")
     except Exception as error:  # Ray raises many kinds
         raise UserError(f"--address {address}: the cluster does not take us in: {error}") from None
     try:
         cores = jobs[0].cores if jobs else 1
-        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=_RUNS_A_PROCESS)(finish)
+        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
         shipped = ray.put(ship) if ship else None
         waiting = {task.remote(job, shipped): position for position, job in enumerate(jobs)}
         while waiting:

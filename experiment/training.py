@@ -228,6 +228,9 @@ class _Recorder(keras.callbacks.Callback):
     def on_test_batch_end(self, batch, logs=None):
         self._stop_if_asked()
 
+    def on_test_end(self, logs=None):
+        self._epoch_ended = time.perf_counter()  # what other callbacks measure after it does not count
+
     def on_epoch_end(self, epoch, logs=None):
         row = self._row(epoch + 1, logs)
         if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
@@ -250,7 +253,6 @@ class _Recorder(keras.callbacks.Callback):
     # ---- the work
 
     def _row(self, epoch: int, logs: dict) -> dict:
-        now = time.perf_counter()
         last_step = self.model.optimizer.iterations - 1
         schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)._learning_rate
         measures = {key: float(logs[key]) for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
@@ -258,7 +260,7 @@ class _Recorder(keras.callbacks.Callback):
             "epoch": epoch,
             **measures,
             "learning_rate": float(schedule(last_step)),
-            "seconds": now - self._epoch_began,
+            "seconds": self._epoch_ended - self._epoch_began,
             "images_per_second": self.image_count / (self._training_ended - self._epoch_began),
         }
 

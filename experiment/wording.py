@@ -53,7 +53,9 @@ def verdict(difference: dict) -> list[str]:
     if difference["interval_95"] is None:
         return [
             f"{first} minus {second}: {points:+.2f} percentage points, on {_seeds(difference)}.",
-            "One seed of a network cannot tell how much of that is the network and how much is chance.",
+            "One seed of a network cannot tell how much of that is the network and how much is chance."
+            if min(difference["runs"]) == 1
+            else "All seeds gave the same, so there is no spread to judge it by.",
         ]
     low, high = (100 * bound for bound in difference["interval_95"])
     evidence = f"{points:+.2f} percentage points, 95 % interval [{low:+.2f}, {high:+.2f}], {_seeds(difference)}"

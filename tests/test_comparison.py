@@ -21,6 +21,12 @@ def test_runs_that_differ_by_their_seed_alone_are_one_group(evaluated):
     assert [(group.label, len(group.runs)) for group in comparison.groups(runs)] == [("plain", 2), ("batch norm", 1)]
 
 
+def test_a_seed_that_comes_twice_counts_once(evaluated):
+    runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1"), evaluated("copy/seed0", correct=70)]
+    (group,) = comparison.groups(runs)
+    assert [run.name for run in group.runs] == ["plain/seed0", "plain/seed1"]
+
+
 def test_runs_of_other_settings_are_another_group_with_a_name_of_its_own(evaluated):
     runs = [evaluated("plain/seed0"), evaluated("slow/seed0", "optimizer.learning_rate=1e-4")]
     assert [group.label for group in comparison.groups(runs)] == ["plain", "plain, slow/seed0"]

@@ -173,6 +173,12 @@ def test_damaged_weights_are_refused(tmp_path, content):
 # ---- which runs
 
 
+def test_without_names_the_runs_of_studies_are_left_out(tmp_path):
+    make_run(tmp_path / "plain/seed0")
+    make_run(tmp_path / "studies/learning_rate/rate=1/seed0")
+    assert [run.path for run in evaluation.choose([], tmp_path)] == [tmp_path / "plain/seed0"]
+
+
 def test_without_names_every_run_below_is_chosen(tmp_path):
     for name in ("bn/seed0", "plain/seed0"):
         make_run(tmp_path / name)

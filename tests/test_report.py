@@ -222,7 +222,7 @@ def test_generated_images_cannot_be_overlooked(opened, tmp_path):
     assert "generated images, not CIFAR-10" in page.locator("header .warning").inner_text()
     assert "GENERATED IMAGES" in page.locator("tr.made-up").inner_text()
     page.locator("button.cell").first.click()
-    assert "No such image" in page.locator("#cell-images").inner_text()
+    assert "were not on the machine" in page.locator("#cell-images").inner_text()
 
 
 def test_the_page_stays_small(page_file):

@@ -147,8 +147,14 @@ def test_one_seed_has_no_interval():
 def test_two_identical_groups_do_not_differ():
     group = {0: 0.84, 1: 0.85, 2: 0.86}
     found = statistics.compare_groups(group, dict(group))
-    assert (found["difference"], found["interval_95"], found["permutation_p"]) == (0, (0, 0), 1)
+    assert (found["difference"], found["interval_95"], found["permutation_p"]) == (0, None, 1)  # no spread
     assert found["chance_of_being_ahead"] == 0.5
+
+
+def test_seeds_that_all_say_the_same_give_no_interval():
+    first, second = {0: 1.0, 1: 1.0}, {0: 0.0, 1: 0.0}
+    assert statistics.compare_groups(first, second)["interval_95"] is None
+    assert statistics.compare_groups(first, {1: 0.0, 2: 0.0})["interval_95"] is None
 
 
 @pytest.mark.parametrize("shift", [0, 1])

@@ -1,5 +1,6 @@
 """Studies: from a file to runs, from runs to a table, from a table to a verdict."""
 
+import math
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ LITTLE = {
     "score_means": "mean accuracy",
     "expected": "higher",
 }
+BN = {"model.batch_norm": ["none", "after_activation"]}
 FILES = sorted(studies.FOLDER.rglob("*.yaml"))
 
 
@@ -69,12 +71,10 @@ def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
 
 
 def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
-    grid = {"model.batch_norm": ["none"], "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
+    grid = {**BN, "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
     planned = studies.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
-    assert [(each.config.batch_size, each.config.optimizer.learning_rate) for each in planned] == [(2, 0.1), (4, 0.2)]
-
-
-BN = {"model.batch_norm": ["none", "after_activation"]}
+    found = [(each.config.batch_size, each.config.optimizer.learning_rate) for each in planned]
+    assert sorted(found) == sorted([(2, 0.1), (4, 0.2)] * 2)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,12 @@ BN = {"model.batch_norm": ["none", "after_activation"]}
         ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
         ({"grid": {"optimizer.learning_rate": [0.1]}}, "model.batch_norm is missing"),
         ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither the network nor x"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
+        ({"compare": ["before_activation", "none"]}, "not both are in the grid"),
+        ({"judged": ["epochs_to"]}, "not all are among the measures"),
+        ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
         ({"x": "epochs"}, "'epochs' is not a key of the grid"),
         ({"x": None}, "test_accuracy is one number a run"),
         ({"panel": "epochs"}, "'epochs' is not a key of the grid"),
@@ -139,7 +145,28 @@ def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path)
     slow = studies.estimate_seconds(planned, [tmp_path])
     run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
     assert studies.estimate_seconds(planned, [tmp_path]) < slow
-    assert [studies.has_ended(each.run) for each in planned] == [True] + [False] * 7
+    assert [studies.has_ended(each, "cifar10") for each in planned] == [True] + [False] * 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "made_on", "words"),
+    [({"epochs": 40}, "cifar10", "epochs differs"), ({}, "generated", "it was made on generated")],
+)
+def test_a_directory_with_another_run_is_not_taken_for_the_studys(little, tmp_path, changes, made_on, words):
+    planned = studies.plan("little", load(little()), tmp_path)
+    run_like(planned[0].run.path, planned[0].config.model_copy(update=changes), data=made_on)
+    with pytest.raises(UserError, match=words):
+        studies.has_ended(planned[0], "cifar10")
+
+
+def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
+    there, here = make_run(tmp_path / "there"), RunDirectory(tmp_path / "here")
+    files = {file.name: file.read_bytes() for file in there.small_files()}
+    here.keep(files)
+    assert {file.name: file.read_bytes() for file in here.small_files()} == files
+    here.best_file.write_bytes(b"weights")
+    here.keep({**files, "summary.json": b"{}"})
+    assert here.best_file.read_bytes() == b"weights" and here.read_summary()["status"] == "finished"
 
 
 # ---- from the runs to the verdict
@@ -165,8 +192,11 @@ def rows_of(curves: dict, **more) -> list[dict]:
 def curves_of(plain: list[float], normalised: list[float]) -> dict:
     """Three seeds of each network, that differ by a little."""
     return {
-        (network, seed): {rate: accuracy + 0.001 * seed for rate, accuracy in zip((0.001, 0.01), values, strict=True)}
-        for network, values in (("none", plain), ("after_activation", normalised))
+        (network, seed): {rate: accuracy + noise[seed] for rate, accuracy in zip((0.001, 0.01), values, strict=True)}
+        for network, values, noise in (
+            ("none", plain, (0.0, 0.001, 0.002)),
+            ("after_activation", normalised, (0.001, 0.0, 0.002)),
+        )
         for seed in range(3)
     }
 
@@ -226,6 +256,46 @@ def test_scores(score, value):
     if score == "mean":
         curve = {1: 0.25, 2: 0.75}
     assert study_results.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
+
+
+def test_a_network_that_never_learns_has_no_largest_usable_rate():
+    assert math.isnan(study_results.SCORES["largest_usable"]({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
+
+
+def test_the_largest_usable_rate_lies_between_two_points_and_at_the_last_where_all_are_usable():
+    score = study_results.SCORES["largest_usable"]
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}) == pytest.approx(-1.5)
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}) == -1
+
+
+def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
+    rows = [
+        {"epoch": 1, "layer": layer, "measure": f"gradient_{part}", "value": 0.0}
+        for layer in (1, 2)
+        for part in ("mean", "sd")
+    ]
+    variation = study_results.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    assert all(map(math.isnan, variation.values()))
+    assert math.isnan(study_results.SCORES["imbalance"]({1: 0.0, 2: 0.0}))
+
+
+def test_seeds_without_any_spread_decide_nothing(little):
+    curves = {
+        (network, seed): {0.001: accuracy, 0.01: accuracy}
+        for network, accuracy in (("none", 0.5), ("after_activation", 0.75))
+        for seed in (0, 1)
+    }
+    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [({"data": "generated"}, "generated images, not CIFAR-10"), ({"protocol": "test_as_validation"}, "Optimistic")],
+)
+def test_a_verdict_is_marked_as_a_run_is(little, column, words):
+    assert words in study_results.verdict(
+        "little", load(little()), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **column)
+    )
 
 
 def test_each_value_of_the_panel_key_is_judged_by_itself(little):

@@ -163,7 +163,9 @@ function showCell(button) {
     fillPicture(figure, number);
     return figure;
   });
-  const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the surest of them:` : "No such image.");
+  const none = Object.keys(data.cells).length ? "No image whose mean answer over all runs is this one."
+    : "The test images were not on the machine that made this page.";
+  const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the surest of them:` : none);
   what.style.flexBasis = "100%";
   byId("cell-images").replaceChildren(what, ...figures);
 }
