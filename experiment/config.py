@@ -35,14 +35,13 @@ class Section(BaseModel):
 class Model(Section):
     """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each.
 
-    The initial kernels are those of `initializer`, times `initial_scale`; with `whitened_input` the first layer's are
-    taken from the training images instead (models/whitening.py). `batch_norm_momentum` is that of the moving averages.
+    The initial kernels are those of `initializer`, times `initial_scale`. `batch_norm_momentum` is how much of the
+    moving averages each step keeps.
     """
 
     batch_norm: BatchNorm = "none"
     initializer: Initializer = "glorot_uniform"
     initial_scale: Positive = 1.0
-    whitened_input: bool = False
     batch_norm_momentum: Fraction = 0.99
 
 

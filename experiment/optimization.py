@@ -65,7 +65,7 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
         case "adam":
             optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
         case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=clip)
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, global_clipnorm=clip)
         case "sgd":
             optimizer = keras.optimizers.SGD(
                 rate,

@@ -26,11 +26,9 @@ from experiment.optimization import build_loss, build_optimizer
 from experiment.run_directory import RunDirectory, atomic
 from experiment.tensorboard_log import TensorBoardLog
 from models import vgg
-from models.whitening import whitening_kernel
 
 EVALUATION_BATCH = 500
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
-_IMAGES_TO_WHITEN = 2000
 _SECONDS_BETWEEN_DRAWINGS = 30
 
 
@@ -76,10 +74,6 @@ def train(
     steps = math.ceil(len(training_images.labels) / config.batch_size)
     with device_strategy(config.devices).scope():
         model = compiled_model(config, steps, precision)
-    if config.model.whitened_input:
-        first = model.layers[0]
-        seen = np.asarray(vgg.preprocess(training_images.images[:_IMAGES_TO_WHITEN]))
-        first.kernel.assign(whitening_kernel(seen, first.kernel_size[0], first.filters))
     recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
         recorder.restore(model)
@@ -104,7 +98,7 @@ def train(
 def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> keras.Model:
     """The configuration's network with its optimiser, ready for `fit`."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    settings = config.model.model_dump(exclude={"whitened_input"})
+    settings = config.model.model_dump()
     model = vgg.build(**settings, dtype=precision, seed=config.seed, fast=True, synchronized=synchronized)
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),

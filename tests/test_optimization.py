@@ -2,9 +2,11 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 
+from experiment import config as configuration
 from experiment import optimization
 
 
@@ -34,3 +36,39 @@ def test_label_smoothing_is_cross_entropy_with_softened_targets():
     assert smoothed == pytest.approx(0.91 * (log_sum - 2) + 0.09 * log_sum, rel=1e-5)
     plain = float(optimization.build_loss(0.0)(np.array([0]), logits))
     assert plain == pytest.approx(log_sum - 2, rel=1e-5)
+
+
+def stepped(optimizer, gradient, shape) -> np.ndarray:
+    """What one step of the optimiser adds to a variable."""
+    variable = keras.Variable(np.zeros(shape, np.float32))
+    optimizer.build([variable])
+    optimizer.apply_gradients([(keras.ops.convert_to_tensor(gradient.reshape(shape), "float32"), variable)])
+    return np.array(variable)
+
+
+def muon(**options) -> optimization.KernelMuon:
+    return optimization.KernelMuon(0.1, weight_decay=None, adam_weight_decay=None, **options)
+
+
+def test_muon_moves_a_kernel_equally_far_in_all_directions():
+    gradient = np.random.default_rng(0).standard_normal((3 * 3 * 8, 16)) * np.logspace(-1, 1, 16)
+    before = np.linalg.svd(gradient, compute_uv=False)
+    moved = stepped(muon(), gradient, (3, 3, 8, 16)).reshape(72, 16)
+    after = np.linalg.svd(moved, compute_uv=False)
+    assert before.max() / before.min() > 20
+    assert after.max() / after.min() < 2  # Newton and Schulz's iteration stops near one
+    assert np.sum(moved * gradient) < 0
+    assert np.median(after) == pytest.approx(0.1 * 0.2 * math.sqrt(72), rel=0.3)  # rate, and Moonlight's scale
+
+
+def test_muon_leaves_matrices_and_vectors_to_adam():
+    for shape in ((128, 10), (16,)):
+        gradient = np.random.default_rng(1).standard_normal(math.prod(shape))
+        moved = stepped(muon(adam_lr_ratio=0.5), gradient, shape)
+        assert np.allclose(np.abs(moved), 0.05, rtol=0.05)  # Adam's first step is its rate, whatever the gradient
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
+def test_gradients_are_clipped_together(name):
+    config = configuration.load("plain.yaml", [f"optimizer.name={name}", "optimizer.clip_norm=0.5"])
+    assert optimization.build_optimizer(config, 10, "float32").global_clipnorm == 0.5

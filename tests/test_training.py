@@ -97,9 +97,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
         (3, []),
         (3, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.cutout=8"]),
         (2, ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"]),
+        (2, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.clip_norm=1.0"]),
         (2, ["precision=mixed_float16"]),
     ],
-    ids=["adam-first", "adam", "sgd", "adamw", "float16"],
+    ids=["adam-first", "adam", "sgd", "adamw", "muon", "float16"],
 )
 def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, overrides):
     train(tmp_path / "whole", images, *overrides)
