@@ -12,7 +12,6 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import figures, run_directory, statistics, wording
-from experiment.errors import UserError
 from experiment.evaluation import Evaluation
 
 DEFINITIONS = {
@@ -204,10 +203,7 @@ def write(evaluations: Sequence[Evaluation], folder: Path, images: np.ndarray | 
         "runs": [evaluation.measures() for evaluation in evaluations],
         "definitions": DEFINITIONS,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    run_directory.make_folder(folder)
     run_directory.write_text(folder / "comparison.json", json.dumps(content, indent=1) + "\n")
     run_directory.write_text(folder / "comparison.md", wording.markdown(content))
     for name, figure in draw(evaluations, images).items():

@@ -68,7 +68,7 @@ class Evaluation:
 
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
-        matrix, seconds = self.confusion_matrix(), np.cumsum([row["seconds"] for row in self.history])
+        matrix = self.confusion_matrix()
         best_epoch = self.summary["best_epoch"]
         return {
             "run": self.name,
@@ -90,19 +90,23 @@ class Evaluation:
             "brier_score": statistics.brier_score(self.logits, self.labels),
             "expected_calibration_error": statistics.calibration(self.logits, self.labels).expected_error,
             "train_seconds": self.summary["train_seconds"],
-            "seconds_to_best_epoch": float(seconds[int(best_epoch) - 1]),
-            "milestones": {f"{share:.2f}": self._first_reached(share, seconds) for share in MILESTONES},
+            "seconds_to_best_epoch": float(self.seconds()[int(best_epoch) - 1]),
+            "milestones": {f"{share:.2f}": self.first_reached(share) for share in MILESTONES},
             "images_per_second": self.summary["images_per_second"],
             "class_accuracy": dict(zip(self.class_names, (matrix.diagonal() / matrix.sum(1)).tolist(), strict=True)),
             "confusion_matrix": matrix.tolist(),
         }
 
-    def _first_reached(self, share: float, seconds: np.ndarray) -> dict | None:
+    def first_reached(self, share: float) -> dict | None:
         """The first epoch whose validation accuracy is at least `share`, and the seconds at its end."""
-        for row, until in zip(self.history, seconds, strict=True):
+        for row, until in zip(self.history, self.seconds(), strict=True):
             if row["val_accuracy"] >= share:
                 return {"epoch": row["epoch"], "seconds": float(until)}
         return None
+
+    def seconds(self) -> np.ndarray:
+        """The seconds of training at the end of each epoch."""
+        return np.cumsum([row["seconds"] for row in self.history])
 
 
 def evaluate(

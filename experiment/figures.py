@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiment.run_directory import atomic
-from experiment.statistics import Calibration
+from experiment.statistics import Calibration, pooled, surest_disagreements
 
 COLOURS = {"none": "#D55E00", "after_activation": "#0072B2", "before_activation": "#009E73"}
 NETWORK_NAMES = {
@@ -18,6 +18,7 @@ NETWORK_NAMES = {
     "after_activation": "batch norm",
     "before_activation": "batch norm before ReLU",
 }
+ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
 _STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.3,
@@ -169,23 +170,21 @@ def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Fig
     axes, shares = figure.subplots(1, 2)
     axes.plot([0, 100], [0, 100], ":", color="0.5", label="as often right as sure")
     for network, label, runs in groups:
-        counts = np.sum([run.counts for run in runs], axis=0)
-        filled = counts >= 30
-        confidence, accuracy = (
-            np.sum([np.nan_to_num(values) * run.counts for run, values in part], axis=0)[filled] / counts[filled]
-            for part in ([(run, run.confidence) for run in runs], [(run, run.accuracy) for run in runs])
-        )
+        together = pooled(runs)
+        drawn = together.counts >= ENOUGH_IMAGES
         error = np.mean([run.expected_error for run in runs])
         axes.plot(
-            100 * confidence,
-            100 * accuracy,
+            100 * together.confidence[drawn],
+            100 * together.accuracy[drawn],
             "o-",
             color=COLOURS[network],
             markersize=4,
             label=f"{label}: calibration error {100 * error:.1f}",
         )
-        edges = np.linspace(0, 100, len(counts) + 1)
-        shares.stairs(100 * counts / counts.sum(), edges, color=COLOURS[network], linewidth=1.8, label=label)
+        edges = np.linspace(0, 100, len(drawn) + 1)
+        shares.stairs(
+            100 * together.counts / together.counts.sum(), edges, color=COLOURS[network], linewidth=1.8, label=label
+        )
     axes.set_xlabel("confidence: largest probability (%)")
     axes.set_ylabel("test accuracy (%)")
     axes.legend(loc="upper left", fontsize=9)
@@ -207,14 +206,11 @@ def disagreement(
     """
     columns = 8
     predictions = [probabilities.argmax(1) for _, probabilities in answers]
-    sureness = np.minimum(*(probabilities.max(1) for _, probabilities in answers))
+    rows = surest_disagreements(*(probabilities for _, probabilities in answers), labels, columns)
     figure = new(figsize=(11, 4.2))
     figure.suptitle("Where the networks disagree most surely (probabilities: means over the seeds)")
-    for row, (subfigure, (label, _)) in enumerate(zip(figure.subfigures(2, 1), answers, strict=True)):
+    for chosen, subfigure, (label, _) in zip(rows, figure.subfigures(2, 1), answers, strict=True):
         subfigure.suptitle(f"only {label} is right", fontsize=11)
-        right, wrong = predictions[row] == labels, predictions[1 - row] != labels
-        chosen = np.flatnonzero(right & wrong)
-        chosen = chosen[np.argsort(-sureness[chosen], kind="stable")][:columns]
         for column, axes in enumerate(np.atleast_1d(subfigure.subplots(1, columns))):
             axes.axis("off")
             if column < len(chosen):

@@ -156,15 +156,9 @@ class _Answers:
 
     def _disagreements(self) -> list[tuple[str, list[int]]]:
         """For the first and the last group: the images that it alone got right, the surest first."""
-        first, last = (0, len(self.groups) - 1)
-        sureness = np.minimum(self.probabilities[first].max(1), self.probabilities[last].max(1))
-        right = [self.predictions[number] == self.labels for number in (first, last)]
-        result = []
-        for number, (own, other) in ((first, right), (last, right[::-1])):
-            alone = np.flatnonzero(own & ~other)
-            surest = alone[np.argsort(-sureness[alone], kind="stable")][:_GALLERY]
-            result.append((self.groups[number].label, surest.tolist()))
-        return result
+        first, last = self.probabilities[0], self.probabilities[-1]
+        rows = statistics.surest_disagreements(first, last, self.labels, _GALLERY)
+        return [(self.groups[number].label, row.tolist()) for number, row in zip((0, -1), rows, strict=True)]
 
     def of(self, image: int) -> dict:
         """What the page says of one image."""
@@ -222,7 +216,7 @@ def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group
     calibration = [
         {"group": group.label, "confidence": _short(100 * confidence), "accuracy": _short(100 * accuracy)}
         for group in together
-        for confidence, accuracy in _pooled([statistics.calibration(run.logits, run.labels) for run in group.runs])
+        for confidence, accuracy in _reliability(group)
     ]
     return {
         "runs": runs,
@@ -235,14 +229,11 @@ def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group
     }
 
 
-def _pooled(calibrations: Sequence[statistics.Calibration]) -> list[tuple[float, float]]:
-    """(confidence, accuracy) of each bin of at least 30 images over several runs."""
-    counts = np.sum([each.counts for each in calibrations], axis=0)
-    sums = [
-        np.sum([np.nan_to_num(getattr(each, name)) * each.counts for each in calibrations], axis=0)
-        for name in ("confidence", "accuracy")
-    ]
-    return [(sums[0][b] / counts[b], sums[1][b] / counts[b]) for b in np.flatnonzero(counts >= 30)]
+def _reliability(group: comparison.Group) -> list[tuple[float, float]]:
+    """(confidence, accuracy) of each bin with enough images, over all runs of a group."""
+    together = statistics.pooled([statistics.calibration(run.logits, run.labels) for run in group.runs])
+    drawn = together.counts >= figures.ENOUGH_IMAGES
+    return list(zip(together.confidence[drawn], together.accuracy[drawn], strict=True))
 
 
 def _short(value: float) -> float:

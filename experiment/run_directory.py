@@ -74,6 +74,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a directory for results, or raises a UserError that names it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a small file atomically."""
     with atomic(path) as temporary:

@@ -3,6 +3,7 @@
 SciPy computes what SciPy has. Accuracies and probabilities are in 0..1, intervals cover 95 %, p-values are two-sided.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,17 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return Calibration(counts.astype(int), *means)
 
 
+def pooled(calibrations: Sequence[Calibration]) -> Calibration:
+    """The answers of several runs as if they were one run's."""
+    counts = np.sum([each.counts for each in calibrations], axis=0)
+
+    def mean(name: str) -> np.ndarray:
+        sums = np.sum([np.nan_to_num(getattr(each, name)) * each.counts for each in calibrations], axis=0)
+        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+    return Calibration(counts, mean("confidence"), mean("accuracy"))
+
+
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
     matrix = np.zeros((classes, classes), np.int64)
@@ -93,6 +105,19 @@ def compare_answers(first: np.ndarray, second: np.ndarray) -> dict:
         "only_second_right": only_second,
         "mcnemar_p": float(p_value),
     }
+
+
+def surest_disagreements(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images that the first alone got right, and those that the second did: the surest `most` of each, in order.
+
+    Both are given by their probabilities [n, c]; the less sure of the two counts.
+    """
+    sureness = np.minimum(first.max(1), second.max(1))
+    right = [probabilities.argmax(1) == labels for probabilities in (first, second)]
+    alone = [np.flatnonzero(own & ~other) for own, other in (right, right[::-1])]
+    return tuple(images[np.argsort(-sureness[images], kind="stable")][:most] for images in alone)
 
 
 # ---- two groups of runs ----------------------------------------------------------------------------------------------

@@ -39,18 +39,14 @@ class _MeasureOf:
 
 def _epochs_to(run, diagnostics) -> dict[str, float]:
     """A run that never got there counts with one epoch more than it had."""
-    reached = {share: len(run.history) + 1 for share in MILESTONES}
-    for row in reversed(run.history):
-        reached |= {share: row["epoch"] for share in MILESTONES if 100 * row["val_accuracy"] >= share}
-    return {f"epochs_to_{share}": epoch for share, epoch in reached.items()}
+    never = {"epoch": len(run.history) + 1}
+    return {f"epochs_to_{share}": (run.first_reached(share / 100) or never)["epoch"] for share in MILESTONES}
 
 
 def _seconds_to(run, diagnostics) -> dict[str, float]:
-    until = [0.0, *np.cumsum([row["seconds"] for row in run.history])]
-    epochs = _epochs_to(run, diagnostics)
-    return {
-        name.replace("epochs", "seconds"): float(until[min(epoch, len(run.history))]) for name, epoch in epochs.items()
-    }
+    """A run that never got there counts with all of its seconds."""
+    never = {"seconds": float(run.seconds()[-1])}
+    return {f"seconds_to_{share}": (run.first_reached(share / 100) or never)["seconds"] for share in MILESTONES}
 
 
 def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:
@@ -311,10 +307,7 @@ def _x_label(study: Study, measure: str) -> str:
 def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
     """Writes runs.csv, and from it figure.png and verdict.md; returns the folder."""
     folder = results / "studies" / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    run_directory.make_folder(folder)
     if rows:
         write_table(rows, folder / "runs.csv")
     table = read_table(folder / "runs.csv")
