@@ -26,6 +26,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
     )
+    add(
+        "--tta",
+        choices=["none", "flip", "flip_shift"],
+        default="none",
+        help="test-time augmentation: average logits over mirrored (and shifted) images, too; a column of its own",
+    )
     add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
     add("--report", action="store_true", help="also write report.html, a page to look at")
     return parser.parse_args(arguments)
@@ -52,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
-            evaluations.append(evaluation.evaluate(run, name, dataset_for, arguments.engine))
+            evaluations.append(evaluation.evaluate(run, name, dataset_for, arguments.engine, tta=arguments.tta))
             kept.append((run, name))
         except data.NotFound:
             raise

@@ -16,6 +16,8 @@ from experiment.evaluation import Evaluation
 
 DEFINITIONS = {
     "test_accuracy_wilson_95": "Wilson's 95 % interval of a proportion: other test images, the same trained network",
+    "tta_test_accuracy": "test accuracy of logits that are averaged over views of each image: itself and mirrored "
+    "(flip), and both a pixel up, down, left and right (flip_shift); null without --tta",
     "test_loss": "mean negative log likelihood of the true class, in nats",
     "brier_score": "mean squared distance of the probabilities from the truth, summed over the classes (0 to 2)",
     "expected_calibration_error": "|accuracy - confidence| over 15 bins of equal width, weighted by their counts",
@@ -54,6 +56,14 @@ class Group:
     def accuracies(self) -> dict[int, float]:
         """Test accuracy by seed."""
         return {run.config.seed: run.accuracy for run in self.runs}
+
+    @property
+    def tta(self) -> dict | None:
+        """The accuracy with test-time augmentation, and over which views."""
+        first = self.runs[0].tta
+        if first == "none":
+            return None
+        return {"views": first, **statistics.mean_and_sd([run.tta_accuracy for run in self.runs])}
 
     @property
     def confusion_matrix(self) -> np.ndarray:
@@ -129,6 +139,7 @@ def compare(evaluations: Sequence[Evaluation]) -> dict:
                 "runs": len(group.runs),
                 "seeds": sorted(group.accuracies),
                 **statistics.mean_and_sd([run.accuracy for run in group.runs]),
+                "tta": group.tta,
             }
             for group in every_group
         },

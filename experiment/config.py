@@ -21,6 +21,7 @@ Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 Diagnostics = Literal["none", "gradients", "batch_statistics"]
+TestTimeAugmentation = Literal["none", "flip", "flip_shift"]  # of evaluate.py; no key of a configuration
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -4,6 +4,7 @@ A run's test logits are kept as float16 beside it (predictions.npz), and every m
 it can be computed again without the weights.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment import keras_archive, run_directory, statistics, tensorflow_start
-from experiment.config import Config
+from experiment.config import Config, TestTimeAugmentation
 from experiment.data import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
@@ -29,6 +30,8 @@ class Evaluation:
     history: list[dict]
     logits: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
+    tta: TestTimeAugmentation = "none"
+    tta_logits: np.ndarray | None = field(repr=False, default=None)  # None where tta is "none"
 
     @property
     def network(self) -> str:
@@ -54,6 +57,11 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         return float(self.right.mean())
+
+    @property
+    def tta_accuracy(self) -> float | None:
+        """The accuracy of logits that are averaged over several views of each image."""
+        return None if self.tta_logits is None else float((self.tta_logits.argmax(1) == self.labels).mean())
 
     def confusion_matrix(self) -> np.ndarray:
         return statistics.confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
@@ -86,6 +94,8 @@ class Evaluation:
             "test_images": len(self.labels),
             "test_accuracy": self.accuracy,
             "test_accuracy_wilson_95": statistics.accuracy_interval(int(self.right.sum()), len(self.labels)),
+            "tta": self.tta,
+            "tta_test_accuracy": self.tta_accuracy,
             "test_loss": statistics.negative_log_likelihood(self.logits, self.labels),
             "brier_score": statistics.brier_score(self.logits, self.labels),
             "expected_calibration_error": statistics.calibration(self.logits, self.labels).expected_error,
@@ -110,7 +120,12 @@ class Evaluation:
 
 
 def evaluate(
-    run: RunDirectory, name: str, dataset_for: Callable[[str], Dataset], engine: str = "keras", kept: bool = False
+    run: RunDirectory,
+    name: str,
+    dataset_for: Callable[[str], Dataset],
+    engine: str = "keras",
+    kept: bool = False,
+    tta: TestTimeAugmentation = "none",
 ) -> Evaluation:
     """Answers the test images with a run's best weights, or takes the answers it kept where the weights are gone.
 
@@ -120,6 +135,7 @@ def evaluate(
         dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
         engine: what computes the logits, as in `predict`.
         kept: take kept answers wherever there are any.
+        tta: the views of each test image over which logits are averaged, beside those of the image as it is.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
@@ -133,34 +149,62 @@ def evaluate(
             f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
             f"and there are {len(history)} epochs"
         )
-    if run.best_file.exists() and not (kept and run.predictions_file.exists()):
-        dataset = dataset_for(summary["data"]["name"])
-        run.check_same_data(dataset.fingerprint(), dataset.source)
-        logits, labels = predict(run, config, dataset.test.images, engine), dataset.test.labels
-        run.write_predictions(logits, labels)
-    elif not run.predictions_file.exists():
-        raise UserError(f"{run.path}: neither {run.best_file.name} nor {run.predictions_file.name} is there")
+    for way in dict.fromkeys(("none", tta)):
+        answers = run.predictions_under(way)
+        if run.best_file.exists() and not (kept and answers.exists()):
+            dataset = dataset_for(summary["data"]["name"])
+            run.check_same_data(dataset.fingerprint(), dataset.source)
+            run.write_predictions(predict(run, config, dataset.test.images, engine, way), dataset.test.labels, way)
+        elif not answers.exists():
+            raise UserError(f"{run.path}: neither {run.best_file.name} nor {answers.name} is there")
     logits, labels = run.read_predictions()
-    return Evaluation(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32))
+    averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
+    if averaged is not None and len(averaged) != len(labels):
+        raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
+    return Evaluation(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32), tta, averaged)
 
 
-def predict(run: RunDirectory, config: Config, images: np.ndarray, engine: str = "keras") -> np.ndarray:
+def predict(
+    run: RunDirectory,
+    config: Config,
+    images: np.ndarray,
+    engine: str = "keras",
+    tta: TestTimeAugmentation = "none",
+) -> np.ndarray:
     """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
 
-    The weights are read into the network that the configuration builds; nothing of the file is run.
+    They are averaged over the views of each image that `tta` names. The weights are read into the network that the
+    configuration builds; nothing of the file is run.
     """
     tensorflow_start.start()  # only here: an evaluation of kept answers does without TensorFlow
     from models import vgg
 
     model = vgg.build(config.model.batch_norm, seed=0)
     keras_archive.load_weights(model, run.best_file)
-    parts = np.array_split(images, max(1, len(images) // 500))
     if engine == "numpy":
         from numpy_layers.network import NumpyNetwork
 
-        network = NumpyNetwork.from_keras(model)
-        return np.concatenate([network.predict(np.asarray(vgg.preprocess(part))) for part in parts])
-    return np.concatenate([np.asarray(model(vgg.preprocess(part), training=False)) for part in parts])
+        logits_of = NumpyNetwork.from_keras(model).predict
+    else:
+        logits_of = functools.partial(model, training=False)
+    return np.concatenate(
+        [
+            np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in _views(part, tta)], axis=0)
+            for part in np.array_split(images, max(1, len(images) // 500))
+        ]
+    )
+
+
+def _views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
+    """The images as they are; with `flip` mirrored, too; with `flip_shift` both also a pixel up, down, left, right."""
+    if tta == "none":
+        return [images]
+    views = [images]
+    if tta == "flip_shift":
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        rows, columns = images.shape[1:3]
+        views += [padded[:, top : top + rows, left : left + columns] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    return [*views, *(view[:, :, ::-1] for view in views)]
 
 
 def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:

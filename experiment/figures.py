@@ -30,6 +30,11 @@ _STYLE = {
 }
 
 
+def name_of(value) -> str:
+    """What a reader calls a value of the configuration."""
+    return NETWORK_NAMES.get(value, str(value))
+
+
 def new(*arguments, **keywords) -> Figure:
     """A figure in the house style; the arguments are those of `matplotlib.figure.Figure`."""
     import matplotlib
@@ -225,10 +230,11 @@ def disagreement(
 
 
 def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Figure:
-    """One panel a measure: a point for each run, a line through each network's means.
+    """One panel a measure: a point for each run, a line through the means of each value of the series.
 
     Args:
-        panels: (label of the y-axis, of the x-axis, title, {(network, seed): {x: y}}, whether y is logarithmic).
+        panels: (label of the y-axis, of the x-axis, title, {(value of the series, seed): {x: y}}, whether y is
+            logarithmic).
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -238,14 +244,18 @@ def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Fig
     for axes, (label, x_label, panel_title, curves, log) in zip(all_axes, panels, strict=False):
         positions = _positions(axes, [x for curve in curves.values() for x in curve])
         percent = 100 if label.endswith("(%)") else 1
-        for network in [network for network in NETWORK_NAMES if any(key[0] == network for key in curves)]:
-            own = [curve for key, curve in curves.items() if key[0] == network]
-            colour, means = COLOURS[network], {}
+        series = list(dict.fromkeys(value for value, _ in curves))
+        networks = list(NETWORK_NAMES)  # always in this order
+        series.sort(key=lambda value: networks.index(value) if value in networks else len(networks))
+        for number, value in enumerate(series):
+            own = [curve for key, curve in curves.items() if key[0] == value]
+            colour, means = COLOURS.get(value, f"C{number}"), {}
             for x in sorted({x for curve in own for x in curve}, key=positions.get):
                 values = [percent * curve[x] for curve in own if x in curve]
                 means[positions[x]] = np.mean(values)
                 axes.plot([positions[x]] * len(values), values, "o", color=colour, markersize=4, alpha=0.45, mew=0)
-            axes.plot(list(means), list(means.values()), color=colour, linewidth=1.8, label=NETWORK_NAMES[network])
+            line = {"marker": "_", "markersize": 16} if len(means) == 1 else {}
+            axes.plot(list(means), list(means.values()), color=colour, linewidth=1.8, label=name_of(value), **line)
         axes.set_title(panel_title)
         axes.set_xlabel(x_label)
         axes.set_ylabel(label)
@@ -261,7 +271,9 @@ def _positions(axes, values: Sequence) -> dict:
     """Where each value stands on the x-axis: numbers over more than a decade on a logarithmic one, words in a row."""
     distinct = list(dict.fromkeys(values))
     if any(isinstance(value, str) for value in distinct) or len(distinct) < 2:
-        axes.set_xticks(range(len(distinct)), [NETWORK_NAMES.get(value, str(value)) for value in distinct])
+        names = [name_of(value) for value in distinct]
+        crowded = sum(map(len, names)) > 60
+        axes.set_xticks(range(len(names)), names, rotation=25 if crowded else 0, ha="right" if crowded else "center")
         axes.set_xlim(-0.5, len(distinct) - 0.5)
         return {value: position for position, value in enumerate(distinct)}
     if min(distinct) > 0 and max(distinct) / min(distinct) > 10:

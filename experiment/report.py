@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment import comparison, figures, run_directory, statistics, wording
+from experiment import comparison, figures, run_directory, statistics, tables, wording
 from experiment import config as configuration
 from experiment.errors import UserError
 from experiment.evaluation import Evaluation
@@ -108,16 +108,16 @@ def _listed(facts) -> str:
 
 
 def _studies(folder: Path | None) -> list[dict]:
-    """The studies that are there, each with its claim, its verdict's paragraphs and its figure."""
+    """The studies that are there, each with its claim, its verdict's paragraphs and tables, and its figure."""
     found = []
     for file in sorted(folder.rglob("verdict.md")) if folder and folder.is_dir() else []:
         figure = file.with_name("figure.png")
-        title, *paragraphs = file.read_text(encoding="utf-8").strip().split("\n\n")
+        title, *blocks = file.read_text(encoding="utf-8").replace("*", "").strip().split("\n\n")
         found.append(
             {
                 "name": file.parent.relative_to(folder).as_posix(),
                 "claim": title.removeprefix("# "),
-                "paragraphs": [paragraph.replace("*", "") for paragraph in paragraphs],
+                "blocks": [tables.cells(block) or block for block in blocks],
                 "figure": _inline(figure.read_bytes(), "image/png") if figure.exists() else None,
             }
         )

@@ -9,6 +9,7 @@
 | state.npz         | all that is needed to go on after the last whole epoch                       |
 | diagnostics.csv   | what else was measured, where the configuration asks for it                  |
 | predictions.npz   | the logits of the test images (written by evaluate.py)                       |
+| predictions-*.npz | the same, averaged over views of each image (evaluate.py --tta)              |
 | tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment import config as configuration
-from experiment.config import Config
+from experiment.config import Config, TestTimeAugmentation
 from experiment.errors import UserError
 
 try:
@@ -124,7 +125,11 @@ class RunDirectory:
 
     @property
     def predictions_file(self) -> Path:
-        return self.path / "predictions.npz"
+        return self.predictions_under("none")
+
+    def predictions_under(self, tta: TestTimeAugmentation) -> Path:
+        """The file of the logits that are averaged over the views of `tta`."""
+        return self.path / ("predictions.npz" if tta == "none" else f"predictions-{tta}.npz")
 
     @property
     def tensorboard_folder(self) -> Path:
@@ -140,7 +145,7 @@ class RunDirectory:
             self.summary_file,
             self.state_file,
             self.diagnostics_file,
-            self.predictions_file,
+            *map(self.predictions_under, configuration.allowed(TestTimeAugmentation)),
         ]
 
     def exists(self) -> bool:
@@ -240,15 +245,15 @@ class RunDirectory:
                 raise ValueError("its facts are not a mapping")
             return facts, arrays
 
-    def write_predictions(self, logits: np.ndarray, labels: np.ndarray) -> None:
+    def write_predictions(self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none") -> None:
         """Keeps test logits [n, 10] as float16 and their labels [n] as uint8."""
-        with atomic(self.predictions_file) as temporary, temporary.open("wb") as file:
+        with atomic(self.predictions_under(tta)) as temporary, temporary.open("wb") as file:
             largest = np.finfo(np.float16).max
             halves = np.clip(logits, -largest, largest).astype(np.float16)
             np.savez_compressed(file, logits=halves, labels=labels.astype(np.uint8))
 
-    def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        with reading(self.predictions_file) as archive:
+    def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
+        with reading(self.predictions_under(tta)) as archive:
             logits, labels = archive["logits"], archive["labels"]
             if logits.shape != (labels.size, 10) or labels.shape != (labels.size,) or not labels.size:
                 raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")

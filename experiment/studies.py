@@ -11,12 +11,12 @@ from pydantic import Field
 
 from experiment import config as configuration
 from experiment import run_directory
-from experiment.config import CONFIGS, BatchNorm, Config, Section
+from experiment.config import CONFIGS, Config, Section
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 
 FOLDER = CONFIGS / "studies"
-NETWORK_KEY = "model.batch_norm"
+VARIANT = "variant"  # what stands in the place of a key where a study has variants
 _DIAGNOSTICS = {
     "gradient_norm": "gradients",
     "gradient_variation": "gradients",
@@ -27,18 +27,23 @@ _TYPICAL_SPEED = 2500.0  # images a second, on two cores
 _SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
 
 CurveMeasure = Literal["epochs_to", "seconds_to", "gradient_norm", "gradient_variation"]  # several numbers a run
-NumberMeasure = Literal["test_accuracy", "mean_scatter", "variance_scatter"]  # one number a run
+NumberMeasure = Literal["test_accuracy", "val_accuracy", "mean_scatter", "variance_scatter"]  # one number a run
 
 
 class Study(Section):
     """One question. `grid` names configuration keys, each with the values that it takes; keys that are joined by commas
-    take their values together. What is measured, and how it is judged, stands in `study_results`."""
+    take their values together. `variants` names groups of settings that are tried one after the other; they make an
+    axis of the grid that is called `variant`. The values of the key `series` are what is compared: the two in
+    `compare`, or every other one with the first. What is measured, and how it is judged, stands in `study_results`."""
 
     claim: str
     question: str
     base: str
     settings: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, Annotated[list, Field(min_length=1)]]
+    grid: dict[str, Annotated[list, Field(min_length=1)]] = Field(default_factory=dict)
+    variants: dict[Annotated[str, Field(pattern=r"^[\w .+-]+$")], dict[str, Any]] = Field(default_factory=dict)
+    series: str = "model.batch_norm"
+    compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     measures: Annotated[list[CurveMeasure | NumberMeasure], Field(min_length=1)]
     judged: list[CurveMeasure | NumberMeasure] = Field(default_factory=list)  # default: the first; all are drawn
@@ -47,8 +52,17 @@ class Study(Section):
     score: Literal["mean", "range", "imbalance", "largest_usable", "loss_at_smallest"]
     score_means: str
     expected: Literal["higher", "lower"]
-    compare: Annotated[tuple[BatchNorm, BatchNorm], Field(strict=False)] = ("after_activation", "none")
     budget: str = ""
+
+    @property
+    def values_compared(self) -> list:
+        return list(self.variants) if self.series == VARIANT else self.grid[self.series]
+
+    @property
+    def comparisons(self) -> list[tuple]:
+        """The pairs of values that are compared, each expected as `expected` says: the first against the second."""
+        first, *others = self.values_compared
+        return [tuple(self.compare)] if self.compare else [(other, first) for other in others]
 
 
 @dataclass(frozen=True)
@@ -84,13 +98,17 @@ def _mistakes(study: Study) -> Iterator[str]:
     known = configuration.known_keys()
     axes = [joined.split(",") for joined in study.grid]
     keys = [key for axis in axes for key in axis]
-    for key in (*keys, *study.settings):
+    varied = [key for settings in study.variants.values() for key in settings]
+    for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: no such key in a configuration{configuration.nearest(key, known)}"
-    if not study.grid:
+    if not study.grid and not study.variants:
         yield "grid: it is empty; name at least one key with its values"
-    if "seed" in (*keys, *study.settings):
-        yield "seed: the seeds of a study stand in its seeds, not in grid or settings"
+    if "seed" in (*keys, *study.settings, *varied):
+        yield "seed: the seeds of a study stand in its seeds, not in grid, variants or settings"
+    if study.variants:
+        axes.append([VARIANT])
+        keys.append(VARIANT)
     if len(set(study.seeds)) < len(study.seeds):
         yield "seeds: one stands there twice"
     for field, key in (("x", study.x), ("panel", study.panel)):
@@ -98,16 +116,18 @@ def _mistakes(study: Study) -> Iterator[str]:
             yield f"{field}: {key!r} is not a key of the grid ({', '.join(keys)})"
         if key in study.grid and None in study.grid[key]:
             yield f"grid: {key}: null has no place in a figure"
-    if NETWORK_KEY not in study.grid:
-        yield f"grid: {NETWORK_KEY} is missing; a study compares networks"
-    elif not set(study.compare) <= set(study.grid[NETWORK_KEY]):
-        yield f"compare: {', '.join(study.compare)}: not both are in the grid's {NETWORK_KEY}"
+    if study.series not in (*study.grid, *([VARIANT] if study.variants else [])):
+        yield f"grid: {study.series} is missing; its values are what the study compares (see series)"
+    elif len(study.values_compared) < 2:
+        yield f"grid: {study.series}: one value alone can be compared with nothing"
+    elif any(value not in study.values_compared for value in study.compare or []):
+        yield f"compare: {', '.join(map(str, study.compare))}: not both are in the grid's {study.series}"
     numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
     if study.x is None and numbers:
         yield f"x: {numbers[0]} is one number a run; name the key of the grid to draw it over"
     for axis in axes:
-        if not {NETWORK_KEY, study.x, study.panel} & set(axis):
-            yield f"grid: {','.join(axis)}: neither the network nor x nor panel, so its values would be mixed up"
+        if not {study.series, study.x, study.panel} & set(axis):
+            yield f"grid: {','.join(axis)}: neither series nor x nor panel, so its values would be mixed up"
     if not set(study.judged) <= set(study.measures):
         yield f"judged: {', '.join(study.judged)}: not all are among the measures"
     for measure in study.measures:
@@ -118,28 +138,28 @@ def _mistakes(study: Study) -> Iterator[str]:
 
 def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     """The runs of a study, in the order in which they are trained: all points of one seed before the next seed's."""
-    points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study.grid))]
+    points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study))]
     planned = []
     for seed, point in itertools.product(study.seeds, points):
-        values = {**study.settings, **point}
-        overrides = [f"{key}={_as_yaml(value)}" for key, value in values.items()]
+        values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
+        overrides = [f"{key}={_as_yaml(value)}" for key, value in values.items() if key != VARIANT]
         config = configuration.load(study.base, overrides, seed)
-        folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items())
+        folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
         planned.append(PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}")))
     return planned
 
 
-def _axes(grid: dict[str, list]) -> list[list[list[tuple[str, Any]]]]:
-    """For each entry of the grid its values, each as the (key, value) pairs that it sets."""
+def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
+    """For each entry of the grid its values, each as the (key, value) pairs that it sets; the variants last."""
     axes = []
-    for joined, values in grid.items():
+    for joined, values in study.grid.items():
         keys = joined.split(",")
         rows = values if len(keys) > 1 else [[value] for value in values]
         for row in rows:
             if not isinstance(row, list) or len(row) != len(keys):
                 raise UserError(f"grid: {joined}: {row!r} is not a list of {len(keys)} values, one for each key")
         axes.append([list(zip(keys, row, strict=True)) for row in rows])
-    return axes
+    return [*axes, [[(VARIANT, name)] for name in study.variants]] if study.variants else axes
 
 
 def _as_yaml(value: Any) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from experiment import config as configuration
-from experiment import evaluation, figures, run_directory, statistics
+from experiment import evaluation, figures, run_directory, statistics, tables
 from experiment.errors import UserError
 from experiment.evaluation import Evaluation
 from experiment.run_directory import RunDirectory
-from experiment.studies import NETWORK_KEY, CurveMeasure, Study
+from experiment.studies import CurveMeasure, Study
 
 TIMES = ("train_seconds", "images_per_second")  # all else in the table is equal wherever and whenever it is made
 LOG = ("gradient_norm", "mean_scatter", "variance_scatter")  # drawn on a logarithmic axis
@@ -77,6 +77,9 @@ def _over_layers(measure: str):
 
 MEASURES = {
     "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}),
+    "val_accuracy": _MeasureOf(
+        "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}
+    ),
     "epochs_to": _MeasureOf("epochs until validation accuracy is reached", _epochs_to),
     "seconds_to": _MeasureOf("seconds until validation accuracy is reached", _seconds_to),
     "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm),
@@ -89,9 +92,8 @@ MEASURES = {
 def columns_of(study: Study, run: RunDirectory) -> dict:
     """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
     summary = run.read_summary()
-    columns = {
-        key: summary.get(key) for key in ("status", "epochs", "best_epoch", "val_accuracy", "reason", "precision")
-    }
+    columns = {key: summary.get(key) for key in ("status", "epochs", "best_epoch", "val_accuracy", "reason")}
+    columns["computed_in"] = summary.get("precision")
     columns["data"] = summary["data"]["name"]
     columns["protocol"] = run.read_config().data.protocol
     if summary["status"] == "finished":
@@ -147,15 +149,15 @@ Curve = dict[Any, float]  # x: y, in order of x
 
 @dataclass(frozen=True)
 class Panel:
-    """One measure, at one value of the study's panel key: a curve for each (network, seed)."""
+    """One measure, at one value of the study's panel key: a curve for each (value of the series, seed)."""
 
     measure: str
     value: Any
-    curves: dict[tuple[str, int], Curve]
+    curves: dict[tuple[Any, int], Curve]
 
     @property
     def title(self) -> str:
-        return "" if self.value is None else str(self.value)
+        return "" if self.value is None else figures.name_of(self.value)
 
 
 def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
@@ -163,11 +165,11 @@ def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
     values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
     result = []
     for measure, value in itertools.product(study.measures, values):
-        curves: dict[tuple[str, int], Curve] = {}
+        curves: dict[tuple[Any, int], Curve] = {}
         for row in rows:
             if study.panel and row[study.panel] != value:
                 continue
-            curve = curves.setdefault((row[NETWORK_KEY], row["seed"]), {})
+            curve = curves.setdefault((row[study.series], row["seed"]), {})
             curve.update(_points(study, measure, row))
         ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
         result.append(Panel(measure, value, ordered))
@@ -180,7 +182,7 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure in row:
         return {row[study.x]: row[measure]}
-    return {row[study.x]: 0.1} if measure == "test_accuracy" and row["status"] == "diverged" else {}
+    return {row[study.x]: 0.1} if measure.endswith("_accuracy") and row["status"] == "diverged" else {}
 
 
 def _mean(curve: Curve) -> float:
@@ -222,29 +224,46 @@ SCORES = {
 }
 
 
-def scores(study: Study, panel: Panel) -> dict[str, dict[int, float]]:
-    """{network: {seed: score}} of the curves that have every point of the fullest curve, and a score."""
+def scores(study: Study, panel: Panel) -> dict[Any, dict[int, float]]:
+    """{value of the series: {seed: score}} of the curves that have every point of the fullest, and a score."""
     points = max(map(len, panel.curves.values()), default=0)
-    result: dict[str, dict[int, float]] = {}
-    for (network, seed), curve in panel.curves.items():
+    result: dict[Any, dict[int, float]] = {}
+    for (value, seed), curve in panel.curves.items():
         score = SCORES[study.score](curve) if len(curve) == points else math.nan
         if math.isfinite(score):
-            result.setdefault(network, {})[seed] = score
+            result.setdefault(value, {})[seed] = score
     return result
 
 
-def judge(study: Study, panel: Panel) -> dict:
-    """The comparison of the study's two networks in one panel, and the word for it."""
-    by_network = scores(study, panel)
-    first, second = (by_network.get(network, {}) for network in study.compare)
-    if not first or not second:
-        return {"word": "not decided by these runs", "first": first, "second": second, "comparison": None}
-    comparison = statistics.compare_groups(first, second)
-    interval = comparison["interval_95"]
-    sign = 1 if study.expected == "higher" else -1
+@dataclass(frozen=True)
+class Judgement:
+    """Two values of the series against each other in one panel: their scores by seed, and the word for it."""
+
+    panel: Panel
+    names: tuple[str, str]
+    first: dict[int, float]
+    second: dict[int, float]
+    comparison: dict | None
+    word: str
+
+
+def judge(study: Study, panel: Panel) -> list[Judgement]:
+    """A judgement for each of the study's comparisons."""
+    by_value = scores(study, panel)
+    judgements = []
+    for values in study.comparisons:
+        first, second = (by_value.get(value, {}) for value in values)
+        comparison = statistics.compare_groups(first, second) if first and second else None
+        word = _word(comparison and comparison["interval_95"], study.expected)
+        names = tuple(map(figures.name_of, values))
+        judgements.append(Judgement(panel, names, first, second, comparison, word))
+    return judgements
+
+
+def _word(interval, expected: str) -> str:
+    sign = 1 if expected == "higher" else -1
     low, high = sorted(sign * bound for bound in interval) if interval else (-1, 1)
-    word = "supported" if low > 0 else "contradicted" if high < 0 else "not decided by these runs"
-    return {"word": word, "first": first, "second": second, "comparison": comparison}
+    return "supported" if low > 0 else "contradicted" if high < 0 else "not decided by these runs"
 
 
 def marks(rows: Sequence[dict]) -> list[str]:
@@ -258,23 +277,21 @@ def marks(rows: Sequence[dict]) -> list[str]:
 def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
     """The answer as a Markdown page."""
     judged = [
-        (panel, judge(study, panel))
+        judgement
         for panel in panels(study, rows)
         if panel.measure in (study.judged or study.measures[:1])
+        for judgement in judge(study, panel)
     ]
-    words = {judgement["word"] for _, judgement in judged}
-    overall = words.pop() if len(words) == 1 else "not decided by these runs: the panels do not agree"
-    networks = [figures.NETWORK_NAMES[network] for network in study.compare]
+    words = {judgement.word for judgement in judged}
+    overall = words.pop() if len(words) == 1 else "not decided by these runs: the rows below do not agree"
     troubled = [row for row in rows if row["status"] != "finished"]
+    header = ["compared", study.score_means, "difference [95 % interval]", "seeds", "verdict"]
     parts = [
         f"# {study.claim}",
         f"**{overall[0].upper()}{overall[1:]}.** {study.question}",
         *marks(rows),
-        "\n".join(
-            f"- {', '.join(filter(None, [MEASURES[panel.measure].label, panel.title]))}: *{judgement['word']}*. "
-            f"{_evidence(study, networks, judgement)}"
-            for panel, judgement in judged
-        ),
+        tables.markdown(header, [_judgement_row(judgement) for judgement in judged], 1),
+        f"Expected of a claim that holds: the first {study.expected} than the second.",
     ]
     if troubled:
         parts.append(f"{len(troubled)} of {len(rows)} runs did not finish:")
@@ -283,19 +300,17 @@ def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
     return "\n\n".join([*parts, f"`python study.py --config {name}.yaml`"]) + "\n"
 
 
-def _evidence(study: Study, networks: list[str], judgement: dict) -> str:
-    comparison = judgement["comparison"]
+def _judgement_row(judgement: Judgement) -> list[str]:
+    about = ", ".join(filter(None, [MEASURES[judgement.panel.measure].label, judgement.panel.title]))
+    about = f"{about}: {judgement.names[0]} against {judgement.names[1]}"
+    comparison = judgement.comparison
     if comparison is None:
-        return "Too few runs ended."
-    sides = zip(networks, (judgement["first"], judgement["second"]), strict=True)
-    means = [f"{network} {np.mean(list(values.values())):.3g}" for network, values in sides]
+        return [about, "", "too few runs ended", "", judgement.word]
+    means = [f"{np.mean(list(side.values())):.3g}" for side in (judgement.first, judgement.second)]
     interval = comparison["interval_95"]
-    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "unknown, for want of spread"
-    pairing = "in pairs" if comparison["paired"] else "not in pairs"
-    return (
-        f"{study.score_means}: {', '.join(means)}; difference {comparison['difference']:+.3g}, 95 % interval {told} "
-        f"({comparison['runs'][0]} and {comparison['runs'][1]} seeds, {pairing}; expected: {study.expected})."
-    )
+    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "[unknown, for want of spread]"
+    seeds = f"{comparison['runs'][0]} in pairs" if comparison["paired"] else "{} and {}".format(*comparison["runs"])
+    return [about, " against ".join(means), f"{comparison['difference']:+.3g} {told}", seeds, judgement.word]
 
 
 def _x_label(study: Study, measure: str) -> str:

@@ -38,6 +38,8 @@ def sentences(comparison: dict) -> list[str]:
         runs = "1 run" if group["runs"] == 1 else f"{group['runs']} runs"
         reported = REPORT.get(group["network"]) if group["data"] == "cifar10" else None
         report = f"; the report's: {100 * reported:.2f}" if reported else ""
+        if group["tta"] is not None:
+            report = f"; averaged over views ({group['tta']['views']}): {100 * group['tta']['mean']:.2f} %{report}"
         lines.append(f"{label}: {100 * group['mean']:.2f} %{spread}, {runs}{report}")
     for difference in comparison["group_differences"]:
         lines += verdict(difference)
@@ -108,6 +110,8 @@ def _interval(interval) -> str:
 
 def _runs(runs: list[dict]) -> str:
     header = ["run", "network", "parameters", "best epoch", "validation", "test accuracy [95 %]"]
+    ways = dict.fromkeys(run["tta"] for run in runs if run["tta"] != "none")
+    header += [f"--tta {way}" for way in ways]
     header += ["loss", "Brier", "ECE", "seconds", "to best epoch", ""]
     rows = [
         [
@@ -117,6 +121,7 @@ def _runs(runs: list[dict]) -> str:
             f"{run['best_epoch']} of {run['epochs']}",
             f"{run['val_accuracy']:.4f}",
             "{:.4f} [{:.4f}, {:.4f}]".format(run["test_accuracy"], *run["test_accuracy_wilson_95"]),
+            *(f"{run['tta_test_accuracy']:.4f}" if run["tta"] == way else "" for way in ways),
             f"{run['test_loss']:.4f}",
             f"{run['brier_score']:.4f}",
             f"{run['expected_calibration_error']:.4f}",

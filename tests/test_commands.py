@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiment import config as configuration
@@ -247,6 +248,17 @@ def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command,
     assert not imported(result) & {"tensorflow", "keras"}
     names = {"comparison.json", "comparison.md", "comparison.png", "confusion.png", "classes.png", "reliability.png"}
     assert set(contents(tmp_path / "out")) == names
+
+
+def test_averaged_answers_have_a_column_of_their_own(command, tmp_path):
+    run = make_run(tmp_path / "runs" / "plain" / "seed0")
+    logits, labels = run.read_predictions()
+    run.write_predictions(np.where(np.eye(10)[labels] > 0, 9.0, logits), labels, "flip")
+    result = command("evaluate.py", tmp_path / "runs", "--tta", "flip", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    header, _, row = [line.split("|") for line in result.stdout.splitlines()[:3]]
+    cells = dict(zip(map(str.strip, header), map(str.strip, row), strict=True))
+    assert cells["--tta flip"] == "1.0000" and cells["test accuracy [95 %]"].startswith("0.8000")
 
 
 def test_the_comparison_is_printed_in_the_format_that_is_asked_for(command, tmp_path):

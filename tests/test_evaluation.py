@@ -170,6 +170,56 @@ def test_damaged_weights_are_refused(tmp_path, content):
     assert str(run.best_file) in refusal(run, lambda name: images)
 
 
+# ---- test-time augmentation
+
+
+def test_the_views_of_an_image_are_itself_its_neighbours_and_their_mirror_images():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    (same,) = evaluation._views(images, "none")
+    assert np.array_equal(same, images)
+    same, mirrored = evaluation._views(images, "flip")
+    assert np.array_equal(same, images) and np.array_equal(mirrored, images[:, :, ::-1])
+    views = evaluation._views(images, "flip_shift")
+    assert len({view.tobytes() for view in views}) == len(views) == 10
+    for view, (down, right) in zip(views[1:5], [(1, 0), (-1, 0), (0, 1), (0, -1)], strict=True):
+        moved = np.roll(images, (down, right), (1, 2))
+        assert np.array_equal(view[:, 1:-1, 1:-1], moved[:, 1:-1, 1:-1])
+
+
+def test_averaged_logits_are_those_of_the_views(tmp_path):
+    keras = pytest.importorskip("keras")
+    from models import vgg
+
+    run = make_run(tmp_path / "run")
+    model = vgg.build(seed=0)
+    model.save(run.best_file)
+    images = data.generate(20, 10).test.images
+    by_hand = [np.asarray(model(vgg.preprocess(view))) for view in (images, images[:, :, ::-1])]
+    averaged = evaluation.predict(run, run.read_config(), images, tta="flip")
+    assert np.allclose(averaged, np.mean(by_hand, axis=0), atol=1e-5)
+    assert not np.allclose(averaged, by_hand[0], atol=1e-3)
+    keras.backend.clear_session()
+
+
+def test_averaged_answers_stand_beside_the_others(tmp_path):
+    run = make_run(tmp_path / "run", correct=80)
+    labels = np.repeat(np.arange(10), 10)
+    run.write_predictions(4.0 * np.eye(10)[np.where(np.arange(100) < 10, 9, labels)], labels, "flip")
+    measures = evaluation.evaluate(run, "run", no_data, tta="flip").measures()
+    assert (measures["test_accuracy"], measures["tta"], measures["tta_test_accuracy"]) == (0.8, "flip", 0.9)
+    without = evaluation.evaluate(run, "run", no_data).measures()
+    assert (without["test_accuracy"], without["tta"], without["tta_test_accuracy"]) == (0.8, "none", None)
+
+
+def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"neither best\.keras nor predictions-flip\.npz is there"):
+        evaluation.evaluate(run, "run", no_data, tta="flip")
+    run.write_predictions(np.zeros((10, 10)), np.arange(10), "flip")
+    with pytest.raises(UserError, match="do not fit"):
+        evaluation.evaluate(run, "run", no_data, tta="flip")
+
+
 # ---- which runs
 
 

@@ -65,7 +65,8 @@ def page_file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     study = folder / "studies" / "learning_rate"
     study.mkdir(parents=True)
-    (study / "verdict.md").write_text("# Large rates\n\n**Supported.** <i>Is it?</i>\n\n- a panel: *supported*\n")
+    table = "| compared | verdict |\n| --- | --- |\n| b | yes |"
+    (study / "verdict.md").write_text(f"# Large rates\n\n**Supported.** <i>Is it?</i>\n\n{table}\n")
     images = np.random.default_rng(1).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
     return write_page(fake_runs(folder / "runs"), folder, folder / "studies", images)
 
@@ -189,6 +190,7 @@ def test_the_gallery_and_the_studies_are_there(opened):
     page = opened()
     assert page.locator("section[aria-labelledby=disagreement] figure .sprite").count() > 4
     assert "<i>Is it?</i>" in page.locator("article").inner_text()  # shown as it is, not obeyed
+    assert page.locator("article table tr").all_inner_texts() == ["compared\tverdict", "b\tyes"]
 
 
 def test_names_from_files_do_no_harm(opened, page_file):

@@ -39,7 +39,7 @@ def little(tmp_path):
 
     def write(**changes) -> Path:
         path = tmp_path / "little.yaml"
-        path.write_text(yaml.safe_dump({**LITTLE, **changes}))
+        path.write_text(yaml.safe_dump({**LITTLE, **changes}, sort_keys=False))
         return path
 
     return write
@@ -87,9 +87,15 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ({"grid": {"optimizer.learning_rate": [0.1]}}, "model.batch_norm is missing"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [1, 1]}, "twice"),
-        ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither the network nor x"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither series nor x"),
         ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
         ({"compare": ["before_activation", "none"]}, "not both are in the grid"),
+        ({"grid": {**LITTLE["grid"], "model.batch_norm": ["none"]}}, "one value alone"),
+        ({"series": "variant"}, "variant is missing"),
+        ({"variants": {"smooth": {"label_smoothin": 0.1}}}, "did you mean 'label_smoothing'"),
+        ({"variants": {"seeded": {"seed": 1}}}, "seeds of a study"),
+        ({"variants": {"a/b": {}}}, "variants.a/b"),
+        ({"variants": {"one": {}, "other": {"epochs": 3}}}, "variant: neither series nor x"),
         ({"judged": ["epochs_to"]}, "not all are among the measures"),
         ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
         ({"x": "epochs"}, "'epochs' is not a key of the grid"),
@@ -104,6 +110,18 @@ def test_a_mistake_in_a_study_is_told(little, changes, words):
     with pytest.raises(UserError) as caught:
         load(little(**changes))
     assert words in str(caught.value) and "little.yaml" in str(caught.value)
+
+
+VARIANTS = {"all": {}, "no smoothing": {"label_smoothing": 0.0}, "no flips": {"augmentation.flip": False}}
+TRICKS = {"grid": {}, "variants": VARIANTS, "series": "variant", "x": "variant", "expected": "lower"}
+
+
+def test_variants_are_an_axis_of_which_each_value_sets_several_keys(little, tmp_path):
+    settings = {**LITTLE["settings"], "label_smoothing": 0.1}
+    planned = studies.plan("little", load(little(**TRICKS, settings=settings, seeds=[3])), tmp_path)
+    found = [(each.point["variant"], each.config.label_smoothing, each.config.augmentation.flip) for each in planned]
+    assert found == [("all", 0.1, True), ("no smoothing", 0.0, True), ("no flips", 0.1, False)]
+    assert planned[1].run.path == tmp_path / "studies/little/variant=no-smoothing/seed3"
 
 
 @pytest.mark.parametrize(
@@ -201,9 +219,16 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
     }
 
 
+def table_of(verdict: str) -> list[list[str]]:
+    """The cells of the rows of a verdict's table."""
+    lines = [line for line in verdict.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
+
+
 def word(study: studies.Study, rows: list[dict]) -> str:
     (panel,) = study_results.panels(study, rows)
-    return study_results.judge(study, panel)["word"]
+    (judgement,) = study_results.judge(study, panel)
+    return judgement.word
 
 
 @pytest.mark.parametrize(
@@ -242,8 +267,8 @@ def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(
     rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
     del rows[1]["test_accuracy"]
     (panel,) = study_results.panels(study, rows)
-    judged = study_results.judge(study, panel)
-    assert sorted(judged["first"]) == [0, 1, 2] and sorted(judged["second"]) == [1, 2]
+    (judgement,) = study_results.judge(study, panel)
+    assert sorted(judgement.first) == [0, 1, 2] and sorted(judgement.second) == [1, 2]
     assert "none 0.01 0: failed; disk full" in study_results.verdict("little", study, rows)
 
 
@@ -305,7 +330,22 @@ def test_each_value_of_the_panel_key_is_judged_by_itself(little):
     assert "**Supported.**" in study_results.verdict("little", study, rows)
     rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
     text = study_results.verdict("little", study, rows)
-    assert "the panels do not agree" in text and "sgd: *contradicted*" in text
+    assert "the rows below do not agree" in text
+    said = {cells[1].split(":")[0]: cells[-2] for cells in table_of(text)}
+    assert said == {"test accuracy (%), adam": "supported", "test accuracy (%), sgd": "contradicted"}
+
+
+def test_each_variant_is_compared_with_the_first(little):
+    study = load(little(**TRICKS))
+    accuracies = {"all": 0.8, "no smoothing": 0.7, "no flips": 0.9}
+    rows = [
+        {"run": "", "variant": name, "seed": seed, "status": "finished", "test_accuracy": accuracy + noise}
+        for name, accuracy in accuracies.items()
+        for seed, noise in enumerate((0.0, 0.001, 0.003) if name == "all" else (0.001, 0.0, 0.002))
+    ]
+    (panel,) = study_results.panels(study, rows)
+    judged = {judgement.names: judgement.word for judgement in study_results.judge(study, panel)}
+    assert judged == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
 
 
 def test_the_table_keeps_every_digit(tmp_path):

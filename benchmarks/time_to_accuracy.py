@@ -1,0 +1,179 @@
+"""Seconds to an accuracy: stock Keras, bn.yaml and fast.yaml, one after the other on a quiet machine.
+
+    python benchmarks/time_to_accuracy.py
+
+Each trains network B on the same 45,000 images and is validated on the same 5,000 after every epoch, in a process of
+its own. The clock starts when the images are in memory, so that it counts building, compiling, training, validation
+and, for ours, writing every checkpoint.
+
+- keras: what one would write with Keras alone: `RandomFlip` and `RandomTranslation` layers, network B of Keras's own
+  layers, Adam, batch 128, float32, `model.fit` on arrays in memory
+- bn, fast: what `python train.py` does with that configuration
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+TARGET = 0.8238  # what the report's network B reached
+NAMES = {"keras": "stock Keras", "bn": "bn.yaml", "fast": "fast.yaml"}
+COLOURS = {"keras": "#D55E00", "bn": "#0072B2", "fast": "#009E73"}
+
+# ---- a contestant, in its own process --------------------------------------------------------------------------------
+
+
+def curve(contestant: str, epochs: int | None, seed: int) -> list[tuple[float, float]]:
+    """(seconds, validation accuracy) at the end of each epoch."""
+    from experiment import config as configuration
+    from experiment import data, tensorflow_start
+
+    tensorflow_start.start()
+    config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
+    dataset = data.load(None)
+    if contestant == "keras":
+        return _stock_keras(*data.split(dataset, config.data), epochs or config.epochs, seed)
+    from experiment import training
+    from experiment.run_directory import RunDirectory
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        run.prepare()
+        began = time.perf_counter()
+        training.train(config, run, dataset, progress="quiet")
+        total = time.perf_counter() - began
+        rows = run.read_history()
+    # All that lies outside of the epochs counts as if it came before the first.
+    seconds = total - sum(row["seconds"] for row in rows)
+    points = []
+    for row in rows:
+        seconds += row["seconds"]
+        points.append((seconds, row["val_accuracy"]))
+    return points
+
+
+def _stock_keras(training, validation, epochs: int, seed: int) -> list[tuple[float, float]]:
+    import keras
+
+    from models import vgg
+
+    points = []
+    began = time.perf_counter()
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            points.append((time.perf_counter() - began, float(logs["val_accuracy"])))
+            if points[-1][1] >= TARGET:
+                self.model.stop_training = True
+
+    keras.utils.set_random_seed(seed)
+    augmentation = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(2 / 32, 2 / 32)]
+    network = vgg.build("after_activation", seed=seed)
+    model = keras.Sequential([keras.layers.Input((32, 32, 3)), *augmentation, network])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    (images, labels), held_out = training, (vgg.preprocess(validation.images), validation.labels)
+    model.fit(
+        vgg.preprocess(images).numpy(),
+        labels,
+        batch_size=128,
+        epochs=epochs,
+        validation_data=held_out,
+        callbacks=[Clock()],
+        verbose=0,
+    )
+    return points
+
+
+# ---- the referee -----------------------------------------------------------------------------------------------------
+
+
+def seconds_to(points: list[tuple[float, float]]) -> float | None:
+    return next((seconds for seconds, accuracy in points if accuracy >= TARGET), None)
+
+
+def table(result: dict) -> str:
+    from experiment import tables
+
+    keras_seconds = _median_to_target(result["curves"]["keras"])
+    rows = []
+    for name, curves in result["curves"].items():
+        to_target = _median_to_target(curves)
+        faster = f"{keras_seconds / to_target:.1f}" if keras_seconds and to_target else "-"
+        end = statistics.median(points[-1][0] for points in curves)
+        accuracy = statistics.mean(points[-1][1] for points in curves)
+        told = f"{to_target:.0f}" if to_target else "not in these epochs"
+        rows.append([NAMES[name], str(len(curves)), told, faster, f"{end:.0f}", f"{100 * accuracy:.2f}"])
+    header = ["", "runs", f"seconds to {100 * TARGET:.2f} %", "times faster", "seconds in all", "at the end, %"]
+    return tables.markdown(header, rows, 1) + "\n"
+
+
+def _median_to_target(curves: list) -> float | None:
+    reached = [seconds_to(points) for points in curves]
+    return statistics.median(reached) if None not in reached else None
+
+
+def chart(result: dict, path: Path) -> None:
+    from experiment import figures
+
+    figure = figures.new(figsize=(9, 4))
+    axes = figure.subplots()
+    for name, curves in result["curves"].items():
+        for number, points in enumerate(curves):
+            seconds, accuracies = zip(*points, strict=True)
+            label = NAMES[name] if number == 0 else None
+            axes.plot(seconds, [100 * value for value in accuracies], ".-", color=COLOURS[name], label=label, lw=1.3)
+    axes.axhline(100 * TARGET, color="black", linewidth=0.9, linestyle=":")
+    axes.annotate(f"the report's {100 * TARGET:.2f} %", (1, 100 * TARGET), (-4, 4), ("axes fraction", "data"),
+                  "offset points", ha="right")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds from the images in memory, compilation included")
+    axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylim(40)
+    axes.set_title("Network B, 2 cores" if os.cpu_count() == 2 else "Network B")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.legend(loc="lower right")
+    figures.save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--keras-epochs", type=int, default=40, help="at most; it stops at the accuracy (default: 40)")
+    parser.add_argument("--fast-runs", type=int, default=3, help="seeds of fast.yaml; of the others one (default: 3)")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks")
+    arguments = parser.parse_args()
+    if arguments.serve:
+        contestant, epochs, seed = arguments.serve
+        print(json.dumps(curve(contestant, int(epochs), int(seed))))
+        return
+    from experiment import machine, tensorflow_start
+
+    curves: dict[str, list] = {}
+    for name, runs in {"fast": arguments.fast_runs, "keras": 1, "bn": 1}.items():
+        for seed in range(runs):
+            command = [sys.executable, __file__, "--serve", name, str(arguments.keras_epochs), str(seed)]
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            curves.setdefault(name, []).append(json.loads(answer.splitlines()[-1]))
+            seconds, accuracy = curves[name][-1][-1]
+            print(f"{NAMES[name]}, seed {seed}: {accuracy:.4f} after {seconds:.0f} s", flush=True)
+    tensorflow_start.start()
+    result = {"target": TARGET, "curves": curves, **machine.environment()}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "time_to_accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
+    (arguments.output / "time_to_accuracy.md").write_text(table(result))
+    chart(result, arguments.output / "time_to_accuracy.png")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
