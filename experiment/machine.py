@@ -57,11 +57,22 @@ def environment() -> dict:
             "keras": keras.__version__,
             "numpy": np.__version__,
         },
-        "machine": {"cpu": cpu, "cores": os.cpu_count(), "gpus": len(tf.config.list_physical_devices("GPU"))},
+        "machine": {
+            "cpu": cpu,
+            "cores": os.cpu_count(),
+            "threads": _threads(),
+            "gpus": len(tf.config.list_physical_devices("GPU")),
+        },
         "git_commit": _git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
     }
+
+
+def _threads() -> int:
+    """How many threads one operation is divided among. Sums are added in another order with another number of them."""
+    asked_for = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS")
+    return int(asked_for or os.cpu_count() or 1)
 
 
 def _git_commit() -> str | None:
