@@ -263,7 +263,8 @@ def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Fig
             axes.set_yscale("log")
     for axes in list(all_axes)[len(panels) :]:
         axes.axis("off")
-    figure.axes[0].legend()
+    if any(len(curve) > 1 for *_, curves, _ in panels for curve in curves.values()):
+        figure.axes[0].legend()  # else each value of the series has a place of its own on the x-axis
     return figure
 
 

@@ -80,8 +80,8 @@ MEASURES = {
     "val_accuracy": _MeasureOf(
         "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}
     ),
-    "epochs_to": _MeasureOf("epochs until validation accuracy is reached", _epochs_to),
-    "seconds_to": _MeasureOf("seconds until validation accuracy is reached", _seconds_to),
+    "epochs_to": _MeasureOf("epochs to a validation accuracy", _epochs_to),
+    "seconds_to": _MeasureOf("seconds to a validation accuracy", _seconds_to),
     "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm),
     "gradient_variation": _MeasureOf("its spread from batch to batch (sd / mean)", _gradient_variation),
     "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter")),
