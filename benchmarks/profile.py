@@ -1,6 +1,6 @@
 """Where a training step's time goes, by operation: stock Keras, and this project.
 
-    python benchmarks/profile.py --config bn.yaml
+    python benchmarks/profile.py
 
 Times are summed over threads, and operations overlap, so a column adds up to more than the step takes.
 """
@@ -38,40 +38,49 @@ def milliseconds_by_operation(model, images, labels) -> tuple[float, collections
         for line in plane.lines:
             for event in line.events:
                 # An operation's event is called "name in the graph:operation".
-                _, colon, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if colon and operation and "::" not in plane.event_metadata[event.metadata_id].name:
+                name, colon, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                if colon and operation and "::" not in f"{name}:{operation}" and "__inference" not in operation:
                     operations[operation.split("#")[0].removeprefix("_MklNative")] += event.duration_ps / 1e9 / STEPS
     return step, operations
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="bn.yaml")
+    parser.add_argument("--configs", nargs="+", default=["plain.yaml", "bn.yaml"])
     parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "profile.md")
     arguments = parser.parse_args()
 
     from experiment import config as configuration
-    from experiment import data, tensorflow_start
+    from experiment import tensorflow_start
 
-    config = configuration.load(arguments.config)
     tensorflow_start.start()
+    parts = [__doc__.split("\n\n")[2].strip()]
+    parts += [profile(name, configuration.load(name), arguments.rows) for name in arguments.configs]
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text("\n\n".join(parts) + "\n")
+    print(arguments.output.read_text())
+
+
+def profile(name: str, config, rows: int) -> str:
+    """A table of stock Keras's and our milliseconds."""
     import keras
 
-    from experiment import machine, training
+    from experiment import data, machine, tables, training
     from models import vgg
 
     images, labels = data.generate(config.batch_size, 10).train
     inputs = vgg.preprocess(images)
     stock = vgg.build(config.model.batch_norm, seed=0)
     stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    ours = training.compiled_model(config, 100, machine.resolve_precision(config.precision))
+    precision = machine.resolve_precision(config.precision)
+    ours = training.compiled_model(config, 100, precision)
     before, after = (milliseconds_by_operation(model, inputs, labels) for model in (stock, ours))
-    print(f"{arguments.config}, batch {config.batch_size}, milliseconds a step\n")
-    print("| operation | stock Keras | ours |\n|---|---|---|")
-    print(f"| the whole step | {before[0]:.1f} | {after[0]:.1f} |")
-    largest = sorted(before[1] | after[1], key=lambda name: -max(before[1][name], after[1][name]))
-    for name in largest[: arguments.rows]:
-        print(f"| {name} | {before[1][name]:.2f} | {after[1][name]:.2f} |")
+    largest = sorted(before[1] | after[1], key=lambda operation: -max(before[1][operation], after[1][operation]))
+    times = [(operation, before[1][operation], after[1][operation]) for operation in largest[:rows]]
+    cells = [[what, f"{stock:.2f}", f"{own:.2f}"] for what, stock, own in [("whole step", before[0], after[0]), *times]]
+    table = tables.markdown(["operation", "stock Keras, float32", f"ours, {precision}"], cells, 1)
+    return f"{name}, batch {config.batch_size}, milliseconds a step:\n\n{table}"
 
 
 if __name__ == "__main__":

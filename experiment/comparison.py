@@ -92,16 +92,20 @@ def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
     by_experiment: dict[tuple, dict[int, Evaluation]] = {}
     for evaluation in evaluations:
         by_experiment.setdefault(_experiment(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
-    labelled: dict[str, Group] = {}
-    for by_seed in by_experiment.values():
-        runs = list(by_seed.values())
-        label = figures.NETWORK_NAMES[runs[0].network]
-        if runs[0].config.data.protocol == "test_as_validation":
-            label += ", chosen on the test set"
-        if label in labelled:
-            label += f", {runs[0].name}"
-        labelled[label] = Group(label, tuple(runs))
-    return list(labelled.values())
+    together = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
+    labels = [_label(runs[0]) for runs in together]
+    places = [runs[0].name.removesuffix(f"/seed{runs[0].config.seed}") for runs in together]
+    if len(set(places)) < len(places):
+        places = [runs[0].name for runs in together]
+    return [
+        Group(label if labels.count(label) == 1 else f"{label} ({place})", runs)
+        for label, place, runs in zip(labels, places, together, strict=True)
+    ]
+
+
+def _label(run: Evaluation) -> str:
+    chosen = ", chosen on the test set" if run.config.data.protocol == "test_as_validation" else ""
+    return figures.NETWORK_NAMES[run.network] + chosen
 
 
 def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

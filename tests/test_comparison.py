@@ -29,7 +29,9 @@ def test_a_seed_that_comes_twice_counts_once(evaluated):
 
 def test_runs_of_other_settings_are_another_group_with_a_name_of_its_own(evaluated):
     runs = [evaluated("plain/seed0"), evaluated("slow/seed0", "optimizer.learning_rate=1e-4")]
-    assert [group.label for group in comparison.groups(runs)] == ["plain", "plain, slow/seed0"]
+    assert [group.label for group in comparison.groups(runs)] == ["plain (plain)", "plain (slow)"]
+    runs = [evaluated("plain/seed2"), evaluated("plain/seed3", "optimizer.learning_rate=1e-4")]
+    assert [group.label for group in comparison.groups(runs)] == ["plain (plain/seed2)", "plain (plain/seed3)"]
 
 
 def test_the_networks_are_compared_by_their_means(evaluated):
