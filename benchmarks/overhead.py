@@ -1,6 +1,8 @@
-"""What resumability costs: the share of an epoch that goes into writing the run's files.
+"""What an epoch costs beside its steps: the share of it that goes into making its batches and writing the run's files.
 
-python benchmarks/checkpoint.py --data DIR
+    python benchmarks/overhead.py --data DIR
+
+The batches are made while the step before computes, on the same cores, so that their share is the most they cost.
 """
 
 import argparse
@@ -20,7 +22,7 @@ def main() -> None:
     parser.add_argument("--config", default="bn.yaml")
     parser.add_argument("--data", help="as for train.py")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "checkpoint.json")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "overhead.json")
     arguments = parser.parse_args()
 
     from experiment import config as configuration
@@ -41,6 +43,15 @@ def main() -> None:
         writing.append(time.perf_counter() - began)
 
     training._Recorder.on_epoch_end = timed
+    images, _ = data.split(dataset, config.data)
+    batches = training.training_dataset(images, config).take(-(-len(images.labels) // config.batch_size))
+    making = []
+    for _ in range(arguments.epochs):
+        began = time.perf_counter()
+        for _ in batches:
+            pass
+        making.append(time.perf_counter() - began)
+
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder))
         training.train(config, run, dataset)
@@ -48,16 +59,18 @@ def main() -> None:
     # Without the first epoch, which compiles.
     seconds, epoch = statistics.median(writing[1:]), statistics.median(epochs[1:])
     result = {
-        "command": f"python benchmarks/checkpoint.py --config {arguments.config}",
+        "command": f"python benchmarks/overhead.py --config {arguments.config}",
         "data": dataset.name,
         "epoch_seconds": epoch,
         "writing_seconds": seconds,
-        "share": seconds / epoch,
+        "writing_share": seconds / epoch,
+        "batches_seconds": statistics.median(making),
+        "batches_share": statistics.median(making) / epoch,
         "machine": machine.environment()["machine"],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"writing takes {seconds:.2f} s of an epoch of {epoch:.1f} s: {seconds / epoch:.1%}")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
