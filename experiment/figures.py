@@ -263,8 +263,9 @@ def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Fig
             axes.set_yscale("log")
     for axes in list(all_axes)[len(panels) :]:
         axes.axis("off")
-    if any(len(curve) > 1 for *_, curves, _ in panels for curve in curves.values()):
-        figure.axes[0].legend()  # else each value of the series has a place of its own on the x-axis
+    lines = [(value, curve) for *_, curves, _ in panels for (value, _), curve in curves.items()]
+    if any(len(curve) > 1 or value not in map(str, curve) for value, curve in lines):
+        figure.axes[0].legend()  # else the x-axis tells the values of the series apart
     return figure
 
 

@@ -41,7 +41,7 @@ class Study(Section):
     base: str
     settings: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Annotated[list, Field(min_length=1)]] = Field(default_factory=dict)
-    variants: dict[Annotated[str, Field(pattern=r"^[\w .+-]+$")], dict[str, Any]] = Field(default_factory=dict)
+    variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w .+-]*$")], dict[str, Any]] = Field(default_factory=dict)
     series: str = "model.batch_norm"
     compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -54,15 +54,19 @@ class Study(Section):
     expected: Literal["higher", "lower"]
     budget: str = ""
 
-    @property
-    def values_compared(self) -> list:
-        return list(self.variants) if self.series == VARIANT else self.grid[self.series]
+    def values_of(self, key: str) -> list:
+        """The values that a key takes in the grid, whether it stands there alone or joined with others."""
+        if key == VARIANT:
+            return list(self.variants)
+        joined = next((joined for joined in self.grid if key in joined.split(",")), key)
+        keys, values = joined.split(","), self.grid.get(joined, [])
+        return values if len(keys) == 1 else [row[keys.index(key)] for row in values]
 
     @property
-    def comparisons(self) -> list[tuple]:
-        """The pairs of values that are compared, each expected as `expected` says: the first against the second."""
-        first, *others = self.values_compared
-        return [tuple(self.compare)] if self.compare else [(other, first) for other in others]
+    def comparisons(self) -> list[tuple[str, str]]:
+        """The pairs of values that are compared, as texts: of each the first is expected as `expected` says."""
+        first, *others = map(str, self.values_of(self.series))
+        return [tuple(map(str, self.compare))] if self.compare else [(other, first) for other in others]
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,38 @@ def load(name_or_path: str) -> tuple[str, Study]:
 
 def _mistakes(study: Study) -> Iterator[str]:
     """What would only be noticed after hours of training."""
-    known = configuration.known_keys()
     axes = [joined.split(",") for joined in study.grid]
-    keys = [key for axis in axes for key in axis]
     varied = [key for settings in study.variants.values() for key in settings]
+    keys = [key for axis in axes for key in axis]
+    yield from _wrong_keys(study, keys, varied)
+    for joined, values in study.grid.items():
+        count = len(joined.split(","))
+        for row in values if count > 1 else []:
+            if not isinstance(row, list) or len(row) != count:
+                yield f"grid: {joined}: {row!r} is not a list of {count} values, one for each key"
+                return
+        if len(set(map(str, values))) < len(values):
+            yield f"grid: {joined}: a value stands there twice"
+    if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
+        yield "variants: two names differ by a space and a hyphen alone, and would share a directory"
+    if study.variants:
+        axes.append([VARIANT])
+        keys.append(VARIANT)
+    for field, key in (("series", study.series), ("x", study.x), ("panel", study.panel)):
+        if key is not None and key not in keys:
+            yield f"{field}: {key} is missing from the grid ({', '.join(keys)})"
+        elif key is not None and None in study.values_of(key):
+            yield f"grid: {key}: null has no place in a figure"
+    values = list(map(str, study.values_of(study.series)))
+    if len(values) < 2:
+        yield f"grid: {study.series}: one value alone can be compared with nothing"
+    if study.compare and not (set(map(str, study.compare)) <= set(values) and len(set(map(str, study.compare))) == 2):
+        yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"
+    yield from _wrong_measures(study, axes)
+
+
+def _wrong_keys(study: Study, keys: list[str], varied: list[str]) -> Iterator[str]:
+    known = configuration.known_keys()
     for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: no such key in a configuration{configuration.nearest(key, known)}"
@@ -106,27 +138,21 @@ def _mistakes(study: Study) -> Iterator[str]:
         yield "grid: it is empty; name at least one key with its values"
     if "seed" in (*keys, *study.settings, *varied):
         yield "seed: the seeds of a study stand in its seeds, not in grid, variants or settings"
-    if study.variants:
-        axes.append([VARIANT])
-        keys.append(VARIANT)
+    twice = [key for key in keys if [*keys, *dict.fromkeys(varied)].count(key) > 1]
+    if twice:
+        yield f"{twice[0]}: it varies in the grid, so no other entry of it and no variant may set it"
     if len(set(study.seeds)) < len(study.seeds):
         yield "seeds: one stands there twice"
-    for field, key in (("x", study.x), ("panel", study.panel)):
-        if key is not None and key not in keys:
-            yield f"{field}: {key!r} is not a key of the grid ({', '.join(keys)})"
-        if key in study.grid and None in study.grid[key]:
-            yield f"grid: {key}: null has no place in a figure"
-    if study.series not in (*study.grid, *([VARIANT] if study.variants else [])):
-        yield f"grid: {study.series} is missing; its values are what the study compares (see series)"
-    elif len(study.values_compared) < 2:
-        yield f"grid: {study.series}: one value alone can be compared with nothing"
-    elif any(value not in study.values_compared for value in study.compare or []):
-        yield f"compare: {', '.join(map(str, study.compare))}: not both are in the grid's {study.series}"
+
+
+def _wrong_measures(study: Study, axes: list[list[str]]) -> Iterator[str]:
     numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
     if study.x is None and numbers:
         yield f"x: {numbers[0]} is one number a run; name the key of the grid to draw it over"
+    # A measure of several numbers a run has an x-axis of its own.
+    drawn = {study.series, study.panel} | ({study.x} if len(numbers) == len(study.measures) else set())
     for axis in axes:
-        if not {study.series, study.x, study.panel} & set(axis):
+        if not drawn & set(axis):
             yield f"grid: {','.join(axis)}: neither series nor x nor panel, so its values would be mixed up"
     if not set(study.judged) <= set(study.measures):
         yield f"judged: {', '.join(study.judged)}: not all are among the measures"
@@ -134,6 +160,12 @@ def _mistakes(study: Study) -> Iterator[str]:
         needed = _DIAGNOSTICS.get(measure)
         if needed and study.settings.get("diagnostics") != needed:
             yield f"measures: {measure} needs diagnostics: {needed} in the settings"
+    if study.score == "imbalance" and not set(study.judged or study.measures[:1]) <= {"gradient_norm"}:
+        yield "score: imbalance is between the layers of gradient_norm"
+    if study.score == "largest_usable":
+        for value in study.values_of(study.x or ""):
+            if not isinstance(value, int | float) or value <= 0:
+                yield f"score: largest_usable needs numbers above 0 along x, not {value!r}"
 
 
 def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
@@ -143,7 +175,10 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     for seed, point in itertools.product(study.seeds, points):
         values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
         overrides = [f"{key}={_as_yaml(value)}" for key, value in values.items() if key != VARIANT]
-        config = configuration.load(study.base, overrides, seed)
+        try:
+            config = configuration.load(study.base, overrides, seed)
+        except UserError as error:
+            raise UserError(f"study {name}, {point}: {error}") from None
         folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
         planned.append(PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}")))
     return planned
@@ -155,9 +190,6 @@ def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
     for joined, values in study.grid.items():
         keys = joined.split(",")
         rows = values if len(keys) > 1 else [[value] for value in values]
-        for row in rows:
-            if not isinstance(row, list) or len(row) != len(keys):
-                raise UserError(f"grid: {joined}: {row!r} is not a list of {len(keys)} values, one for each key")
         axes.append([list(zip(keys, row, strict=True)) for row in rows])
     return [*axes, [[(VARIANT, name)] for name in study.variants]] if study.variants else axes
 

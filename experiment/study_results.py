@@ -21,7 +21,7 @@ from experiment.evaluation import Evaluation
 from experiment.run_directory import RunDirectory
 from experiment.studies import CurveMeasure, Study
 
-TIMES = ("train_seconds", "images_per_second")  # all else in the table is equal wherever and whenever it is made
+TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # all else is equal wherever and whenever it is made
 LOG = ("gradient_norm", "mean_scatter", "variance_scatter")  # drawn on a logarithmic axis
 MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
 
@@ -92,8 +92,8 @@ MEASURES = {
 def columns_of(study: Study, run: RunDirectory) -> dict:
     """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
     summary = run.read_summary()
-    columns = {key: summary.get(key) for key in ("status", "epochs", "best_epoch", "val_accuracy", "reason")}
-    columns["computed_in"] = summary.get("precision")
+    columns = {key: summary.get(key) for key in ("status", "best_epoch", "val_accuracy", "reason")}
+    columns["epochs_done"], columns["computed_in"] = summary.get("epochs"), summary.get("precision")
     columns["data"] = summary["data"]["name"]
     columns["protocol"] = run.read_config().data.protocol
     if summary["status"] == "finished":
@@ -101,7 +101,8 @@ def columns_of(study: Study, run: RunDirectory) -> dict:
         diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []
         for name in ["test_accuracy", *study.measures]:
             columns |= MEASURES[name].columns(evaluated, diagnostics)
-    return columns | {key: summary.get(key) for key in TIMES}
+    machine = summary.get("machine")
+    return columns | {key: (summary | machine if isinstance(machine, dict) else summary).get(key) for key in TIMES}
 
 
 def _no_images(name: str):
@@ -121,12 +122,24 @@ def write_table(rows: Sequence[dict], path: Path) -> None:
     run_directory.write_text(path, text.getvalue())
 
 
-def read_table(path: Path) -> list[dict]:
-    """The rows of `runs.csv`, numbers as numbers, empty cells left out. Raises UserError where it is not there."""
+def read_table(path: Path, needed: Sequence[str] = ()) -> list[dict]:
+    """The rows of `runs.csv`, numbers as numbers, empty cells left out.
+
+    Args:
+        needed: columns in which every row must have a value.
+
+    Raises:
+        UserError: it is not there, or not a table with these columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
+            table = list(csv.DictReader(file, strict=True))
+        rows = [{key: _number(value) for key, value in row.items() if value != ""} for row in table]
+        missing = [key for key in needed if not all(key in row for row in rows)]
+        if missing or not rows:
+            raise ValueError(f"the column {missing[0]} is missing or not filled" if missing else "it has no rows")
+        return rows
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is missing or damaged: {error}") from None
 
 
@@ -153,7 +166,7 @@ class Panel:
 
     measure: str
     value: Any
-    curves: dict[tuple[Any, int], Curve]
+    curves: dict[tuple[str, int], Curve]
 
     @property
     def title(self) -> str:
@@ -165,11 +178,11 @@ def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
     values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
     result = []
     for measure, value in itertools.product(study.measures, values):
-        curves: dict[tuple[Any, int], Curve] = {}
+        curves: dict[tuple[str, int], Curve] = {}
         for row in rows:
             if study.panel and row[study.panel] != value:
                 continue
-            curve = curves.setdefault((row[study.series], row["seed"]), {})
+            curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
             curve.update(_points(study, measure, row))
         ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
         result.append(Panel(measure, value, ordered))
@@ -180,9 +193,9 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
     if measure in configuration.allowed(CurveMeasure):
         found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
-    if measure in row:
-        return {row[study.x]: row[measure]}
-    return {row[study.x]: 0.1} if measure.endswith("_accuracy") and row["status"] == "diverged" else {}
+    if measure.endswith("_accuracy") and row["status"] == "diverged":
+        return {row[study.x]: 0.1}
+    return {row[study.x]: row[measure]} if measure in row else {}
 
 
 def _mean(curve: Curve) -> float:
@@ -224,10 +237,10 @@ SCORES = {
 }
 
 
-def scores(study: Study, panel: Panel) -> dict[Any, dict[int, float]]:
+def scores(study: Study, panel: Panel) -> dict[str, dict[int, float]]:
     """{value of the series: {seed: score}} of the curves that have every point of the fullest, and a score."""
     points = max(map(len, panel.curves.values()), default=0)
-    result: dict[Any, dict[int, float]] = {}
+    result: dict[str, dict[int, float]] = {}
     for (value, seed), curve in panel.curves.items():
         score = SCORES[study.score](curve) if len(curve) == points else math.nan
         if math.isfinite(score):
@@ -290,9 +303,11 @@ def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
         f"# {study.claim}",
         f"**{overall[0].upper()}{overall[1:]}.** {study.question}",
         *marks(rows),
-        tables.markdown(header, [_judgement_row(judgement) for judgement in judged], 1),
-        f"Expected of a claim that holds: the first {study.expected} than the second.",
+        tables.markdown(header, [_judgement_row(study, judgement) for judgement in judged], 1),
+        f'Where the claim holds, what stands before "against" is {study.expected} than what stands behind it.',
     ]
+    if len(judged) > 5:
+        parts.append(f"Of {len(judged)} comparisons, each at 95 %, about one in twenty is decided by chance alone.")
     if troubled:
         parts.append(f"{len(troubled)} of {len(rows)} runs did not finish:")
         parts.append("\n".join(f"- {row['run']}: {row['status']}; {row.get('reason', '')}" for row in troubled))
@@ -300,17 +315,21 @@ def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
     return "\n\n".join([*parts, f"`python study.py --config {name}.yaml`"]) + "\n"
 
 
-def _judgement_row(judgement: Judgement) -> list[str]:
-    about = ", ".join(filter(None, [MEASURES[judgement.panel.measure].label, judgement.panel.title]))
-    about = f"{about}: {judgement.names[0]} against {judgement.names[1]}"
+_IN_UNITS_OF_THE_MEASURE = ("mean", "range", "loss_at_smallest")  # of the scores
+
+
+def _judgement_row(study: Study, judgement: Judgement) -> list[str]:
+    label = MEASURES[judgement.panel.measure].label
+    about = ", ".join(filter(None, [label, judgement.panel.title])) + ": " + " against ".join(judgement.names)
     comparison = judgement.comparison
     if comparison is None:
         return [about, "", "too few runs ended", "", judgement.word]
-    means = [f"{np.mean(list(side.values())):.3g}" for side in (judgement.first, judgement.second)]
+    factor = 100 if label.endswith("(%)") and study.score in _IN_UNITS_OF_THE_MEASURE else 1
+    means = [f"{factor * np.mean(list(side.values())):.4g}" for side in (judgement.first, judgement.second)]
     interval = comparison["interval_95"]
-    told = "[{:+.3g}, {:+.3g}]".format(*interval) if interval else "[unknown, for want of spread]"
+    told = "[{:+.3g}, {:+.3g}]".format(*(factor * bound for bound in interval)) if interval else "[unknown: no spread]"
     seeds = f"{comparison['runs'][0]} in pairs" if comparison["paired"] else "{} and {}".format(*comparison["runs"])
-    return [about, " against ".join(means), f"{comparison['difference']:+.3g} {told}", seeds, judgement.word]
+    return [about, " against ".join(means), f"{factor * comparison['difference']:+.3g} {told}", seeds, judgement.word]
 
 
 def _x_label(study: Study, measure: str) -> str:
@@ -325,7 +344,7 @@ def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
     run_directory.make_folder(folder)
     if rows:
         write_table(rows, folder / "runs.csv")
-    table = read_table(folder / "runs.csv")
+    table = read_table(folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"])
     shown = [
         (MEASURES[panel.measure].label, _x_label(study, panel.measure), panel.title, panel.curves, panel.measure in LOG)
         for panel in panels(study, table)

@@ -89,18 +89,29 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ({"seeds": [1, 1]}, "twice"),
         ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither series nor x"),
         ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
-        ({"compare": ["before_activation", "none"]}, "not both are in the grid"),
+        ({"compare": ["before_activation", "none"]}, "not two values of the grid's"),
+        ({"compare": ["none", "none"]}, "not two values of the grid's"),
         ({"grid": {**LITTLE["grid"], "model.batch_norm": ["none"]}}, "one value alone"),
         ({"series": "variant"}, "variant is missing"),
         ({"variants": {"smooth": {"label_smoothin": 0.1}}}, "did you mean 'label_smoothing'"),
         ({"variants": {"seeded": {"seed": 1}}}, "seeds of a study"),
         ({"variants": {"a/b": {}}}, "variants.a/b"),
+        ({"variants": {"a b": {}, "a-b": {"epochs": 3}}, "series": "variant"}, "would share a directory"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, 1]}}, "a value stands there twice"),
+        ({"variants": {"a": {"optimizer.learning_rate": 1}}}, "no other entry of it and no variant may set it"),
+        ({"series": "optimizer.learning_rate", "x": "model.batch_norm", "measures": ["epochs_to"]}, "mixed up"),
+        (
+            {"score": "largest_usable", "x": "optimizer.name", "grid": {**BN, "optimizer.name": ["adam", "sgd"]}},
+            "needs numbers above 0",
+        ),
+        ({"score": "imbalance"}, "between the layers"),
+        ({"grid": {**BN, "optimizer.learning_rate,epochs": [[1]]}}, "is not a list of 2 values"),
         ({"variants": {"one": {}, "other": {"epochs": 3}}}, "variant: neither series nor x"),
         ({"judged": ["epochs_to"]}, "not all are among the measures"),
         ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
-        ({"x": "epochs"}, "'epochs' is not a key of the grid"),
+        ({"x": "epochs"}, "x: epochs is missing from the grid"),
         ({"x": None}, "test_accuracy is one number a run"),
-        ({"panel": "epochs"}, "'epochs' is not a key of the grid"),
+        ({"panel": "epochs"}, "panel: epochs is missing from the grid"),
         ({"settings": {"seed": 1}}, "seeds of a study"),
         ({"measures": ["test_acuracy"]}, "measures"),
         ({"questoin": "?"}, "did you mean 'question'"),
@@ -129,7 +140,6 @@ def test_variants_are_an_axis_of_which_each_value_sets_several_keys(little, tmp_
     [
         ({**BN, "optimizer.learning_rate": [-1]}, "optimizer.learning_rate"),
         ({**BN, "optimizer.momentum": [0.9]}, "momentum and nesterov belong to sgd"),  # the base has Adam
-        ({**BN, "batch_size,epochs": [[2]]}, "is not a list of 2 values"),
     ],
 )
 def test_a_value_that_no_run_can_have_is_told_before_anything_runs(little, tmp_path, grid, words):
@@ -245,6 +255,27 @@ def test_a_claim_is_judged_by_the_interval_of_the_difference(little, expected, p
     assert word(load(little(expected=expected)), rows_of(curves_of(plain, normalised))) == said
 
 
+def test_values_of_the_series_survive_the_table(little, tmp_path):
+    values = [True, False]
+    study = load(little(grid={"augmentation.flip": values}, series="augmentation.flip", x="augmentation.flip"))
+    rows = [
+        {"run": "", "augmentation.flip": value, "seed": seed, "status": "finished", "test_accuracy": 0.5 + 0.1 * value}
+        for value in values
+        for seed in (0, 1)
+    ]
+    study_results.write_table(rows, tmp_path / "runs.csv")
+    (panel,) = study_results.panels(study, study_results.read_table(tmp_path / "runs.csv"))
+    (judgement,) = study_results.judge(study, panel)
+    assert judgement.names == ("False", "True") and judgement.first == {0: 0.5, 1: 0.5}
+
+
+@pytest.mark.parametrize("text", ["", "seed,status\n", "seed\n1\n", "seed,status\n1\n", "seed,status\n1,finished,2\n"])
+def test_a_table_that_does_not_fit_is_told(tmp_path, text):
+    (tmp_path / "runs.csv").write_text(text)
+    with pytest.raises(UserError, match=r"runs\.csv is missing or damaged"):
+        study_results.read_table(tmp_path / "runs.csv", ["seed", "status"])
+
+
 def test_one_seed_decides_nothing(little):
     curves = {key: curve for key, curve in curves_of([0.7, 0.7], [0.9, 0.9]).items() if key[1] == 0}
     assert word(load(little()), rows_of(curves)) == "not decided by these runs"
@@ -253,7 +284,7 @@ def test_one_seed_decides_nothing(little):
 def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
     study = load(little())
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
-    rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN"}
+    rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN", "val_accuracy": 0.7}
     del rows[1]["test_accuracy"]
     (panel,) = study_results.panels(study, rows)
     assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
