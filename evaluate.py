@@ -72,7 +72,8 @@ def main(arguments: argparse.Namespace) -> int:
         run.copy_small_files(arguments.keep / name)
     evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     try:
-        images = dataset_for(comparison.comparable(evaluations)[0].data_name).test.images
+        shown = comparison.comparable(comparison.groups(evaluations))[0].runs[0]
+        images = dataset_for(shown.data_name).test.images
     except data.NotFound:
         images = None
     content = comparison.write(evaluations, arguments.output, images)

@@ -16,12 +16,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
 
+from experiment.errors import reported  # noqa: E402
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="bn.yaml")
     parser.add_argument("--data", help="as for train.py")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4, help="at least 2: the first compiles and is left out")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "overhead.json")
     arguments = parser.parse_args()
 
@@ -74,4 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

@@ -5,8 +5,8 @@
 - help: `python train.py --help`, from the command to its end
 - one_step: `python train.py` on as few images as one step takes, from the command to its end: start, compilation, the
   step, a validation on 10 images and every file, so that the first step itself was over earlier
-- evaluation: the 10,000 test images of a run, its weights read from the file, in a process that has started; the first
-  run of the process, which compiles, and the median of the next ones
+- evaluation: the 10,000 test images of a run, its weights read from the file, in a process that has imported TensorFlow
+  and read the images: the first run, and the median of the next ones
 - memory: the largest resident memory of a training of one epoch on all images
 """
 
@@ -24,6 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from experiment.errors import reported  # noqa: E402
+
 ONE_STEP = ["data.training_images=100", "data.validation_images=10", "epochs=1", "schedule.warmup_epochs=0"]
 
 
@@ -40,11 +43,13 @@ def training(folder: str, name: str, *settings: str) -> float:
 
 def evaluation_seconds(path: Path, times: int) -> list[float]:
     """The seconds that each evaluation of the same run takes."""
-    from experiment import data, evaluation
+    from experiment import data, evaluation, tensorflow_start
     from experiment.run_directory import RunDirectory
 
+    tensorflow_start.start()
+    from models import vgg  # noqa: F401  imports Keras
+
     run, dataset = RunDirectory(path), data.load(None)
-    dataset.fingerprint()  # computed once a process
     config = run.read_config()
     seconds = []
     for _ in range(times):
@@ -81,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

@@ -75,10 +75,10 @@ class Group:
 
     def but_for(self, key: str) -> tuple:
         """What must be equal for two groups to be compared: the data, and the configuration but for one key."""
-        return _experiment(self.runs[0], key)
+        return experiment_of(self.runs[0], key)
 
 
-def _experiment(run: Evaluation, *left_out: str) -> tuple:
+def experiment_of(run: Evaluation, *left_out: str) -> tuple:
     """What an experiment is: the data and every key of the configuration, but for the seed and some more."""
     keys = dict(configuration.flatten(run.config.model_dump()))
     return run.data_name, *((key, value) for key, value in keys.items() if key not in ("seed", *left_out))
@@ -91,7 +91,7 @@ def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
     """
     by_experiment: dict[tuple, dict[int, Evaluation]] = {}
     for evaluation in evaluations:
-        by_experiment.setdefault(_experiment(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
+        by_experiment.setdefault(experiment_of(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
     together = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
     labels = [_label(runs[0]) for runs in together]
     places = [runs[0].name.removesuffix(f"/seed{runs[0].config.seed}") for runs in together]
@@ -104,20 +104,21 @@ def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
 
 
 def _label(run: Evaluation) -> str:
+    made_up = "" if run.data_name == "cifar10" else ", generated images"
     chosen = ", chosen on the test set" if run.config.data.protocol == "test_as_validation" else ""
-    return figures.NETWORK_NAMES[run.network] + chosen
+    return figures.NETWORK_NAMES[run.network] + made_up + chosen
 
 
-def comparable(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The runs that belong on common axes: one data set, one protocol; real images before generated ones."""
+def comparable(every_group: Sequence[Group]) -> list[Group]:
+    """The groups that belong on common axes: one data set, one protocol; real images before generated ones."""
 
-    def kind(evaluation: Evaluation) -> tuple:
-        return (evaluation.data_name, evaluation.config.data.protocol)
+    def kind(group: Group) -> tuple:
+        return (group.runs[0].data_name, group.protocol)
 
     order = [("cifar10", "held_out"), ("cifar10", "test_as_validation")]
-    present = {kind(evaluation) for evaluation in evaluations}
+    present = {kind(group) for group in every_group}
     chosen = next((candidate for candidate in order if candidate in present), None) or min(present)
-    return [evaluation for evaluation in evaluations if kind(evaluation) == chosen]
+    return [group for group in every_group if kind(group) == chosen]
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -129,7 +130,8 @@ def compare(evaluations: Sequence[Evaluation]) -> dict:
     Groups are compared where one is normalised, the other plain, and all else is equal; where there are just two
     groups, or just two runs, those are compared, whatever they are.
     """
-    every_group, together = groups(evaluations), groups(comparable(evaluations))
+    every_group = groups(evaluations)
+    together = comparable(every_group)
     compared = _compared_groups(together)
     pairs = [pair for first, second in compared for pair in _pairs_of_runs(first, second)]
     if not pairs and len(evaluations) == 2:
@@ -148,7 +150,12 @@ def compare(evaluations: Sequence[Evaluation]) -> dict:
             for group in every_group
         },
         "group_differences": [
-            {"first": a.label, "second": b.label, **statistics.compare_groups(a.accuracies, b.accuracies)}
+            {
+                "first": a.label,
+                "second": b.label,
+                "differ_in": list(configuration.differences(a.runs[0].config, b.runs[0].config)),
+                **statistics.compare_groups(a.accuracies, b.accuracies),
+            }
             for a, b in compared
         ],
         "pairs": [
@@ -198,6 +205,7 @@ def _optimism(every_group: Sequence[Group]) -> list[dict]:
         if held_out:
             entry["gain_over_held_out"] = {
                 "second": held_out.label,
+                "training_images": [g.runs[0].summary["data"].get("training_images") for g in (group, held_out)],
                 **statistics.compare_groups(group.accuracies, held_out.accuracies),
             }
         content.append(entry)
@@ -228,10 +236,11 @@ def write(evaluations: Sequence[Evaluation], folder: Path, images: np.ndarray | 
 
 def draw(evaluations: Sequence[Evaluation], images: np.ndarray | None) -> dict:
     """The figures by their files' names: curves, classes, confusions, calibration, and where the networks disagree."""
-    chosen = comparable(evaluations)
-    together, class_names = groups(chosen), chosen[0].class_names
-    title = "CIFAR-10" if chosen[0].data_name == "cifar10" else "generated images, not CIFAR-10"
-    if chosen[0].config.data.protocol == "test_as_validation":
+    together = comparable(groups(evaluations))
+    first_run = together[0].runs[0]
+    class_names = first_run.class_names
+    title = "CIFAR-10" if first_run.data_name == "cifar10" else "generated images, not CIFAR-10"
+    if together[0].protocol == "test_as_validation":
         title += "; optimistic: weights chosen on the test set"
     curves = [(group.network, group.label, run.history) for group in together for run in group.runs]
     matrices = [(group.label, group.confusion_matrix) for group in together]
@@ -250,7 +259,7 @@ def draw(evaluations: Sequence[Evaluation], images: np.ndarray | None) -> dict:
         "reliability.png": figures.reliability(calibrations),
     }
     for first, second in _compared_groups(together)[:1]:
-        labels = chosen[0].labels
+        labels = first_run.labels
         if images is None or len(images) != len(labels):
             continue
         answers = [(group.label, group.mean_probabilities) for group in (first, second)]

@@ -71,8 +71,9 @@ def environment() -> dict:
 
 def _threads() -> int:
     """How many threads one operation is divided among. Sums are added in another order with another number of them."""
-    asked_for = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS")
-    return int(asked_for or os.cpu_count() or 1)
+    asked_for = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    asked_for = tf.config.threading.get_intra_op_parallelism_threads() or (asked_for.isdigit() and int(asked_for))
+    return asked_for or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _git_commit() -> str | None:

@@ -60,30 +60,16 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
         round(schedule.warmup_epochs * steps_per_epoch),
         config.epochs * steps_per_epoch,
     )
-    decay, clip = settings.weight_decay or None, settings.clip_norm
+    common = {"weight_decay": settings.weight_decay or None, "global_clipnorm": settings.clip_norm}
+    moving = {"momentum": settings.momentum, "nesterov": settings.nesterov}
     match settings.name:
-        case "adam":
-            optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
-        case "adamw":
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, global_clipnorm=clip)
+        case "adam" | "adamw":  # Keras's AdamW is its Adam with a default for the decay
+            optimizer = keras.optimizers.Adam(rate, **common)
         case "sgd":
-            optimizer = keras.optimizers.SGD(
-                rate,
-                momentum=settings.momentum,
-                nesterov=settings.nesterov,
-                weight_decay=decay,
-                global_clipnorm=clip,
-            )
+            optimizer = keras.optimizers.SGD(rate, **common, **moving)
         case "muon":
-            optimizer = KernelMuon(
-                rate,
-                momentum=settings.momentum,
-                nesterov=settings.nesterov,
-                weight_decay=decay,
-                adam_weight_decay=None,
-                adam_lr_ratio=settings.adam_ratio,
-                global_clipnorm=clip,
-            )
+            ratio = settings.adam_ratio
+            optimizer = KernelMuon(rate, **common, **moving, adam_weight_decay=None, adam_lr_ratio=ratio)
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

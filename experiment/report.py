@@ -42,7 +42,7 @@ def write(
         import vl_convert
     except ImportError as error:
         raise UserError(f"the page needs {error.name}: pip install -r requirements-report.txt") from None
-    together = comparison.groups(comparison.comparable(evaluations))
+    together = comparison.comparable(comparison.groups(evaluations))
     answers = _Answers(together, images)
     verdict = [line for found in content["comparison"]["group_differences"] for line in wording.verdict(found)]
     environment = jinja2.Environment(
@@ -71,8 +71,9 @@ def write(
 def _group(group: comparison.Group) -> dict:
     values = [run.accuracy for run in group.runs]
     interval = statistics.mean_interval(values)
-    if interval is None:
-        (run,) = group.runs
+    over_seeds = interval is not None
+    if not over_seeds:
+        run = group.runs[0]
         interval = statistics.accuracy_interval(int(run.right.sum()), len(run.labels))
     shares = 100 * group.confusion_matrix / np.maximum(group.confusion_matrix.sum(1, keepdims=True), 1)
     return {
@@ -82,7 +83,7 @@ def _group(group: comparison.Group) -> dict:
         "parameters": group.runs[0].summary["parameters"],
         "mean": float(np.mean(values)),
         "interval": interval,
-        "interval_of": "over seeds" if len(values) > 1 else "over test images, one seed",
+        "interval_of": "over seeds" if over_seeds else "over test images, one seed",
         "confusion": shares.tolist(),
     }
 
@@ -198,12 +199,20 @@ def _inline(content: bytes, kind: str) -> str:
 
 def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group], answers: _Answers) -> dict:
     """What the page's script draws from."""
-    labels = {id(run): group.label for group in comparison.groups(evaluations) for run in group.runs}
+    every_group = comparison.groups(evaluations)
+    labels = {comparison.experiment_of(group.runs[0]): group.label for group in every_group}
     runs = []
     for run in evaluations:
         history = {key: [_short(row[key]) for row in run.history] for key in run.history[0]}
         history["until"] = [_short(value) for value in np.cumsum([row["seconds"] for row in run.history])]
-        runs.append({"name": run.name, "group": labels[id(run)], "network": run.network, "history": history})
+        runs.append(
+            {
+                "name": run.name,
+                "group": labels[comparison.experiment_of(run)],
+                "network": run.network,
+                "history": history,
+            }
+        )
     classes = [
         {"group": group.label, "class": name, "accuracy": _short(100 * value)}
         for group in together
@@ -220,7 +229,7 @@ def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group
     ]
     return {
         "runs": runs,
-        "groups": [[group.label, figures.COLOURS[group.network]] for group in comparison.groups(evaluations)],
+        "groups": [[group.label, figures.COLOURS[group.network]] for group in every_group],
         "classes": classes,
         "calibration": calibration,
         "sprite_columns": _SPRITE_COLUMNS,

@@ -89,51 +89,29 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _file(name: str) -> property:
+    return property(lambda run: run.path / name)
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The files of one run. Reading raises UserError, naming the file, where one is missing or damaged."""
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def best_file(self) -> Path:
-        return self.path / "best.keras"
-
-    @property
-    def history_file(self) -> Path:
-        return self.path / "history.csv"
-
-    @property
-    def curves_file(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
-    def summary_file(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def state_file(self) -> Path:
-        return self.path / "state.npz"
-
-    @property
-    def diagnostics_file(self) -> Path:
-        return self.path / "diagnostics.csv"
-
-    @property
-    def predictions_file(self) -> Path:
-        return self.predictions_under("none")
+    config_file = _file("config.yaml")
+    best_file = _file("best.keras")
+    history_file = _file("history.csv")
+    curves_file = _file("curves.png")
+    summary_file = _file("summary.json")
+    state_file = _file("state.npz")
+    diagnostics_file = _file("diagnostics.csv")
+    predictions_file = _file("predictions.npz")
+    tensorboard_folder = _file("tensorboard")
 
     def predictions_under(self, tta: TestTimeAugmentation) -> Path:
         """The file of the logits that are averaged over the views of `tta`."""
         return self.path / ("predictions.npz" if tta == "none" else f"predictions-{tta}.npz")
-
-    @property
-    def tensorboard_folder(self) -> Path:
-        return self.path / "tensorboard"
 
     def files(self) -> list[Path]:
         """Every file that a run can have, present or not."""

@@ -50,6 +50,12 @@ def sentences(comparison: dict) -> list[str]:
 
 def verdict(difference: dict) -> list[str]:
     """What the numbers support, and what they do not."""
+    keys = [key for key in difference["differ_in"] if key != "seed"]
+    remark = [] if keys == ["model.batch_norm"] else [f"They differ in {', '.join(keys)}."]
+    return [*_verdict(difference), *remark]
+
+
+def _verdict(difference: dict) -> list[str]:
     first, second = difference["first"], difference["second"]
     points = 100 * difference["difference"]
     if difference["interval_95"] is None:
@@ -57,7 +63,7 @@ def verdict(difference: dict) -> list[str]:
             f"{first} minus {second}: {points:+.2f} percentage points, on {_seeds(difference)}.",
             "One seed of a network cannot tell how much of that is the network and how much is chance."
             if min(difference["runs"]) == 1
-            else "All seeds gave the same, so there is no spread to judge it by.",
+            else "Every seed gave just this difference, so there is no spread to judge it by.",
         ]
     low, high = (100 * bound for bound in difference["interval_95"])
     evidence = f"{points:+.2f} percentage points, 95 % interval [{low:+.2f}, {high:+.2f}], {_seeds(difference)}"
@@ -97,9 +103,10 @@ def _optimism(entry: dict) -> list[str]:
     ]
     if "gain_over_held_out" in entry:
         total = entry["gain_over_held_out"]
+        images = total["training_images"]
         lines.append(
             f"{entry['group']}: {100 * total['difference']:+.2f} points against {total['second']}"
-            f"{_interval(total['interval_95'])}, which had 5,000 training images fewer"
+            f"{_interval(total['interval_95'])} (trained on {images[0]:,} and {images[1]:,} images)"
         )
     return lines
 

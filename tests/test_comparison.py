@@ -60,7 +60,9 @@ def test_only_networks_that_differ_in_nothing_else_are_compared(evaluated):
 def test_any_two_groups_are_compared_where_there_are_no_others(evaluated):
     slow = "optimizer.learning_rate=1e-4"
     runs = [evaluated("fast/seed0", correct=70), evaluated("slow/seed0", slow, correct=10)]
-    assert differences(runs) == pytest.approx([-0.6])
+    (found,) = comparison.compare(runs)["group_differences"]
+    assert found["difference"] == pytest.approx(-0.6)
+    assert wording.verdict(found)[-1] == "They differ in optimizer.learning_rate."
 
 
 def test_runs_of_one_seed_are_compared_image_by_image(evaluated):
@@ -117,7 +119,8 @@ KINDS = {
 )
 def test_only_runs_of_one_kind_are_compared(evaluated, present, chosen):
     runs = {kind: evaluated(f"{kind}/seed0", *KINDS[kind][1], data=KINDS[kind][0]) for kind in present}
-    assert comparison.comparable(list(runs.values())) == [runs[chosen]]
+    found = comparison.comparable(comparison.groups(list(runs.values())))
+    assert [list(group.runs) for group in found] == [[runs[chosen]]]
 
 
 # ---- what is written
@@ -210,7 +213,9 @@ def told(first, second) -> str:
     """What is said of two groups by their accuracies, in order of their seeds."""
     groups = (dict(enumerate(first)), dict(enumerate(second)))
     found = comparison.statistics.compare_groups(*groups)
-    return " ".join(wording.verdict({"first": "batch norm", "second": "plain", **found}))
+    return " ".join(
+        wording.verdict({"first": "batch norm", "second": "plain", "differ_in": ["model.batch_norm"], **found})
+    )
 
 
 def test_one_seed_cannot_tell():
