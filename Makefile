@@ -23,7 +23,7 @@ docs/report.png: .venv/installed-test  ## the page's picture in the README, of t
 	$(RUN) -m pytest tests/test_report.py -k real_runs
 	cp tests/artefacts/report.png $@
 
-seeds: .venv/installed  ## both networks, seeds 0 to 4 (finished ones are skipped), evaluated into results/seeds: 2.5 hours
+seeds: .venv/installed  ## both networks, seeds 0 to 4 (finished ones are skipped), evaluated into results/seeds: 3 hours
 	for seed in 0 1 2 3 4; do for config in plain bn; do \
 	    $(RUN) train.py --config $$config.yaml --seed $$seed --finish || exit; done; done
 	$(RUN) evaluate.py checkpoints/plain checkpoints/bn --keep results/seeds --output results/seeds

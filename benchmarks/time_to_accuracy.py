@@ -4,8 +4,8 @@
 
 Each trains network B (fast.yaml has its normalisation before the ReLU) on the same 45,000 images and is validated on
 the same 5,000 after every epoch, in a process of its own. The mark is a validation accuracy of what the report's
-network B reached. The clock starts when the images are in memory, so that it counts building, compiling, training, validation
-and, for ours, writing every checkpoint.
+network B reached. The clock starts when the images are in memory, so that it counts building, compiling, training,
+validation and, for ours, writing every checkpoint.
 
 - keras: what one would write with Keras alone: `RandomFlip` and `RandomTranslation` layers, network B of Keras's own
   layers, Adam at its default rate, batch 128, float32, `model.fit` on arrays in memory, until the mark is reached

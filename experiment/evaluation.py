@@ -220,7 +220,7 @@ def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
                 f"no run under {root} yet. Make one:\n"
                 "  python train.py --config plain.yaml\n"
                 "  python train.py --config bn.yaml\n"
-                "or, in two minutes and without a download: make demo"
+                "or, in a minute and without a download: make demo"
             )
         return runs
     found = [(path, run_directory.find(path)) for path in paths]
