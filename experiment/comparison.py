@@ -42,6 +42,7 @@ class Group:
     """Runs that differ by their seed alone."""
 
     label: str
+    colour: str
     runs: tuple[Evaluation, ...]
 
     @property
@@ -97,9 +98,10 @@ def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
     places = [runs[0].name.removesuffix(f"/seed{runs[0].config.seed}") for runs in together]
     if len(set(places)) < len(places):
         places = [runs[0].name for runs in together]
+    colours = figures.colours_of([runs[0].network for runs in together])
     return [
-        Group(label if labels.count(label) == 1 else f"{label} ({place})", runs)
-        for label, place, runs in zip(labels, places, together, strict=True)
+        Group(label if labels.count(label) == 1 else f"{label} ({place})", colour, runs)
+        for label, place, colour, runs in zip(labels, places, colours, together, strict=True)
     ]
 
 
@@ -242,14 +244,14 @@ def draw(evaluations: Sequence[Evaluation], images: np.ndarray | None) -> dict:
     title = "CIFAR-10" if first_run.data_name == "cifar10" else "generated images, not CIFAR-10"
     if together[0].protocol == "test_as_validation":
         title += "; optimistic: weights chosen on the test set"
-    curves = [(group.network, group.label, run.history) for group in together for run in group.runs]
+    curves = [(group.colour, group.label, run.history) for group in together for run in group.runs]
     matrices = [(group.label, group.confusion_matrix) for group in together]
     by_class = [
-        (group.network, group.label, group.confusion_matrix.diagonal() / group.confusion_matrix.sum(1))
+        (group.colour, group.label, group.confusion_matrix.diagonal() / group.confusion_matrix.sum(1))
         for group in together
     ]
     calibrations = [
-        (group.network, group.label, [statistics.calibration(run.logits, run.labels) for run in group.runs])
+        (group.colour, group.label, [statistics.calibration(run.logits, run.labels) for run in group.runs])
         for group in together
     ]
     drawn = {

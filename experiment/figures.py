@@ -1,6 +1,7 @@
 """Curves, comparisons, confusion matrices: every figure a person looks at.
 
-One colour for each network in every figure, from the palette of Okabe and Ito, which the colour-blind tell apart.
+One colour for each network in every figure (for a second group of its runs another one), from the palette of Okabe and
+Ito, which the colour-blind tell apart.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from experiment.run_directory import atomic
 from experiment.statistics import Calibration, pooled, surest_disagreements
 
 COLOURS = {"none": "#D55E00", "after_activation": "#0072B2", "before_activation": "#009E73"}
+_SPARE_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9")  # for further groups of the same network
 NETWORK_NAMES = {
     "none": "plain",
     "after_activation": "batch norm",
@@ -33,6 +35,15 @@ _STYLE = {
 def name_of(value) -> str:
     """What a reader calls a value of the configuration."""
     return NETWORK_NAMES.get(value, str(value))
+
+
+def colours_of(networks: Sequence[str]) -> list[str]:
+    """A colour for each group of runs: its network's, or one of its own where the network has come before."""
+    spare, colours = list(_SPARE_COLOURS), []
+    for network in networks:
+        taken = COLOURS[network] in colours and spare
+        colours.append(spare.pop(0) if taken else COLOURS[network])
+    return colours
 
 
 def new(*arguments, **keywords) -> Figure:
@@ -87,18 +98,18 @@ def comparison(runs: Sequence[tuple[str, str, list[dict]]], title: str) -> Figur
     """Many runs on common axes: one colour a network, thin lines its runs, and their mean where there are several.
 
     Args:
-        runs: (network, label, history) of each run; `network` is the configuration's `model.batch_norm`.
+        runs: (colour, label, history) of each run.
     """
     figure = new(figsize=(9, 4))
     figure.suptitle(title)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     by_label: dict[tuple[str, str], list[list[dict]]] = {}
-    for network, label, history in runs:
-        by_label.setdefault((network, label), []).append(history)
-    for (network, label), histories in by_label.items():
+    for colour, label, history in runs:
+        by_label.setdefault((colour, label), []).append(history)
+    for (colour, label), histories in by_label.items():
         for axes, measure, factor in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
             for split, style in (("", "--"), ("val_", "-")):
-                _plot_group(axes, histories, f"{split}{measure}", factor, style, COLOURS[network], label)
+                _plot_group(axes, histories, f"{split}{measure}", factor, style, colour, label)
     loss_axes.set_ylabel("cross-entropy loss (nats)")
     accuracy_axes.set_ylabel("accuracy (%)")
     for axes in (loss_axes, accuracy_axes):
@@ -147,13 +158,13 @@ def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: S
     """Test accuracy of each class as paired dots, the classes in order of the first group's accuracy.
 
     Args:
-        groups: (network, label, accuracy of each class in 0..1).
+        groups: (colour, label, accuracy of each class in 0..1).
     """
     figure = new(figsize=(9, 4))
     axes = figure.subplots()
     order = np.argsort(groups[0][2])
-    for network, label, accuracies in groups:
-        axes.plot(100 * accuracies[order], range(len(order)), "o", color=COLOURS[network], markersize=8, label=label)
+    for colour, label, accuracies in groups:
+        axes.plot(100 * accuracies[order], range(len(order)), "o", color=colour, markersize=8, label=label)
     low = 100 * np.min([accuracies[order] for _, _, accuracies in groups], axis=0)
     high = 100 * np.max([accuracies[order] for _, _, accuracies in groups], axis=0)
     axes.hlines(range(len(order)), low, high, color="0.7", zorder=0)
@@ -169,12 +180,12 @@ def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Fig
     Bins of fewer than 30 images are not drawn: their accuracy is mostly chance.
 
     Args:
-        groups: (network, label, the calibration of each run).
+        groups: (colour, label, the calibration of each run).
     """
     figure = new(figsize=(9, 4.2))
     axes, shares = figure.subplots(1, 2)
     axes.plot([0, 100], [0, 100], ":", color="0.5", label="as often right as sure")
-    for network, label, runs in groups:
+    for colour, label, runs in groups:
         together = pooled(runs)
         drawn = together.counts >= ENOUGH_IMAGES
         error = np.mean([run.expected_error for run in runs])
@@ -182,14 +193,12 @@ def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Fig
             100 * together.confidence[drawn],
             100 * together.accuracy[drawn],
             "o-",
-            color=COLOURS[network],
+            color=colour,
             markersize=4,
             label=f"{label}: calibration error {100 * error:.1f}",
         )
         edges = np.linspace(0, 100, len(drawn) + 1)
-        shares.stairs(
-            100 * together.counts / together.counts.sum(), edges, color=COLOURS[network], linewidth=1.8, label=label
-        )
+        shares.stairs(100 * together.counts / together.counts.sum(), edges, color=colour, linewidth=1.8, label=label)
     axes.set_xlabel("confidence: largest probability (%)")
     axes.set_ylabel("test accuracy (%)")
     axes.legend(loc="upper left", fontsize=9)

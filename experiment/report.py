@@ -78,7 +78,7 @@ def _group(group: comparison.Group) -> dict:
     shares = 100 * group.confusion_matrix / np.maximum(group.confusion_matrix.sum(1, keepdims=True), 1)
     return {
         "label": group.label,
-        "colour": figures.COLOURS[group.network],
+        "colour": group.colour,
         "runs": len(values),
         "parameters": group.runs[0].summary["parameters"],
         "mean": float(np.mean(values)),
@@ -229,7 +229,7 @@ def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group
     ]
     return {
         "runs": runs,
-        "groups": [[group.label, figures.COLOURS[group.network]] for group in every_group],
+        "groups": [[group.label, group.colour] for group in every_group],
         "classes": classes,
         "calibration": calibration,
         "sprite_columns": _SPRITE_COLUMNS,

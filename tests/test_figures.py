@@ -10,6 +10,7 @@ from experiment.errors import UserError
 from tests.conftest import history_rows
 
 MATRIX = 10 * np.eye(10, dtype=int)
+PLAIN, NORMALISED = figures.COLOURS["none"], figures.COLOURS["after_activation"]
 ACCURACIES = np.linspace(0.5, 0.95, 10)
 HISTORY = history_rows(0.5, 0.7, 0.6)
 
@@ -19,8 +20,8 @@ def curves(history=HISTORY, **keywords):
 
 
 def comparison(*histories):
-    runs = [("none", "plain", history) for history in histories or [HISTORY]]
-    return figures.comparison([*runs, ("after_activation", "batch norm", HISTORY)], "CIFAR-10")
+    runs = [(PLAIN, "plain", history) for history in histories or [HISTORY]]
+    return figures.comparison([*runs, (NORMALISED, "batch norm", HISTORY)], "CIFAR-10")
 
 
 def confusion(count=2):
@@ -28,7 +29,7 @@ def confusion(count=2):
 
 
 def classes():
-    groups = [("none", "plain", ACCURACIES), ("after_activation", "batch norm", ACCURACIES[::-1])]
+    groups = [(PLAIN, "plain", ACCURACIES), (NORMALISED, "batch norm", ACCURACIES[::-1])]
     return figures.class_accuracy(groups, CLASS_NAMES)
 
 
@@ -39,7 +40,7 @@ def logits(sharpness: float) -> np.ndarray:
 def reliability():
     labels = np.arange(400) % 10
     calibrations = [statistics.calibration(logits(sharpness), labels) for sharpness in (1, 2)]
-    return figures.reliability([("none", "plain", calibrations), ("after_activation", "batch norm", calibrations[:1])])
+    return figures.reliability([(PLAIN, "plain", calibrations), (NORMALISED, "batch norm", calibrations[:1])])
 
 
 def disagreement(labels=None):
@@ -158,7 +159,7 @@ def test_a_class_without_images_is_drawn_empty(tmp_path):
 
 
 def test_classes_stand_in_the_order_of_the_first_network():
-    groups = [("none", "plain", ACCURACIES[::-1]), ("after_activation", "batch norm", ACCURACIES)]
+    groups = [(PLAIN, "plain", ACCURACIES[::-1]), (NORMALISED, "batch norm", ACCURACIES)]
     axes = figures.class_accuracy(groups, CLASS_NAMES).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES[::-1])
     assert np.allclose(axes.lines[0].get_xdata(), 100 * ACCURACIES)
@@ -169,8 +170,8 @@ def test_reliability_is_accuracy_over_confidence():
     probabilities = np.array([[0.9, 0.1]] * 40 + [[0.6, 0.4]] * 40 + [[0.75, 0.25]] * 5)
     labels = np.array([0] * 36 + [1] * 4 + [0] * 10 + [1] * 30 + [0] * 5)
     found = statistics.calibration(np.log(probabilities), labels)
-    axes = figures.reliability([("none", "plain", [found])]).axes[0]
-    drawn = next(line for line in axes.lines if line.get_color() == figures.COLOURS["none"])
+    axes = figures.reliability([(PLAIN, "plain", [found])]).axes[0]
+    drawn = next(line for line in axes.lines if line.get_color() == PLAIN)
     assert np.allclose(drawn.get_xydata(), [[60, 25], [90, 90]])  # the bin of five images is left out
 
 
@@ -185,3 +186,9 @@ def test_a_gallery_without_disagreement_is_drawn_empty(tmp_path):
     path = tmp_path / "figure.png"
     figures.save(disagreement(labels=np.full(400, -1)), path)
     assert path.stat().st_size > 1000
+
+
+def test_further_groups_of_a_network_have_colours_of_their_own():
+    found = figures.colours_of(["none", "before_activation", "before_activation", "none", "none", "none"])
+    assert found[:2] == [figures.COLOURS["none"], figures.COLOURS["before_activation"]]
+    assert len(set(found)) == 5 and found[5] == PLAIN  # when none is left, the network's own
