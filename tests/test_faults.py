@@ -68,7 +68,8 @@ from experiment import training
 on_train_batch_end = training._Recorder.on_train_batch_end
 def slow(self, batch, logs=None):
     if self.epochs_done:
-        time.sleep(30)
+        print("slow", flush=True)
+        time.sleep(60)
     on_train_batch_end(self, batch, logs)
 training._Recorder.on_train_batch_end = slow
 train.main(train.parse_arguments())
@@ -79,14 +80,14 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_only_the_epoch(tmp_path, whole)
     run = tmp_path / "run"
     _, _, *arguments = killing.command("bn", run)
     environment = {**os.environ, "PYTHONPATH": str(killing.ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", _SLOW_STEPS, *arguments], cwd=killing.ROOT, env=environment)
-    wait_for_first_epoch(process, run)
-    time.sleep(2)  # into the slow step
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=15) == 130
+    slow_command = [sys.executable, "-c", _SLOW_STEPS, *arguments]
+    process = subprocess.Popen(slow_command, cwd=killing.ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "slow\n"
+    for _ in range(2):
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
     killing.finish("bn", run)
     assert killing.differences(whole, killing.outcome(run)) == []
 
