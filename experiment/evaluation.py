@@ -186,7 +186,9 @@ def predict(
 
         logits_of = NumpyNetwork.from_keras(model).predict
     else:
-        logits_of = functools.partial(model, training=False)
+        import tensorflow as tf
+
+        logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
     return np.concatenate(
         [
             np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in _views(part, tta)], axis=0)
