@@ -13,6 +13,7 @@ validation and, for ours, writing every checkpoint.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -35,7 +36,7 @@ COLOURS = {"keras": "#D55E00", "bn": "#0072B2", "fast": "#009E73"}
 # ---- a contestant, in its own process --------------------------------------------------------------------------------
 
 
-def curve(contestant: str, epochs: int | None, seed: int) -> list[tuple[float, float]]:
+def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, float]]:
     """(seconds, validation accuracy) at the end of each epoch."""
     from experiment import config as configuration
     from experiment import data, tensorflow_start
@@ -44,7 +45,7 @@ def curve(contestant: str, epochs: int | None, seed: int) -> list[tuple[float, f
     config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
     dataset = data.load(None)
     if contestant == "keras":
-        return _stock_keras(*data.split(dataset, config.data), epochs or config.epochs, seed)
+        return _stock_keras(*data.split(dataset, config.data), keras_epochs, seed)
     from experiment import training
     from experiment.run_directory import RunDirectory
 
@@ -56,12 +57,9 @@ def curve(contestant: str, epochs: int | None, seed: int) -> list[tuple[float, f
         total = time.perf_counter() - began
         rows = run.read_history()
     # All that lies outside of the epochs counts as if it came before the first.
-    seconds = total - sum(row["seconds"] for row in rows)
-    points = []
-    for row in rows:
-        seconds += row["seconds"]
-        points.append((seconds, row["val_accuracy"]))
-    return points
+    seconds = [row["seconds"] for row in rows]
+    ends = itertools.accumulate(seconds, initial=total - sum(seconds))
+    return list(zip(itertools.islice(ends, 1, None), (row["val_accuracy"] for row in rows), strict=True))
 
 
 def _stock_keras(training, validation, epochs: int, seed: int) -> list[tuple[float, float]]:

@@ -108,7 +108,6 @@ def _mistakes(study: Study) -> Iterator[str]:
         for row in values if count > 1 else []:
             if not isinstance(row, list) or len(row) != count:
                 yield f"grid: {joined}: {row!r} is not a list of {count} values, one for each key"
-                return
         if len(set(map(str, values))) < len(values):
             yield f"grid: {joined}: a value stands there twice"
     if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
@@ -121,10 +120,10 @@ def _mistakes(study: Study) -> Iterator[str]:
             yield f"{field}: {key} is missing from the grid ({', '.join(keys)})"
         elif key is not None and None in study.values_of(key):
             yield f"grid: {key}: null has no place in a figure"
-    values = list(map(str, study.values_of(study.series)))
+    values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), study.compare or []))
     if len(values) < 2:
         yield f"grid: {study.series}: one value alone can be compared with nothing"
-    if study.compare and not (set(map(str, study.compare)) <= set(values) and len(set(map(str, study.compare))) == 2):
+    if study.compare and not (chosen <= values and len(chosen) == 2):
         yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"
     yield from _wrong_measures(study, axes)
 

@@ -117,8 +117,8 @@ def _interval(interval) -> str:
 
 def _runs(runs: list[dict]) -> str:
     header = ["run", "network", "parameters", "best epoch", "validation", "test accuracy [95 %]"]
-    ways = dict.fromkeys(run["tta"] for run in runs if run["tta"] != "none")
-    header += [f"--tta {way}" for way in ways]
+    tta = runs[0]["tta"]  # one evaluation averages all its runs over the same views
+    header += [] if tta == "none" else [f"--tta {tta}"]
     header += ["loss", "Brier", "ECE", "seconds", "to best epoch", ""]
     rows = [
         [
@@ -128,7 +128,7 @@ def _runs(runs: list[dict]) -> str:
             f"{run['best_epoch']} of {run['epochs']}",
             f"{run['val_accuracy']:.4f}",
             "{:.4f} [{:.4f}, {:.4f}]".format(run["test_accuracy"], *run["test_accuracy_wilson_95"]),
-            *(f"{run['tta_test_accuracy']:.4f}" if run["tta"] == way else "" for way in ways),
+            *([] if tta == "none" else [f"{run['tta_test_accuracy']:.4f}"]),
             f"{run['test_loss']:.4f}",
             f"{run['brier_score']:.4f}",
             f"{run['expected_calibration_error']:.4f}",

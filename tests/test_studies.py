@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from experiment import config as configuration
-from experiment import studies, study_results
+from experiment import studies, study_results, tables
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from tests.conftest import make_run
@@ -229,12 +229,6 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
     }
 
 
-def table_of(verdict: str) -> list[list[str]]:
-    """The cells of the rows of a verdict's table."""
-    lines = [line for line in verdict.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
-
-
 def word(study: studies.Study, rows: list[dict]) -> str:
     (panel,) = study_results.panels(study, rows)
     (judgement,) = study_results.judge(study, panel)
@@ -362,7 +356,8 @@ def test_each_value_of_the_panel_key_is_judged_by_itself(little):
     rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
     text = study_results.verdict("little", study, rows)
     assert "the rows below do not agree" in text
-    said = {cells[1].split(":")[0]: cells[-2] for cells in table_of(text)}
+    (table,) = filter(None, map(tables.cells, text.split("\n\n")))
+    said = {cells[0].split(":")[0]: cells[-1] for cells in table[1:]}
     assert said == {"test accuracy (%), adam": "supported", "test accuracy (%), sgd": "contradicted"}
 
 
