@@ -78,8 +78,9 @@ def _train(config, run, dataset, arguments) -> None:
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
     tensorflow_start.start()  # takes seconds, so only now
-    from experiment import training
+    from experiment import machine, training
 
+    machine.divide_cores(config)
     try:
         summary = training.train(
             config, run, dataset, resume=arguments.resume, progress=progress, tensorboard=arguments.tensorboard

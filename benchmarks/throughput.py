@@ -60,12 +60,14 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     import numpy as np
 
     from experiment import config as configuration
-    from experiment import data, training
+    from experiment import data, machine, training
     from models import vgg
 
+    config = configuration.load(network, [f"batch_size={batch}"])
+    if ours:
+        machine.divide_cores(config)
     images = data.generate(batch * steps, 10).train
     floats = np.asarray(vgg.preprocess(images.images))
-    config = configuration.load(network, [f"batch_size={batch}"])
     times = []
 
     class Clock(keras.callbacks.Callback):
@@ -78,7 +80,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
                 times[-1] = time.perf_counter() - times[-1]
 
     if ours:
-        model = training.compiled_model(config, steps, precision)
+        model = training.compiled_model(config, steps, precision, machine.batch_parts())
         batches = training.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:

@@ -11,6 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiment.config import Config
+from experiment.tensorflow_start import available_cores
+
+_FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
+
 
 def resolve_precision(precision: str) -> str:
     """The dtype policy of a run: "auto" becomes the fastest that this machine has hardware for."""
@@ -24,6 +29,30 @@ def resolve_precision(precision: str) -> str:
         weakest = min(capabilities)
         return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
     return "mixed_bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def divide_cores(config: Config, cores: int | None = None) -> None:
+    """Settles, before TensorFlow's first operation, how a training uses so many cores (default: all there are).
+
+    Either every core takes a part of the batch through the network (`batch_parts`), or all cores share each operation,
+    which is TensorFlow's way. The first is quicker where there is enough for each to do, and no batch normalisation,
+    for which the parts would have to wait in every layer. What the user's environment says is left alone.
+    """
+    if "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    cores = cores or available_cores()
+    processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
+    enough = config.model.batch_norm == "none" and config.batch_size >= cores * _FEWEST_IMAGES_A_CORE
+    side_by_side = processor_alone and enough
+    tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else cores)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
+
+
+def batch_parts() -> int:
+    """Into how many parts a batch is divided: one for each core where operations keep to one core, else one."""
+    together = tf.config.threading.get_intra_op_parallelism_threads() != 1
+    several_devices = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return 1 if together or several_devices else max(1, tf.config.threading.get_inter_op_parallelism_threads())
 
 
 def device_strategy(devices: str) -> tf.distribute.Strategy:
@@ -70,10 +99,10 @@ def environment() -> dict:
 
 
 def _threads() -> int:
-    """How many threads one operation is divided among. Sums are added in another order with another number of them."""
+    """How many cores the work is divided among. Sums are added in another order with another number of them."""
     asked_for = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     asked_for = tf.config.threading.get_intra_op_parallelism_threads() or (asked_for.isdigit() and int(asked_for))
-    return asked_for or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return max(asked_for or available_cores(), batch_parts())
 
 
 def _git_commit() -> str | None:

@@ -43,7 +43,7 @@ def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
     Raises:
         UserError: the directory holds a run of another configuration, or on other images.
     """
-    _prepare_tensorflow(job.cores)
+    _prepare_tensorflow(job)
     from experiment import evaluation, training
 
     dataset, run = shipped or data.load(job.where), RunDirectory(job.path)
@@ -65,12 +65,13 @@ def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in run.small_files()}
 
 
-def _prepare_tensorflow(cores: int) -> None:
+def _prepare_tensorflow(job: Job) -> None:
     tensorflow_start.start()
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(cores)
-    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    from experiment import machine
+
+    machine.divide_cores(job.config, job.cores)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # else the first run takes all of what several share
 
@@ -154,4 +155,4 @@ def _check_address(address: str | None) -> None:
 
 def cores_of(workers: int) -> int:
     """The share of this machine's cores that each of so many workers has."""
-    return max(1, (os.cpu_count() or 1) // workers)
+    return max(1, tensorflow_start.available_cores() // workers)

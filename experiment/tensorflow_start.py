@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its remarks on start-up, which say nothing of the user's run."""
+"""Imports TensorFlow without its remarks on start-up, which say nothing of the user's run, and counts the cores."""
 
 import os
 import sys
@@ -23,3 +23,8 @@ def start() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which a container or `taskset` can make fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ from experiment.augmentation import AugmentedImages
 from experiment.config import Config
 from experiment.data import Dataset, Images, split
 from experiment.errors import UserError
-from experiment.machine import device_strategy, environment, resolve_precision
+from experiment.machine import batch_parts, device_strategy, environment, resolve_precision
 from experiment.optimization import build_loss, build_optimizer
 from experiment.run_directory import RunDirectory, atomic
 from experiment.tensorboard_log import TensorBoardLog
@@ -73,7 +73,8 @@ def train(
     precision = resolve_precision(config.precision)
     steps = math.ceil(len(training_images.labels) / config.batch_size)
     with device_strategy(config.devices).scope():
-        model = compiled_model(config, steps, precision)
+        parts = _parts((training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
+        model = compiled_model(config, steps, precision, parts)
     recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
         recorder.restore(model)
@@ -95,11 +96,11 @@ def train(
     return recorder.finish()
 
 
-def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> keras.Model:
-    """The configuration's network with its optimiser, ready for `fit`."""
+def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: int = 1) -> keras.Model:
+    """The configuration's network with its optimiser, ready for `fit` on batches of `parts` images or more."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    settings = config.model.model_dump()
-    model = vgg.build(**settings, dtype=precision, seed=config.seed, fast=True, synchronized=synchronized)
+    settings = config.model.model_dump() | {"synchronized": synchronized, "parts": parts}
+    model = vgg.build(**settings, dtype=precision, seed=config.seed, fast=True)
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
         loss=build_loss(config.label_smoothing),
@@ -109,6 +110,12 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str) -> kera
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _parts(*batched: tuple[Images, int]) -> int:
+    """As many parts of a batch as the machine has a use for, unless one of the batches has fewer images than that."""
+    smallest = min(len(images.labels) % size or size for images, size in batched)
+    return batch_parts() if smallest >= batch_parts() else 1
 
 
 def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.batch_norm import FusedBatchNormalization
 from models.convolution import QuickGradientConv2D
+from models.divided import DividedSequential
 
 WIDTHS = (16, 32, 64, 128)
 
@@ -23,6 +24,7 @@ def build(
     initializer: str = "glorot_uniform",
     initial_scale: float = 1.0,
     batch_norm_momentum: float = 0.99,
+    parts: int = 1,
 ) -> keras.Sequential:
     """Builds one of the networks, for images [n, 32, 32, 3] as `preprocess` gives them; it returns logits [n, 10].
 
@@ -37,6 +39,7 @@ def build(
         initializer: Keras's name of the kernels' initialiser.
         initial_scale: what the initial kernels are multiplied with.
         batch_norm_momentum: how much of the moving averages each step keeps.
+        parts: into how many parts a `fast` network without batch normalisation divides a batch, for as many cores.
     """
     convolution = QuickGradientConv2D if fast else keras.layers.Conv2D
     normalization = FusedBatchNormalization if fast else keras.layers.BatchNormalization
@@ -69,7 +72,8 @@ def build(
         keras.layers.Flatten(dtype=dtype),
         keras.layers.Dense(10, kernel_initializer=next(initializers), dtype="float32"),
     ]
-    model = keras.Sequential(layers)
+    divided = fast and parts > 1 and batch_norm == "none"
+    model = DividedSequential(layers, parts) if divided else keras.Sequential(layers)
     if initial_scale != 1:
         for layer in model.layers:
             if hasattr(layer, "kernel"):

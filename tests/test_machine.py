@@ -2,7 +2,45 @@
 
 import pytest
 
+from experiment import config as configuration
 from experiment import machine
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """What was asked of TensorFlow, which takes no other number once it has begun."""
+    asked = {"intra": 0, "inter": 0}
+    for kind in asked:
+        name = f"{kind}_op_parallelism_threads"
+        monkeypatch.setattr(machine.tf.config.threading, f"set_{name}", lambda n, kind=kind: asked.update({kind: n}))
+        monkeypatch.setattr(machine.tf.config.threading, f"get_{name}", lambda kind=kind: asked[kind])
+    monkeypatch.setattr(machine.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "cores", "expected", "parts"),
+    [
+        ("plain", [], 2, {"intra": 1, "inter": 2}, 2),
+        ("plain", [], 1, {"intra": 1, "inter": 1}, 1),
+        ("plain", ["batch_size=32"], 2, {"intra": 2, "inter": 2}, 1),  # too few images to divide
+        ("plain", ["devices=all"], 2, {"intra": 2, "inter": 2}, 1),
+        ("bn", [], 2, {"intra": 2, "inter": 2}, 1),
+    ],
+)
+def test_cores_take_parts_of_a_batch_where_that_is_quicker(threads, config, settings, cores, expected, parts):
+    machine.divide_cores(configuration.load(config, settings), cores)
+    assert threads == expected
+    assert machine.batch_parts() == parts
+    assert machine.environment()["machine"]["threads"] == cores
+
+
+def test_threads_that_the_user_chose_are_left_alone(threads, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    machine.divide_cores(configuration.load("plain"), 2)
+    assert threads == {"intra": 0, "inter": 0}
+    assert machine.batch_parts() == 1
 
 
 @pytest.mark.parametrize(

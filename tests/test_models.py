@@ -83,6 +83,22 @@ def test_fast_and_stock_networks_exchange_weights_and_agree(batch_norm):
     np.testing.assert_allclose(fast(images, training=False), stock(images, training=False), atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [32, 7, 3])
+def test_a_divided_batch_gives_the_same_answers_and_gradients(count):
+    rng = np.random.default_rng(0)
+    images = vgg.preprocess(rng.integers(0, 256, (count, 32, 32, 3), np.uint8))
+    upstream = rng.normal(size=(count, 10)).astype(np.float32)
+    whole, divided = (vgg.build(fast=True, seed=1, parts=parts) for parts in (1, 3))
+    assert closeness(*(run_training_step(each, images, upstream) for each in (divided, whole))) == pytest.approx(
+        [0] * 20, abs=1e-5
+    )
+    np.testing.assert_allclose(divided(images, training=False), whole(images, training=False), atol=1e-5)
+
+
+def test_a_network_with_batch_norm_is_never_divided():
+    assert type(vgg.build("after_activation", fast=True, parts=2)) is keras.Sequential
+
+
 def test_preprocessing_maps_bytes_to_minus_one_to_one():
     images = vgg.preprocess(np.array([0, 255], np.uint8))
     np.testing.assert_array_equal(np.asarray(images), np.array([-1, 1], np.float32))

@@ -91,18 +91,19 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
 
 
 @pytest.mark.parametrize(
-    ("epoch", "overrides"),
+    ("epoch", "parts", "overrides"),
     [
-        (1, []),
-        (3, []),
-        (3, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.cutout=8"]),
-        (2, ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"]),
-        (2, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.clip_norm=1.0"]),
-        (2, ["precision=mixed_float16", "epochs=2"]),
+        (1, 1, []),
+        (3, 1, []),
+        (3, 2, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.cutout=8"]),
+        (2, 1, ["optimizer.name=adamw", "optimizer.weight_decay=0.1", "label_smoothing=0.1", "schedule.name=cosine"]),
+        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.clip_norm=1.0"]),
+        (2, 1, ["precision=mixed_float16", "epochs=2"]),
     ],
-    ids=["adam-first", "adam", "sgd", "adamw", "muon", "float16"],
+    ids=["adam-first", "adam", "sgd-divided", "adamw", "muon", "float16"],
 )
-def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, overrides):
+def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, parts, overrides):
+    monkeypatch.setattr(training, "batch_parts", lambda: parts)
     train(tmp_path / "whole", images, *overrides)
     with monkeypatch.context() as patched:
         interrupt_in_epoch(patched, epoch)
@@ -114,6 +115,13 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
     check_resumable(small_config(*overrides), stopped)
     train(stopped.path, images, *overrides, resume=True)
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
+
+
+@pytest.mark.parametrize(("count", "parts"), [(200, 3), (201, 1), (202, 1), (203, 3)])
+def test_batches_are_divided_where_none_has_fewer_images_than_parts(images, monkeypatch, count, parts):
+    monkeypatch.setattr(training, "batch_parts", lambda: 3)
+    some = data.Images(images.train.images[:count], images.train.labels[:count])
+    assert training._parts((images.train, 100), (some, 100)) == parts
 
 
 def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):
