@@ -6,8 +6,10 @@ Ito, which the colour-blind tell apart.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiment.run_directory import atomic
@@ -238,41 +240,46 @@ def disagreement(
     return figure
 
 
-def study(panels: Sequence[tuple[str, str, str, dict, bool]], title: str) -> Figure:
-    """One panel a measure: a point for each run, a line through the means of each value of the series.
+class StudyPanel(NamedTuple):
+    title: str
+    x_label: str
+    y_label: str
+    log: bool  # whether y is logarithmic
+    curves: dict[tuple[str, int], dict[Any, float]]  # {(value of the series, seed): {x: y}}
 
-    Args:
-        panels: (label of the y-axis, of the x-axis, title, {(value of the series, seed): {x: y}}, whether y is
-            logarithmic).
-    """
+
+def study(panels: Sequence[StudyPanel], title: str) -> Figure:
+    """One panel a measure: a point for each run, a line through the means of each value of the series."""
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = new(figsize=(9, 3.6 * rows + 0.3))
     figure.suptitle(title)
     all_axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (label, x_label, panel_title, curves, log) in zip(all_axes, panels, strict=False):
-        positions = _positions(axes, [x for curve in curves.values() for x in curve])
-        percent = 100 if label.endswith("(%)") else 1
-        series = list(dict.fromkeys(value for value, _ in curves))
+    for axes, panel in zip(all_axes, panels, strict=False):
+        positions = _positions(axes, [x for curve in panel.curves.values() for x in curve])
+        series = list(dict.fromkeys(value for value, _ in panel.curves))
         networks = list(NETWORK_NAMES)  # always in this order
         series.sort(key=lambda value: networks.index(value) if value in networks else len(networks))
         for number, value in enumerate(series):
-            own = [curve for key, curve in curves.items() if key[0] == value]
+            own = [curve for key, curve in panel.curves.items() if key[0] == value]
             colour, means = COLOURS.get(value, f"C{number}"), {}
             for x in sorted({x for curve in own for x in curve}, key=positions.get):
-                values = [percent * curve[x] for curve in own if x in curve]
+                values = [curve[x] for curve in own if x in curve]
                 means[positions[x]] = np.mean(values)
                 axes.plot([positions[x]] * len(values), values, "o", color=colour, markersize=4, alpha=0.45, mew=0)
             line = {"marker": "_", "markersize": 16} if len(means) == 1 else {}
             axes.plot(list(means), list(means.values()), color=colour, linewidth=1.8, label=name_of(value), **line)
-        axes.set_title(panel_title)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(label)
-        if log:
+        axes.set_title(panel.title)
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel(panel.y_label)
+        if panel.log:
             axes.set_yscale("log")
+            # Of a decade or less, the numbers between its powers, too.
+            axes.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
+            axes.yaxis.set_major_formatter("{x:g}")
     for axes in list(all_axes)[len(panels) :]:
         axes.axis("off")
-    lines = [(value, curve) for *_, curves, _ in panels for (value, _), curve in curves.items()]
+    lines = [(value, curve) for panel in panels for (value, _), curve in panel.curves.items()]
     if any(len(curve) > 1 or value not in map(str, curve) for value, curve in lines):
         figure.axes[0].legend()  # else the x-axis tells the values of the series apart
     return figure

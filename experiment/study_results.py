@@ -22,7 +22,6 @@ from experiment.run_directory import RunDirectory
 from experiment.studies import CurveMeasure, Study
 
 TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # all else is equal wherever and whenever it is made
-LOG = ("gradient_norm", "mean_scatter", "variance_scatter")  # drawn on a logarithmic axis
 MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
 
 # ---- from a run to the numbers of its row ----------------------------------------------------------------------------
@@ -33,8 +32,10 @@ class _MeasureOf:
     """How a measure is read off a run: `columns` gives {column of the table: value}, several named
     `measure_x` where the measure is a curve."""
 
-    label: str
+    label: str  # with its unit
     columns: Callable[[Evaluation, list[dict]], dict[str, float]]  # of the run and its diagnostics
+    factor: int = 1  # from the table's numbers to that unit
+    log: bool = False  # whether the axis is logarithmic
 
 
 def _epochs_to(run, diagnostics) -> dict[str, float]:
@@ -76,16 +77,16 @@ def _over_layers(measure: str):
 
 
 MEASURES = {
-    "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}),
+    "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100),
     "val_accuracy": _MeasureOf(
-        "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}
+        "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
     ),
     "epochs_to": _MeasureOf("epochs to a validation accuracy", _epochs_to),
     "seconds_to": _MeasureOf("seconds to a validation accuracy", _seconds_to),
-    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm),
-    "gradient_variation": _MeasureOf("its spread from batch to batch (sd / mean)", _gradient_variation),
-    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter")),
-    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter")),
+    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm, log=True),
+    "gradient_variation": _MeasureOf("spread over batches (sd / mean)", _gradient_variation),
+    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter"), log=True),
+    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter"), log=True),
 }
 
 
@@ -319,17 +320,23 @@ _IN_UNITS_OF_THE_MEASURE = ("mean", "range", "loss_at_smallest")  # of the score
 
 
 def _judgement_row(study: Study, judgement: Judgement) -> list[str]:
-    label = MEASURES[judgement.panel.measure].label
-    about = ", ".join(filter(None, [label, judgement.panel.title])) + ": " + " against ".join(judgement.names)
+    measure = MEASURES[judgement.panel.measure]
+    about = ", ".join(filter(None, [measure.label, judgement.panel.title])) + ": " + " against ".join(judgement.names)
     comparison = judgement.comparison
     if comparison is None:
         return [about, "", "too few runs ended", "", judgement.word]
-    factor = 100 if label.endswith("(%)") and study.score in _IN_UNITS_OF_THE_MEASURE else 1
+    factor = measure.factor if study.score in _IN_UNITS_OF_THE_MEASURE else 1
     means = [f"{factor * np.mean(list(side.values())):.4g}" for side in (judgement.first, judgement.second)]
     interval = comparison["interval_95"]
     told = "[{:+.3g}, {:+.3g}]".format(*(factor * bound for bound in interval)) if interval else "[unknown: no spread]"
     seeds = f"{comparison['runs'][0]} in pairs" if comparison["paired"] else "{} and {}".format(*comparison["runs"])
     return [about, " against ".join(means), f"{factor * comparison['difference']:+.3g} {told}", seeds, judgement.word]
+
+
+def _drawn(study: Study, panel: Panel) -> figures.StudyPanel:
+    measure = MEASURES[panel.measure]
+    curves = {key: {x: measure.factor * y for x, y in curve.items()} for key, curve in panel.curves.items()}
+    return figures.StudyPanel(panel.title, _x_label(study, panel.measure), measure.label, measure.log, curves)
 
 
 def _x_label(study: Study, measure: str) -> str:
@@ -345,10 +352,7 @@ def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
     if rows:
         write_table(rows, folder / "runs.csv")
     table = read_table(folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"])
-    shown = [
-        (MEASURES[panel.measure].label, _x_label(study, panel.measure), panel.title, panel.curves, panel.measure in LOG)
-        for panel in panels(study, table)
-    ]
+    shown = [_drawn(study, panel) for panel in panels(study, table)]
     figures.save(figures.study(shown, " ".join([study.claim, *marks(table)])), folder / "figure.png")
     run_directory.write_text(folder / "verdict.md", verdict(name, study, table))
     return folder
