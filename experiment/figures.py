@@ -274,9 +274,9 @@ def study(panels: Sequence[StudyPanel], title: str) -> Figure:
         axes.set_ylabel(panel.y_label)
         if panel.log:
             axes.set_yscale("log")
-            # Of a decade or less, the numbers between its powers, too.
-            axes.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
-            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                which("{x:g}")
     for axes in list(all_axes)[len(panels) :]:
         axes.axis("off")
     lines = [(value, curve) for panel in panels for (value, _), curve in panel.curves.items()]
