@@ -5,7 +5,7 @@ DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 EVALUATE_SEEDS = $(RUN) evaluate.py checkpoints/plain checkpoints/bn $$(ls -d checkpoints/*-test-as-validation 2> /dev/null) \
     --keep results/seeds --output results/seeds
 
-.PHONY: demo train evaluate report seeds optimism test lint bench torture fuzz clean docs/report.png
+.PHONY: demo train evaluate report seeds optimism studies test lint bench torture fuzz clean docs/report.png
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about a minute
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -35,6 +35,10 @@ optimism: .venv/installed  ## the same, the weights chosen on the test set, thre
 	    $(RUN) train.py --config $$config.yaml --seed $$seed --set data.protocol=test_as_validation \
 	        --run-dir checkpoints/$$config-test-as-validation/seed$$seed --finish || exit; done; done
 	$(EVALUATE_SEEDS)
+
+studies: .venv/installed  ## all nine studies, two runs at a time (finished ones are skipped): 2 hours after `make seeds`
+	for study in accuracy convergence gradients initialization initializer learning_rate batch_size placement precision; do \
+	    $(RUN) study.py --config $$study.yaml --workers 2 || exit; done
 
 test: .venv/installed-test lint  ## the whole test suite
 	$(RUN) -m pytest
