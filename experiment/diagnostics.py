@@ -8,6 +8,8 @@ scatter from batch to batch behind each convolution: the standard deviation of t
 (`mean_scatter`), and that of the batch variances over their mean (`variance_scatter`), averaged over the channels.
 """
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -50,7 +52,7 @@ class _Diagnostics(keras.callbacks.Callback):
 
 
 def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
-    """Mean and standard deviation, over the first batches of the images, of each kernel's gradient norm [layers]."""
+    """Mean and standard deviation, over random batches of the images, of each kernel's gradient norm [layers]."""
     kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
     # A pass in training mode moves the averages of a batch normalisation: they are put back.
     before = [np.array(variable) for variable in model.non_trainable_variables]
@@ -61,10 +63,8 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
             loss = model.compute_loss(x=inputs, y=labels, y_pred=model(inputs, training=True))
         return [tf.norm(tf.cast(gradient, tf.float32)) for gradient in tape.gradient(loss, kernels)]
 
-    values = []
-    for batch in range(min(_GRADIENT_BATCHES, max(1, len(images.labels) // batch_size))):
-        part = slice(batch * batch_size, (batch + 1) * batch_size)
-        values.append(np.array(norms(vgg.preprocess(images.images[part]), images.labels[part])))
+    batches = _random_batches(images, batch_size, _GRADIENT_BATCHES)
+    values = [np.array(norms(vgg.preprocess(batch.images), batch.labels)) for batch in batches]
     for variable, value in zip(model.non_trainable_variables, before, strict=True):
         variable.assign(value)
     return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": np.std(values, axis=0)}
@@ -74,11 +74,10 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
     """How the mean and the variance of a batch scatter from batch to batch, behind each convolution [layers]."""
     convolutions = [layer.output for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     activations = keras.Model(model.inputs, convolutions)
-    batches = max(1, min(_MOST_BATCHES, _MOST_IMAGES // batch_size, len(images.labels) // batch_size))
     means, variances = [], []
-    for batch in range(batches):
-        part = vgg.preprocess(images.images[batch * batch_size : (batch + 1) * batch_size])
-        outputs = [tf.cast(output, tf.float32) for output in activations(part, training=False)]
+    for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):
+        answers = activations(vgg.preprocess(batch.images), training=False)
+        outputs = [tf.cast(output, tf.float32) for output in answers]
         means.append([tf.reduce_mean(output, [0, 1, 2]).numpy() for output in outputs])
         variances.append([tf.math.reduce_variance(output, [0, 1, 2]).numpy() for output in outputs])
     scatter = {"mean_scatter": [], "variance_scatter": []}
@@ -90,3 +89,14 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
         scatter["mean_scatter"].append(np.mean(mean.std(0)[alive] / np.sqrt(average)))
         scatter["variance_scatter"].append(np.mean(variance.std(0)[alive] / average))
     return {measure: np.array(values) for measure, values in scatter.items()}
+
+
+def _random_batches(images: Images, size: int, most: int) -> Iterator[Images]:
+    """Batches without a common image, the same at every call.
+
+    A data set stands in the order of its pixels, so that batches of neighbours would be unlike those that train.
+    """
+    order = np.random.default_rng(0).permutation(len(images.labels))
+    for batch in range(max(1, min(most, len(order) // size))):
+        drawn = order[batch * size : (batch + 1) * size]
+        yield Images(images.images[drawn], images.labels[drawn])

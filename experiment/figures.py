@@ -254,7 +254,7 @@ def study(panels: Sequence[StudyPanel], title: str) -> Figure:
     rows = -(-len(panels) // columns)
     figure = new(figsize=(9, 3.6 * rows + 0.3))
     figure.suptitle(title)
-    all_axes = figure.subplots(rows, columns, squeeze=False).flat
+    all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, panel in zip(all_axes, panels, strict=False):
         positions = _positions(axes, [x for curve in panel.curves.values() for x in curve])
         series = list(dict.fromkeys(value for value, _ in panel.curves))
@@ -277,7 +277,7 @@ def study(panels: Sequence[StudyPanel], title: str) -> Figure:
             axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
             for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
                 which("{x:g}")
-    for axes in list(all_axes)[len(panels) :]:
+    for axes in all_axes[len(panels) :]:
         axes.axis("off")
     lines = [(value, curve) for panel in panels for (value, _), curve in panel.curves.items()]
     if any(len(curve) > 1 or value not in map(str, curve) for value, curve in lines):

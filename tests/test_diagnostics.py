@@ -69,3 +69,17 @@ def test_statistics_of_small_batches_scatter_more(dataset):
         assert np.all(small[measure] > large[measure])
     # The mean of n images scatters by the standard deviation of the images' means over the root of n.
     assert np.mean(small["mean_scatter"] / large["mean_scatter"]) == pytest.approx(np.sqrt(10), rel=0.35)
+
+
+@pytest.mark.parametrize("order", ["brightness", "class"])
+def test_what_is_measured_does_not_depend_on_the_order_of_the_images(order, dataset):
+    images = dataset.train
+    key = images.images.mean((1, 2, 3)) if order == "brightness" else images.labels
+    by_key = np.argsort(key, kind="stable")
+    ordered = data.Images(images.images[by_key], images.labels[by_key])
+    model = vgg.build("none", seed=0)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for measure in (diagnostics.batch_statistics, diagnostics.gradient_norms):
+        for kind, values in measure(model, images, 50).items():
+            rel = 0.6 if kind == "gradient_sd" else 0.35  # of ten batches
+            assert np.mean(measure(model, ordered, 50)[kind] / values) == pytest.approx(1, rel=rel)

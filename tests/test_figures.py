@@ -49,7 +49,12 @@ def disagreement(labels=None):
     return figures.disagreement(answers, images, np.arange(400) % 10 if labels is None else labels, CLASS_NAMES)
 
 
-FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes, reliability])
+def study(panels=3):
+    values = {("none", 0): {1: 0.4, 10: 0.5, 100: 4.0}, ("after_activation", 0): {1: 0.6, 10: 0.7, 100: 2.0}}
+    return figures.study([figures.StudyPanel("", "batch size", "norm", True, values)] * panels, "A claim")
+
+
+FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes, reliability, study])
 
 
 def legend(axes) -> list[str]:
@@ -71,6 +76,8 @@ def test_a_figure_is_saved_as_png(draw, tmp_path):
 @FIGURES
 def test_every_axis_says_what_it_is(draw):
     for axes in draw().axes:
+        if not axes.axison:
+            continue  # a place in the grid that nothing is drawn in
         assert axes.get_xlabel()
         assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()]
 
@@ -192,3 +199,7 @@ def test_further_groups_of_a_network_have_colours_of_their_own():
     found = figures.colours_of(["none", "before_activation", "before_activation", "none", "none", "none"])
     assert found[:2] == [figures.COLOURS["none"], figures.COLOURS["before_activation"]]
     assert len(set(found)) == 5 and found[5] == PLAIN  # when none is left, the network's own
+
+
+def test_a_study_of_three_panels_shows_three():
+    assert [axes.axison for axes in study(3).axes] == [True, True, True, False]
