@@ -3,6 +3,8 @@
     python benchmarks/profile.py
 
 Times are summed over threads, and operations overlap, so a column adds up to more than the step takes.
+
+Both networks of a table live in one process and take whole batches, where `train.py` may divide them among the cores.
 """
 
 import argparse
@@ -74,7 +76,7 @@ def profile(name: str, config, rows: int) -> str:
     stock = vgg.build(config.model.batch_norm, seed=0)
     stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     precision = machine.resolve_precision(config.precision)
-    ours = training.compiled_model(config, 100, precision, machine.batch_parts())
+    ours = training.compiled_model(config, 100, precision)
     before, after = (milliseconds_by_operation(model, inputs, labels) for model in (stock, ours))
     largest = sorted(before[1] | after[1], key=lambda operation: -max(before[1][operation], after[1][operation]))
     times = [(operation, before[1][operation], after[1][operation]) for operation in largest[:rows]]

@@ -98,5 +98,4 @@ def _random_batches(images: Images, size: int, most: int) -> Iterator[Images]:
     """
     order = np.random.default_rng(0).permutation(len(images.labels))
     for batch in range(max(1, min(most, len(order) // size))):
-        drawn = order[batch * size : (batch + 1) * size]
-        yield Images(images.images[drawn], images.labels[drawn])
+        yield images.select(order[batch * size : (batch + 1) * size])

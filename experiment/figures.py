@@ -275,8 +275,8 @@ def study(panels: Sequence[StudyPanel], title: str) -> Figure:
         if panel.log:
             axes.set_yscale("log")
             axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                which("{x:g}")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
     for axes in all_axes[len(panels) :]:
         axes.axis("off")
     lines = [(value, curve) for panel in panels for (value, _), curve in panel.curves.items()]

@@ -75,8 +75,7 @@ def test_statistics_of_small_batches_scatter_more(dataset):
 def test_what_is_measured_does_not_depend_on_the_order_of_the_images(order, dataset):
     images = dataset.train
     key = images.images.mean((1, 2, 3)) if order == "brightness" else images.labels
-    by_key = np.argsort(key, kind="stable")
-    ordered = data.Images(images.images[by_key], images.labels[by_key])
+    ordered = images.select(np.argsort(key, kind="stable"))
     model = vgg.build("none", seed=0)
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for measure in (diagnostics.batch_statistics, diagnostics.gradient_norms):
