@@ -109,6 +109,9 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: 
         jit_compile=False,  # XLA's convolutions on a CPU take twice the time of oneDNN's
     )
     model.optimizer.build(model.trainable_variables)
+    # So are the metrics' variables made now: a step that makes variables is traced twice.
+    model.compute_metrics(None, tf.zeros(1, "int32"), tf.zeros((1, 10)))
+    model.reset_metrics()
     return model
 
 

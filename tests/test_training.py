@@ -182,6 +182,15 @@ def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images
     assert killing.differences(killing.outcome(tmp_path / "several"), killing.outcome(tmp_path / "one")) == []
 
 
+def test_tensorflow_traces_a_training_step_once(tmp_path, images, monkeypatch):
+    """Each tracing is two seconds before the first step; metrics that are made in the first cause a second."""
+    traced = []
+    step = keras.Sequential.train_step
+    monkeypatch.setattr(keras.Sequential, "train_step", lambda *arguments: traced.append(1) or step(*arguments))
+    train(tmp_path / "run", images, "model.batch_norm=after_activation", "epochs=2")
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize(
     ("steps", "batch_size", "at_a_time"), [(352, 128, 32), (391, 128, 23), (88, 512, 8), (13, 128, 13), (37, 128, 1)]
 )
