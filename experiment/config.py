@@ -72,13 +72,12 @@ class Augmentation(Section):
 class Optimizer(Section):
     """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd and muon.
 
-    muon orthogonalises the updates of the convolutions' kernels; all else is left to Adam, at `learning_rate` times
-    `adam_ratio`. `clip_norm` is the most that the norm of all gradients together may be.
+    muon orthogonalises the updates of the convolutions' kernels; all else is left to Adam, at the same rate.
+    `clip_norm` is the most that the norm of all gradients together may be.
     """
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     learning_rate: Positive = 1e-3
-    adam_ratio: Positive = 1.0
     clip_norm: Positive | None = None
     momentum: Fraction = 0.0
     nesterov: bool = False
@@ -90,8 +89,6 @@ class Optimizer(Section):
             raise ValueError(f"momentum and nesterov belong to sgd and muon, not to {self.name}")
         if self.name == "adam" and self.weight_decay:
             raise ValueError("weight_decay belongs to adamw, sgd and muon, not to adam")
-        if self.name != "muon" and self.adam_ratio != 1:
-            raise ValueError(f"adam_ratio belongs to muon, not to {self.name}")
         return self
 
 

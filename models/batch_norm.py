@@ -1,4 +1,4 @@
-"""Keras's batch normalisation, computed by one fused kernel in training.
+"""Keras's batch normalisation, computed by one fused kernel.
 
 On TensorFlow, `keras.layers.BatchNormalization` is a chain of small operations, each a pass over the whole activation:
 mean, variance, subtract, multiply, add, and as many again for the gradient. TensorFlow has a kernel that does it in two
@@ -10,27 +10,31 @@ import tensorflow as tf
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], fused while training.
+    """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], fused.
 
-    At inference, and where the kernel does not apply (masks, synchronised statistics, other axes, no scale or shift),
-    it is the stock layer.
+    Where the kernel does not apply (masks, synchronised statistics, other axes, no scale or shift), it is the stock
+    layer.
     """
 
     def call(self, inputs, training=None, mask=None):
-        fused = training and self.trainable and mask is None and not self.synchronized and self.scale and self.center
-        if not (fused and inputs.shape.rank == 4 and self.axis in (-1, 3)):
+        applies = mask is None and not self.synchronized and self.scale and self.center
+        if not (applies and inputs.shape.rank == 4 and self.axis in (-1, 3)):
             return super().call(inputs, training=training, mask=mask)
+        of_the_batch = bool(training and self.trainable)
+        known = {} if of_the_batch else {"mean": self.moving_mean, "variance": self.moving_variance}
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             tf.cast(self.gamma, tf.float32),
             tf.cast(self.beta, tf.float32),
+            **{name: tf.cast(value, tf.float32) for name, value in known.items()},
             epsilon=self.epsilon,
-            is_training=True,
+            is_training=of_the_batch,
         )
-        # The kernel gives the unbiased variance (over n - 1); Keras averages the biased one (over n).
-        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
-        self._average(self.moving_mean, mean)
-        self._average(self.moving_variance, variance * ((count - 1.0) / tf.maximum(count, 1.0)))
+        if of_the_batch:
+            # The kernel gives the unbiased variance (over n - 1); Keras averages the biased one (over n).
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+            self._average(self.moving_mean, mean)
+            self._average(self.moving_variance, variance * ((count - 1.0) / tf.maximum(count, 1.0)))
         return outputs
 
     def _average(self, moving, value):
