@@ -3,6 +3,8 @@
 import math
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from experiment.config import Config
 
@@ -47,9 +49,17 @@ class KernelMuon(keras.optimizers.Muon):
     def _muon_update_step(self, gradient, variable, lr, m):
         self.assign_add(m, gradient + m * (self.momentum - 1.0))
         update = gradient + self.momentum * m if self.nesterov else m
-        matrix = keras.ops.reshape(update, (-1, variable.shape[-1]))
-        matrix = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
-        self.assign_sub(variable, keras.ops.reshape(matrix, variable.shape))
+        matrix = self._orthogonalized(keras.ops.reshape(update, (-1, variable.shape[-1])))
+        self.assign_sub(variable, keras.ops.reshape(self.lr_adjust(lr * matrix), variable.shape))
+
+    def _orthogonalized(self, matrix):
+        """Keras's iteration on a matrix that is higher than wide, without a transposition, in fewer operations."""
+        identity = self.muon_a * np.eye(matrix.shape[1], dtype="float32")
+        matrix = matrix / (keras.ops.norm(matrix) + 1e-7)
+        for _ in range(self.ns_steps):
+            gram = tf.matmul(matrix, matrix, transpose_a=True)
+            matrix = tf.matmul(matrix, identity + self.muon_b * gram + self.muon_c * tf.matmul(gram, gram))
+        return matrix
 
 
 def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
