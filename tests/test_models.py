@@ -133,13 +133,19 @@ def test_fused_batch_norm_is_keras_batch_norm(dtype, tolerance, shape):
     assert max(closeness(*results)) < tolerance
 
 
-def test_fused_batch_norm_at_inference_uses_the_moving_averages():
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])
+def test_fused_batch_norm_at_inference_uses_the_moving_averages(dtype, tolerance):
     inputs = tf.random.stateless_normal((4, 6, 6, 3), seed=(1, 2))
-    fused, stock = FusedBatchNormalization(), keras.layers.BatchNormalization()
+    fused, stock = FusedBatchNormalization(dtype=dtype), keras.layers.BatchNormalization(dtype=dtype)
     for layer in (fused, stock):
         for _ in range(3):
-            layer(inputs * 2 + 1, training=True)
-    np.testing.assert_allclose(fused(inputs), stock(inputs), atol=1e-5)
+            layer(tf.cast(inputs * 2 + 1, layer.compute_dtype), training=True)
+    outputs = [tf.cast(layer(tf.cast(inputs, layer.compute_dtype)), "float32") for layer in (fused, stock)]
+    np.testing.assert_allclose(*outputs, atol=tolerance)
+
+
+def test_a_frozen_fused_batch_norm_uses_the_moving_averages_in_training_too():
+    inputs = tf.random.stateless_normal((4, 6, 6, 3), seed=(1, 2))
     frozen = FusedBatchNormalization(trainable=False)
     before = frozen(inputs, training=True).numpy()
     np.testing.assert_allclose(before, frozen(inputs, training=False).numpy())

@@ -61,6 +61,12 @@ def test_muon_moves_a_kernel_equally_far_in_all_directions():
     assert np.median(after) == pytest.approx(0.1 * 0.2 * math.sqrt(72), rel=0.3)  # rate, and Moonlight's scale
 
 
+def test_muon_iterates_as_keras_does():
+    matrix = np.random.default_rng(0).normal(size=(72, 16)).astype("float32")
+    ours, keras_own = muon()._orthogonalized(matrix), muon().zeropower_via_newtonschulz5(matrix, 5)
+    np.testing.assert_allclose(ours, keras_own, atol=1e-5)
+
+
 def test_muon_leaves_matrices_and_vectors_to_adam():
     for shape in ((128, 10), (16,)):
         gradient = np.random.default_rng(1).standard_normal(math.prod(shape))
