@@ -21,12 +21,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if not (applies and inputs.shape.rank == 4 and self.axis in (-1, 3)):
             return super().call(inputs, training=training, mask=mask)
         of_the_batch = bool(training and self.trainable)
-        known = {} if of_the_batch else {"mean": self.moving_mean, "variance": self.moving_variance}
+        known = [] if of_the_batch else [self.moving_mean, self.moving_variance]
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
-            tf.cast(self.gamma, tf.float32),
-            tf.cast(self.beta, tf.float32),
-            **{name: tf.cast(value, tf.float32) for name, value in known.items()},
+            *(tf.cast(variable, tf.float32) for variable in (self.gamma, self.beta, *known)),
             epsilon=self.epsilon,
             is_training=of_the_batch,
         )
