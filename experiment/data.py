@@ -5,18 +5,15 @@ Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import hashlib
-import io
 import os
-import pickle
-import tarfile
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from experiment import cifar10_files
 from experiment.config import Data
 from experiment.errors import UserError
 
@@ -24,12 +21,6 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 GENERATED_CLASS_NAMES = (
     "disc", "ring", "square", "frame", "triangle", "cross", "bars across", "bars down", "checkers", "dots",
 )  # fmt: skip
-IMAGES_PER_FILE = 10_000
-_PIXELS = 3 * 32 * 32
-_TRAINING_FILES = [f"data_batch_{number}" for number in range(1, 6)]
-_PYTHON_FOLDER, _BINARY_FOLDER = "cifar-10-batches-py", "cifar-10-batches-bin"
-_ARCHIVES = {"cifar-10-python.tar.gz": _PYTHON_FOLDER, "cifar-10-binary.tar.gz": _BINARY_FOLDER}
-_LARGEST_FILE = 64 * 2**20  # the official files have 30 MiB; nothing larger is read into memory
 
 
 class NotFound(UserError):
@@ -91,7 +82,7 @@ def load(where: str | None = None, download: bool = True) -> Dataset:
         return read(Path(named), named_by="the environment variable CIFAR10_DIR")
     tried.append("the environment variable CIFAR10_DIR: not set")
     for folder in _keras_cache():
-        if _find_source(folder):
+        if cifar10_files.find(folder):
             return read(folder)
     tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no CIFAR-10 there")
     if not download:
@@ -108,18 +99,21 @@ def read(folder: Path, named_by: str = "--data") -> Dataset:
     Raises:
         UserError: the directory holds no CIFAR-10, or a file in it is damaged or holds something else.
     """
-    source = _find_source(folder)
+    source = cifar10_files.find(folder)
     if source is None:
-        known = ", ".join([f"{_PYTHON_FOLDER}/", f"{_BINARY_FOLDER}/", *_ARCHIVES])
+        known = ", ".join([*(f"{name}/" for name in cifar10_files.FOLDERS), *cifar10_files.ARCHIVES])
         readable = os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()
         what = "holds no CIFAR-10" if readable else "is not a directory that can be read"
         raise NotFound(f"{folder} ({named_by}) {what}. Name a directory that is or holds one of: {known}")
-    try:
-        train = _canonical_order(*_join([_read_file(source, name) for name in _TRAINING_FILES]))
-        test = _canonical_order(*_read_file(source, "test_batch"))
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{source} cannot be read as CIFAR-10: {error}") from None
+    train, test = (_canonical_order(pixels, labels) for pixels, labels in cifar10_files.read(source))
     return Dataset("cifar10", train, test, CLASS_NAMES, str(source))
+
+
+def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
+    """Sorts by pixels and turns [n, 3072], colour planes first, into [n, 32, 32, 3]."""
+    order = np.argsort(np.ascontiguousarray(pixels).view(f"V{pixels.shape[1]}").ravel(), kind="stable")
+    images = pixels[order].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Images(np.ascontiguousarray(images), labels[order].astype(np.int32))
 
 
 def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
@@ -176,17 +170,6 @@ def _keras_cache() -> list[Path]:
     return [part for folder in _keras_folders() for part in (folder / "cifar-10-batches-py-target", folder)]
 
 
-def _find_source(folder: Path) -> Path | None:
-    """The official folder or archive that `folder` is or holds."""
-    try:
-        for candidate in (folder, folder / _PYTHON_FOLDER, folder / _BINARY_FOLDER):
-            if (candidate / "data_batch_1").is_file() or (candidate / "data_batch_1.bin").is_file():
-                return candidate
-        return next((folder / name for name in _ARCHIVES if (folder / name).is_file()), None)
-    except OSError:  # a directory that may not be entered, a name that is too long
-        return None
-
-
 def _download(tried: list[str]) -> Dataset:
     from keras.datasets import cifar10
 
@@ -201,152 +184,7 @@ def _download(tried: list[str]) -> Dataset:
             "  --data generated     small made-up images instead, to see that everything works (train.py)"
         ) from None
     kept = _keras_cache()
-    return read(next((folder for folder in kept if _find_source(folder)), kept[0]), named_by="the download")
-
-
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _read_file(source: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One official file: pixels uint8 [10000, 3072] and labels [10000]."""
-    if source.is_dir():
-        binary = not (source / name).is_file()
-        path = source / (f"{name}.bin" if binary else name)
-        if not path.is_file():
-            raise UserError(f"{source}: the file {path.name} is missing")
-        content = _read_limited(path.open("rb"), path)
-    else:
-        binary = _ARCHIVES[source.name] == _BINARY_FOLDER
-        member = f"{_ARCHIVES[source.name]}/{name}{'.bin' if binary else ''}"
-        path = source / member
-        # Members are read by their exact names and into memory: nothing is unpacked, so none can land elsewhere.
-        with tarfile.open(source, "r:gz") as archive:
-            try:
-                stream = archive.extractfile(member)
-            except (KeyError, RecursionError):  # absent, a link to what is absent, a link to itself
-                stream = None
-            if stream is None:
-                raise UserError(f"{source}: the member {member} is missing")
-            content = _read_limited(stream, path)
-    pixels, labels = _decode_binary(content, path) if binary else _decode_pickle(content, path)
-    if labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path}: labels are 0 to 9; this file has {labels.min()} to {labels.max()}")
-    return pixels, labels
-
-
-def _read_limited(stream, path: Path) -> bytes:
-    with stream:
-        content = stream.read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        raise UserError(f"{path}: larger than any file of CIFAR-10")
-    return content
-
-
-def _decode_binary(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    expected = IMAGES_PER_FILE * (1 + _PIXELS)
-    if len(content) != expected:
-        raise UserError(
-            f"{path}: {len(content):,} bytes instead of {expected:,}; the file is truncated or not CIFAR-10's"
-        )
-    records = np.frombuffer(content, np.uint8).reshape(IMAGES_PER_FILE, 1 + _PIXELS)
-    return records[:, 1:], records[:, 0]
-
-
-class _PickledArray:
-    """Stands in for a NumPy array while unpickling: keeps the raw bytes, runs nothing."""
-
-    def __init__(self, *arguments):
-        self.state = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-
-class _PickledDtype:
-    def __init__(self, *arguments):
-        self.name = arguments[0] if arguments else None
-
-    def __setstate__(self, state):
-        pass
-
-
-def _latin1_bytes(text: str, encoding: str) -> bytes:
-    """`_codecs.encode` as Python 3 uses it to write bytes into a protocol 2 pickle."""
-    return text.encode("latin-1")
-
-
-class _RestrictedUnpickler(pickle._Unpickler):
-    """Reads only what CIFAR-10's files need: containers, numbers, strings, and stand-ins for NumPy's arrays.
-
-    It builds on Python's own unpickler and not on the C one, whose memo can be made to grow without bound.
-    """
-
-    _ALLOWED: ClassVar = {
-        ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy", "ndarray"): _PickledArray,
-        ("numpy", "dtype"): _PickledDtype,
-        ("_codecs", "encode"): _latin1_bytes,
-    }
-
-    def __init__(self, *arguments, **keywords):
-        super().__init__(*arguments, **keywords)
-        self._tuples = 0
-
-    def _count_tuple(self):
-        # Tuples of tuples as keys take time without bound to hash; the official files have a handful.
-        self._tuples += 1
-        if self._tuples > 20:
-            raise UserError("it holds more tuples than any file of CIFAR-10")
-
-    def _counted(load):
-        def counting(self):
-            self._count_tuple()
-            load(self)
-
-        return counting
-
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
-    for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
-        dispatch[_opcode[0]] = _counted(dispatch[_opcode[0]])
-
-    def find_class(self, module, name):
-        try:
-            return self._ALLOWED[module, name]
-        except KeyError:
-            raise UserError(
-                f"it names {module}.{name}, which no file of CIFAR-10 does; nothing of it was run"
-            ) from None
-
-    def persistent_load(self, pid):
-        raise UserError("it names a persistent object, which no file of CIFAR-10 does")
-
-
-def _decode_pickle(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        batch = _RestrictedUnpickler(io.BytesIO(content), encoding="bytes").load()
-        state = batch[b"data"].state
-        shape, raw, labels = state[1], state[4], np.array(batch[b"labels"], np.int64)
-        if tuple(shape) != (IMAGES_PER_FILE, _PIXELS) or len(raw) != IMAGES_PER_FILE * _PIXELS or state[3]:
-            raise ValueError(f"its array has the shape {shape}, not {(IMAGES_PER_FILE, _PIXELS)}")
-        if labels.shape != (IMAGES_PER_FILE,):
-            raise ValueError(f"it has {labels.size} labels, not {IMAGES_PER_FILE}")
-        return np.frombuffer(raw, np.uint8).reshape(shape), labels
-    except UserError as error:
-        raise UserError(f"{path}: refused: {error}") from None
-    except Exception as error:  # a damaged pickle fails in any way it likes
-        raise UserError(f"{path}: not a file of CIFAR-10's python version, or damaged: {str(error)[:200]}") from None
-
-
-def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([pixels for pixels, _ in parts]), np.concatenate([labels for _, labels in parts])
-
-
-def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Sorts by pixels and turns [n, 3072], colour planes first, into [n, 32, 32, 3]."""
-    order = np.argsort(np.ascontiguousarray(pixels).view(f"V{_PIXELS}").ravel(), kind="stable")
-    images = pixels[order].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Images(np.ascontiguousarray(images), labels[order].astype(np.int32))
+    return read(next((folder for folder in kept if cifar10_files.find(folder)), kept[0]), named_by="the download")
 
 
 # ---- generated images ------------------------------------------------------------------------------------------------

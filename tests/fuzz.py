@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiment import cifar10_files, data, keras_archive, tensorflow_start
 from experiment import config as configuration
-from experiment import data, keras_archive, tensorflow_start
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from tests import killing
@@ -86,7 +86,7 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
             tar.addfile(member, io.BytesIO(batch))
     return {
         "configuration": ((configuration.CONFIGS / "plain.yaml").read_bytes(), config_file),
-        "batch, python version": (batch, lambda content: data._decode_pickle(content, Path("data_batch_1"))),
+        "batch, python version": (batch, lambda content: cifar10_files._decode_pickle(content, Path("data_batch_1"))),
         "archive": (packed.getvalue(), archive),
         "config.yaml": of_run("config.yaml", lambda run: run.read_config()),
         "history.csv": of_run("history.csv", lambda run: run.read_history()),

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from experiment import data
+from experiment import cifar10_files, data
 from experiment.config import Data
 from experiment.errors import UserError
 
@@ -113,7 +113,7 @@ def official_fingerprint(official) -> str:
 @contextlib.contextmanager
 def small_files():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "IMAGES_PER_FILE", SMALL)
+        patch.setattr(cifar10_files, "IMAGES_PER_FILE", SMALL)
         yield
 
 
@@ -608,7 +608,7 @@ def test_a_download_that_leaves_nothing_where_it_is_looked_for_is_an_error(no_ci
 DOWNLOAD = """
 import sys
 from keras.src.datasets import cifar10
-from experiment import data
+from experiment import cifar10_files, data
 from experiment.errors import reported
 origin, file_hash = sys.argv[1:]
 get_file = cifar10.get_file
@@ -786,4 +786,4 @@ def test_a_pickle_of_tuples_of_tuples_does_not_hang():
     doubled = b"".join(b"2\x86" for _ in range(60))  # each level is a pair of the level before
     content = b"\x80\x02}N" + doubled + b"Ns."
     with pytest.raises(UserError, match="tuples"):
-        data._decode_pickle(content, Path("data_batch_1"))
+        cifar10_files._decode_pickle(content, Path("data_batch_1"))
