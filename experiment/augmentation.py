@@ -1,4 +1,4 @@
-"""Shuffled, mirrored, shifted, partly greyed batches: a pure function of (seed, epoch).
+"""Shuffled, mirrored, shifted batches: a pure function of (seed, epoch).
 
 Everything random is drawn for a whole epoch at once from a generator seeded with (seed, epoch), so an epoch is the
 same whether or not the run was interrupted before it. All shifts of all images, mirrored and not, are one strided view
@@ -11,8 +11,6 @@ import numpy as np
 
 from experiment.config import Augmentation
 from experiment.data import Images
-
-_GREY = 127
 
 
 class AugmentedImages:
@@ -45,29 +43,15 @@ class AugmentedImages:
         """
         rng = np.random.default_rng([seed, epoch])
         count, most = len(self.labels), self.settings.shift
-        # Drawn in this order whatever the settings are, so switching one on does not change the others. How much the
-        # shifts draw depends on their range, so the holes come from a generator of their own.
+        # Drawn in this order whatever the settings are, so switching one on does not change the others.
         order = rng.permutation(count)
         flips = rng.integers(0, 2, count, dtype=np.int8).astype(bool) & self.settings.flip
         shifts = rng.integers(0, 2 * most + 1, (2, count))
-        holes = rng.spawn(1)[0].integers(0, self._size, (2, count))
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            images = self._gather(order[part], flips[part], *shifts[:, part])
-            if self.settings.cutout:
-                images = _cut_out(images, self.settings.cutout, *holes[:, part])
-            yield images, self.labels[order[part]]
+            yield self._gather(order[part], flips[part], *shifts[:, part]), self.labels[order[part]]
 
     def _gather(self, positions, flips, rows, columns) -> np.ndarray:
         all_rows = rows[:, None] + np.arange(self._size)
         gathered = self._rows[flips.astype(int)[:, None], positions[:, None], all_rows, columns[:, None]]
         return gathered.view(np.uint8).reshape(-1, self._size, self._size, 3)
-
-
-def _cut_out(images: np.ndarray, side: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Greys a square of each image, centred anywhere (DeVries and Taylor 2017, arXiv:1708.04552)."""
-    grid = np.arange(images.shape[1])
-    first_row, first_column = rows[:, None] - side // 2, columns[:, None] - side // 2
-    in_rows = (grid >= first_row) & (grid < first_row + side)
-    in_columns = (grid >= first_column) & (grid < first_column + side)
-    return np.where((in_rows[:, :, None] & in_columns[:, None, :])[..., None], np.uint8(_GREY), images)

@@ -62,23 +62,20 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Random changes of each training image: mirror it, shift it by up to `shift` pixels, grey out a square."""
+    """Random changes of each training image: mirror it, shift it by up to `shift` pixels."""
 
     flip: bool = False
     shift: Annotated[int, Field(ge=0, le=16)] = 0
-    cutout: Annotated[int, Field(ge=0, le=32)] = 0
 
 
 class Optimizer(Section):
     """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd and muon.
 
     muon orthogonalises the updates of the convolutions' kernels; all else is left to Adam, at the same rate.
-    `clip_norm` is the most that the norm of all gradients together may be.
     """
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     learning_rate: Positive = 1e-3
-    clip_norm: Positive | None = None
     momentum: Fraction = 0.0
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -70,7 +70,7 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
         round(schedule.warmup_epochs * steps_per_epoch),
         config.epochs * steps_per_epoch,
     )
-    common = {"weight_decay": settings.weight_decay or None, "global_clipnorm": settings.clip_norm}
+    common = {"weight_decay": settings.weight_decay or None}
     moving = {"momentum": settings.momentum, "nesterov": settings.nesterov}
     match settings.name:
         case "adam" | "adamw":  # Keras's AdamW is its Adam with a default for the decay

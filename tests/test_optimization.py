@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from experiment import config as configuration
 from experiment import optimization
 
 
@@ -72,9 +71,3 @@ def test_muon_leaves_matrices_and_vectors_to_adam():
         gradient = np.random.default_rng(1).standard_normal(math.prod(shape))
         moved = stepped(muon(adam_lr_ratio=0.5), gradient, shape)
         assert np.allclose(np.abs(moved), 0.05, rtol=0.05)  # Adam's first step is its rate, whatever the gradient
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
-def test_gradients_are_clipped_together(name):
-    config = configuration.load("plain.yaml", [f"optimizer.name={name}", "optimizer.clip_norm=0.5"])
-    assert optimization.build_optimizer(config, 10, "float32").global_clipnorm == 0.5

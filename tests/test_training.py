@@ -95,13 +95,13 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
     [
         (1, 1, []),
         (3, 1, []),
-        (3, 2, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.cutout=8"]),
+        (3, 2, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.shift=3"]),
         (
             2,
             1,
             ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"],
         ),
-        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.clip_norm=1.0"]),
+        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.nesterov=true"]),
         (2, 1, ["precision=mixed_float16", "epochs=2"]),
     ],
     ids=["adam-first", "adam", "sgd-divided", "adamw", "muon", "float16"],
