@@ -40,9 +40,12 @@ studies: .venv/installed  ## all nine studies, two runs at a time (finished ones
 	for study in accuracy convergence gradients initialization initializer learning_rate batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 || exit; done
 
-recipes: .venv/installed  ## fast.yaml, seeds 0 to 4, evaluated into results/recipes (finished ones are skipped): 6 minutes
-	for seed in 0 1 2 3 4; do $(RUN) train.py --config fast.yaml --seed $$seed --finish || exit; done
-	$(RUN) evaluate.py checkpoints/fast --tta flip_shift --keep results/recipes --output results/recipes
+recipes: .venv/installed  ## fast.yaml five times, both records three times, into results/recipes (finished ones are skipped): 4 hours
+	for run in fast/seed0 fast/seed1 fast/seed2 fast/seed3 fast/seed4 record/seed0 record/seed1 record/seed2 \
+	    plain_record/seed0 plain_record/seed1 plain_record/seed2; do \
+	    $(RUN) train.py --config $${run%/*}.yaml --seed $${run#*/seed} --finish || exit; done
+	$(RUN) evaluate.py checkpoints/fast --tta flip_shift --keep results/recipes --output results/recipes/fast
+	$(RUN) evaluate.py checkpoints/record checkpoints/plain_record --tta flip_shift --keep results/recipes --output results/recipes
 
 test: .venv/installed-test lint  ## the whole test suite
 	$(RUN) -m pytest

@@ -7,8 +7,11 @@ round the next round begins, so that a machine that slows down or speeds up does
 rounds are reported. What each does:
 
 - ours: what `python train.py` does, augmentation included
-- keras: the same network of Keras's own layers, `model.fit` on arrays in memory, no augmentation
+- keras: the same network of Keras's own layers, `model.fit` on arrays in memory, no augmentation; TensorFlow as it
+  comes, and once with oneDNN, which it leaves off on processors without AVX-512 and the like
 - torch: the same network in PyTorch, tensors in memory, no augmentation, Adam in its fused form
+
+Those in bfloat16 stay away where the processor has no instructions for it: they would take ten times as long.
 """
 
 import argparse
@@ -29,9 +32,11 @@ CONTESTANTS = {
     "ours float32": ("ours", "float32"),
     "ours bfloat16": ("ours", "mixed_bfloat16"),
     "keras float32": ("keras", "float32"),
+    "keras float32 oneDNN": ("keras", "float32"),
     "keras bfloat16": ("keras", "mixed_bfloat16"),
     "torch eager": ("torch", ""),
     "torch channels-last": ("torch", "channels_last"),
+    "torch compiled": ("torch", "channels_last compiled"),
     "torch channels-last bfloat16": ("torch", "channels_last bfloat16"),
     "torch compiled bfloat16": ("torch", "channels_last bfloat16 compiled"),
 }
@@ -56,6 +61,10 @@ def training_flops_per_image() -> float:
 
 
 def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps: int):
+    if ours:
+        from experiment import tensorflow_start
+
+        tensorflow_start.start()
     import keras
     import numpy as np
 
@@ -150,6 +159,8 @@ def torch_contestant(options: str, network: str, batch: int, steps: int):
 def serve(contestant: str, network: str, batch: int, steps: int) -> None:
     """Warms up, then answers each line on standard input with the seconds that it took."""
     kind, options = CONTESTANTS[contestant]
+    if "oneDNN" in contestant:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     answers = os.fdopen(os.dup(1), "w")  # libraries print on standard output too
     os.dup2(2, 1)
     if kind == "torch":
@@ -263,18 +274,18 @@ def main() -> None:
         contestant, network, batch, steps = arguments.serve
         serve(contestant, network, int(batch), int(steps))
         return
+    from experiment import machine  # without tensorflow_start, whose settings the contestants would inherit
+
     contestants = [name for name in CONTESTANTS if not name.startswith("torch") or find_spec("torch")]
+    dtypes = ["float32", "bfloat16"]
+    if machine.resolve_precision("auto") == "float32":
+        dtypes, contestants = dtypes[:1], [name for name in contestants if "bfloat16" not in name]
     groups = []
     for network in arguments.networks:
         for batch in arguments.batches:
             print(f"network {network}, batch {batch}", flush=True)
             figures = measure(network, batch, contestants, arguments.rounds, arguments.images)
             groups.append({"network": network, "batch": batch, "images_per_second": figures})
-    from experiment import tensorflow_start
-
-    tensorflow_start.start()
-    from experiment import machine
-
     versions = machine.environment()
     result = {
         "rounds": arguments.rounds,
@@ -284,7 +295,7 @@ def main() -> None:
         },
         "machine": versions["machine"],
         "git_commit": versions["git_commit"],
-        "matrix_product_flops": {dtype: matrix_product_peak(dtype) for dtype in ("float32", "bfloat16")},
+        "matrix_product_flops": {dtype: matrix_product_peak(dtype) for dtype in dtypes},
         "training_flops_per_image": training_flops_per_image(),
         "groups": groups,
     }

@@ -41,7 +41,8 @@ def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, fl
     from experiment import config as configuration
     from experiment import data, tensorflow_start
 
-    tensorflow_start.start()
+    if contestant != "keras":  # which takes TensorFlow as it comes
+        tensorflow_start.start()
     config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
     dataset = data.load(None)
     if contestant == "keras":

@@ -15,6 +15,7 @@ from experiment.config import Config
 from experiment.tensorflow_start import available_cores
 
 _FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
+_VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # the quickest first
 
 
 def resolve_precision(precision: str) -> str:
@@ -88,6 +89,7 @@ def environment() -> dict:
         },
         "machine": {
             "cpu": cpu,
+            "vector_instructions": next((name for name in _VECTOR_INSTRUCTIONS if name in _cpu_flags()), None),
             "cores": os.cpu_count(),
             "threads": _threads(),
             "gpus": len(tf.config.list_physical_devices("GPU")),

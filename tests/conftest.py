@@ -8,7 +8,10 @@ import pytest
 from hypothesis import settings
 
 from experiment import config as configuration
+from experiment import tensorflow_start
 from experiment.run_directory import RunDirectory
+
+tensorflow_start.set_environment()  # before any test file imports TensorFlow
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
