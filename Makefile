@@ -5,7 +5,7 @@ DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 EVALUATE_SEEDS = $(RUN) evaluate.py checkpoints/plain checkpoints/bn $$(ls -d checkpoints/*-test-as-validation 2> /dev/null) \
     --keep results/seeds --output results/seeds
 
-.PHONY: demo train evaluate report seeds optimism studies recipes test lint bench torture fuzz clean docs/report.png
+.PHONY: demo train evaluate report seeds optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about a minute
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -46,6 +46,10 @@ recipes: .venv/installed  ## fast.yaml five times, both records three times, int
 	    $(RUN) train.py --config $${run%/*}.yaml --seed $${run#*/seed} --finish || exit; done
 	$(RUN) evaluate.py checkpoints/fast --tta flip_shift --keep results/recipes --output results/recipes/fast
 	$(RUN) evaluate.py checkpoints/record checkpoints/plain_record --tta flip_shift --keep results/recipes --output results/recipes
+
+ablation: .venv/installed  ## what each choice of fast.yaml is worth, into results/ablation.md: 70 minutes
+	$(RUN) study.py --config ablation.yaml --workers 2
+	cp results/studies/ablation/verdict.md results/ablation.md
 
 test: .venv/installed-test lint  ## the whole test suite
 	$(RUN) -m pytest
