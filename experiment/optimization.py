@@ -53,13 +53,20 @@ class KernelMuon(keras.optimizers.Muon):
         self.assign_sub(variable, keras.ops.reshape(self.lr_adjust(lr * matrix), variable.shape))
 
     def _orthogonalized(self, matrix):
-        """Keras's iteration on a matrix that is higher than wide, without a transposition, in fewer operations."""
+        """Keras's iteration for a matrix that is higher than wide.
+
+        Each step multiplies the matrix X from the right with a polynomial of its Gram matrix X'X. So the polynomials are
+        multiplied first, all as small as the matrix is wide, and X only once.
+        """
         identity = self.muon_a * np.eye(matrix.shape[1], dtype="float32")
-        matrix = matrix / (keras.ops.norm(matrix) + 1e-7)
+        gram = tf.matmul(matrix, matrix, transpose_a=True)
+        square = tf.linalg.trace(gram) + 1e-14  # the sum of the matrix's squared elements
+        gram, product = gram / square, None
         for _ in range(self.ns_steps):
-            gram = tf.matmul(matrix, matrix, transpose_a=True)
-            matrix = tf.matmul(matrix, identity + self.muon_b * gram + self.muon_c * tf.matmul(gram, gram))
-        return matrix
+            factor = identity + self.muon_b * gram + self.muon_c * tf.matmul(gram, gram)
+            product = factor if product is None else tf.matmul(product, factor)
+            gram = tf.matmul(tf.matmul(factor, gram), factor)
+        return tf.matmul(matrix, product * tf.math.rsqrt(square))
 
 
 def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
