@@ -55,8 +55,8 @@ class KernelMuon(keras.optimizers.Muon):
     def _orthogonalized(self, matrix):
         """Keras's iteration for a matrix that is higher than wide.
 
-        Each step multiplies the matrix X from the right with a polynomial of its Gram matrix X'X. So the polynomials are
-        multiplied first, all as small as the matrix is wide, and X only once.
+        Each step multiplies the matrix X from the right with a polynomial of its Gram matrix X'X. So the polynomials,
+        which are as small as X is wide, are multiplied first, and X only once.
         """
         identity = self.muon_a * np.eye(matrix.shape[1], dtype="float32")
         gram = tf.matmul(matrix, matrix, transpose_a=True)
