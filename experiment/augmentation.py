@@ -5,7 +5,7 @@ same whether or not the run was interrupted before it. All shifts of all images,
 of an array that is made once, so that a batch is one gather of whole rows.
 """
 
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from experiment.data import Images
 
 
 class AugmentedImages:
-    """The training images in all their variants, dealt out in epochs.
+    """The training images in all their variants, dealt out in batches.
 
     Args:
         data: images uint8 [n, 32, 32, 3], labels int32 [n].
@@ -31,25 +31,30 @@ class AugmentedImages:
         row = np.dtype((np.void, 3 * self._size))
         shape = (*variants.shape[:-2], 2 * settings.shift + 1)
         self._rows = np.ndarray(shape, row, variants, strides=variants.strides[:-1])
+        self._draws = functools.lru_cache(maxsize=1)(self._draw)  # the epoch under way
 
-    def epoch(self, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The batches of one epoch: (images uint8 [b, 32, 32, 3], labels int32 [b]), every image once.
+    def batch(self, size: int, seed: int, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """One batch of an epoch: (images uint8 [b, 32, 32, 3], labels int32 [b]).
 
-        The last batch holds what is left, so it may be smaller.
+        The batches of an epoch hold every image once; the last one holds what is left, so it may be smaller.
 
         Args:
+            size: images of a batch.
             seed: the run's seed.
-            epoch: counted from 0.
+            epoch, number: of the epoch, and of the batch in it, from 0.
         """
+        part = slice(number * size, (number + 1) * size)
+        order, flips, rows, columns = (drawn[part] for drawn in self._draws(seed, epoch))
+        return self._gather(order, flips, rows, columns), self.labels[order]
+
+    def _draw(self, seed: int, epoch: int) -> tuple[np.ndarray, ...]:
+        """Order, and whether mirrored, first row and first column of each image in that order."""
         rng = np.random.default_rng([seed, epoch])
         count, most = len(self.labels), self.settings.shift
         # Drawn in this order whatever the settings are, so switching one on does not change the others.
         order = rng.permutation(count)
         flips = rng.integers(0, 2, count, dtype=np.int8).astype(bool) & self.settings.flip
-        shifts = rng.integers(0, 2 * most + 1, (2, count))
-        for start in range(0, count, batch_size):
-            part = slice(start, start + batch_size)
-            yield self._gather(order[part], flips[part], *shifts[:, part]), self.labels[order[part]]
+        return order, flips, *rng.integers(0, 2 * most + 1, (2, count))
 
     def _gather(self, positions, flips, rows, columns) -> np.ndarray:
         all_rows = rows[:, None] + np.arange(self._size)

@@ -6,7 +6,6 @@ ended without the interruption, bit for bit on the same machine and library vers
 """
 
 import contextlib
-import itertools
 import math
 import os
 import signal
@@ -134,15 +133,18 @@ def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
     """All epochs' batches from `first_epoch` on, as (float32 [b, 32, 32, 3], int32 [b]) tensors, without end."""
-
     augmented = AugmentedImages(images, config.augmentation)
+    steps = math.ceil(len(images.labels) / config.batch_size)
 
-    def batches():
-        for epoch in itertools.count(first_epoch):
-            yield from augmented.epoch(config.batch_size, config.seed, epoch)
+    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return augmented.batch(config.batch_size, config.seed, *divmod(step, steps))
 
-    signature = (tf.TensorSpec([None, 32, 32, 3], tf.uint8), tf.TensorSpec([None], tf.int32))
-    return _prefetched(tf.data.Dataset.from_generator(batches, output_signature=signature))
+    def tensors(step):
+        pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
+        return tf.ensure_shape(pixels, [None, 32, 32, 3]), tf.ensure_shape(labels, [None])
+
+    # Not `from_generator`, with which the steps of training take 8 % longer.
+    return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
 
 
 def _evaluation_dataset(images: Images) -> tf.data.Dataset:

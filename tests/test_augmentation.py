@@ -1,6 +1,7 @@
 """Batches of an epoch: every image once, changed in the ways that the settings name and in no other."""
 
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -21,9 +22,15 @@ def images() -> Images:
     return Images(pixels, np.arange(COUNT, dtype=np.int32))
 
 
+def batches_of(images, settings, batch_size=128, seed=3, epoch=0) -> list[tuple[np.ndarray, np.ndarray]]:
+    augmented = AugmentedImages(images, settings)
+    count = math.ceil(len(images.labels) / batch_size)
+    return [augmented.batch(batch_size, seed, epoch, number) for number in range(count)]
+
+
 def epoch(images, settings, batch_size=128, seed=3, number=0) -> Images:
     """All batches of an epoch as one."""
-    batches = list(AugmentedImages(images, settings).epoch(batch_size, seed, number))
+    batches = batches_of(images, settings, batch_size, seed, number)
     return Images(np.concatenate([batch for batch, _ in batches]), np.concatenate([labels for _, labels in batches]))
 
 
@@ -54,12 +61,12 @@ def test_every_image_comes_once_an_epoch(images, settings, batch_size):
 
 
 def test_the_last_batch_holds_what_is_left(images):
-    sizes = [len(labels) for _, labels in AugmentedImages(images, EVERYTHING).epoch(250, 0, 0)]
+    sizes = [len(labels) for _, labels in batches_of(images, EVERYTHING, 250)]
     assert sizes == [250, 250, 100]
 
 
 def test_batches_have_the_types_and_shapes_of_the_data(images):
-    for batch, labels in AugmentedImages(images, EVERYTHING).epoch(250, 0, 0):
+    for batch, labels in batches_of(images, EVERYTHING, 250):
         assert batch.dtype == np.uint8
         assert labels.dtype == np.int32
         assert batch.shape == (len(labels), 32, 32, 3)
@@ -107,7 +114,7 @@ def test_without_augmentation_the_images_are_untouched(images):
 @pytest.mark.parametrize("settings", [NOTHING, EVERYTHING], ids=["nothing", "everything"])
 def test_the_data_set_is_left_as_it_was(images, settings):
     pixels, labels = images.images.copy(), images.labels.copy()
-    for batch, batch_labels in AugmentedImages(images, settings).epoch(128, 0, 0):
+    for batch, batch_labels in batches_of(images, settings):
         batch[:], batch_labels[:] = 0, 0
     assert np.array_equal(images.images, pixels)
     assert np.array_equal(images.labels, labels)
