@@ -40,7 +40,7 @@ studies: .venv/installed  ## all nine studies, two runs at a time (finished ones
 	for study in accuracy convergence gradients initialization initializer learning_rate batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 || exit; done
 
-recipes: .venv/installed  ## fast.yaml five times, both records three times, into results/recipes (finished ones are skipped): 4 hours
+recipes: .venv/installed  ## fast.yaml five times, both records three times, into results/recipes (finished ones are skipped): 2 hours
 	for run in fast/seed0 fast/seed1 fast/seed2 fast/seed3 fast/seed4 record/seed0 record/seed1 record/seed2 \
 	    plain_record/seed0 plain_record/seed1 plain_record/seed2; do \
 	    $(RUN) train.py --config $${run%/*}.yaml --seed $${run#*/seed} --finish || exit; done

@@ -67,7 +67,7 @@ def test_a_study_survives_the_death_of_a_node_with_the_same_table(study_file, tm
 
 def kill_while_it_trains(node, cluster, checkpoints: Path, process: subprocess.Popen) -> None:
     """Kills a node once two runs have begun, which is one on each."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600  # other tests may hold both cores
     while len(list(checkpoints.rglob("summary.json"))) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
