@@ -46,7 +46,7 @@ def main() -> None:
 
     training._Recorder.on_epoch_end = timed
     images, _ = data.split(dataset, config.data)
-    batches = training.training_dataset(images, config).take(-(-len(images.labels) // config.batch_size))
+    batches = training.training_dataset(images, config).take(training.batches_per_epoch(images, config))
     making = []
     for _ in range(arguments.epochs):
         began = time.perf_counter()

@@ -127,6 +127,8 @@ def _median_to_target(curves: list) -> float | None:
 
 
 def chart(result: dict, path: Path) -> None:
+    from matplotlib import ticker
+
     from experiment import figures
 
     figure = figures.new(figsize=(9, 4))
@@ -144,7 +146,8 @@ def chart(result: dict, path: Path) -> None:
     axes.set_ylabel("validation accuracy (%)")
     axes.set_ylim(40)
     axes.set_title("Network B, 2 cores" if os.cpu_count() == 2 else "Network B")
-    axes.set_xticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.legend(loc="lower right")
     figures.save(figure, path)

@@ -70,7 +70,7 @@ def train(
     tf.config.experimental.enable_op_determinism()
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
-    steps = math.ceil(len(training_images.labels) / config.batch_size)
+    steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
         parts = _parts((training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, steps, precision, parts)
@@ -93,6 +93,11 @@ def train(
             shuffle=False,  # the batches come shuffled
         )
     return recorder.finish()
+
+
+def batches_per_epoch(images: Images, config: Config) -> int:
+    """How many batches hold every image once, the smaller last one among them."""
+    return math.ceil(len(images.labels) / config.batch_size)
 
 
 def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: int = 1) -> keras.Model:
@@ -134,7 +139,7 @@ def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
     """All epochs' batches from `first_epoch` on, as (float32 [b, 32, 32, 3], int32 [b]) tensors, without end."""
     augmented = AugmentedImages(images, config.augmentation)
-    steps = math.ceil(len(images.labels) / config.batch_size)
+    steps = batches_per_epoch(images, config)
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
         return augmented.batch(config.batch_size, config.seed, *divmod(step, steps))
