@@ -170,6 +170,20 @@ def test_quick_convolution_is_keras_convolution(dtype, tolerance, shape):
     assert max(closeness(*results)) < tolerance
 
 
+def test_quick_convolutions_relu_passes_gradients_on_to_the_bit():
+    magnitudes = np.logspace(-37, 36, 500)
+    numbers = np.concatenate([magnitudes, -magnitudes, [0.0, -0.0]])
+    inputs, upstream = (
+        tf.cast(np.random.default_rng(seed).permutation(numbers).reshape(1, -1, 1, 1), tf.bfloat16) for seed in (1, 2)
+    )
+    layer = QuickGradientConv2D(1, 1, padding="same", activation="relu", kernel_initializer="ones", dtype="bfloat16")
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+    gradient = tape.gradient(outputs, inputs, output_gradients=upstream)
+    np.testing.assert_array_equal(gradient, np.where(inputs > 0, upstream, 0.0))
+
+
 def test_a_saved_network_opens_without_this_project(tmp_path):
     vgg.build("after_activation", seed=0).save(tmp_path / "best.keras")
     code = "import keras, numpy; m = keras.models.load_model('best.keras'); print(m(numpy.zeros((2, 32, 32, 3))).shape)"
