@@ -25,7 +25,8 @@ def command(tmp_path):
     (tmp_path / "here").mkdir()
 
     def run(script: str | Path, *arguments, options=()) -> subprocess.CompletedProcess:
-        environment = {name: value for name, value in os.environ.items() if name != "CIFAR10_DIR"}
+        of_these_tests = ("CIFAR10_DIR", "TF_CPP_MIN_LOG_LEVEL")
+        environment = {name: value for name, value in os.environ.items() if name not in of_these_tests}
         return subprocess.run(
             [sys.executable, *options, str(ROOT / script), *map(str, arguments)],
             cwd=tmp_path / "here",
@@ -95,6 +96,13 @@ def test_a_mistake_is_reported_without_tensorflow(command):
     assert result.returncode == 2
     assert "pydantic" in imported(result)
     assert not imported(result) & {"tensorflow", "keras"}
+
+
+def test_a_training_says_nothing_beside_its_progress(command):
+    settings = ["--set", "epochs=1", "--set", "precision=mixed_float16"]  # for which oneDNN has remarks
+    result = command("train.py", "--config", "bn.yaml", "--data", "generated", *settings, "--run-dir", "run/seed0")
+    assert result.returncode == 0 and "epoch   1/1" in result.stdout
+    assert result.stderr == ""
 
 
 # ---- mistakes in the configuration
