@@ -67,7 +67,6 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
         tensorflow_start.start()
     import keras
     import numpy as np
-    import tensorflow as tf
 
     from experiment import config as configuration
     from experiment import data, machine, training
@@ -76,8 +75,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     config = configuration.load(network, [f"batch_size={batch}"])
     if ours:
         machine.divide_cores(config)
-        keras.utils.set_random_seed(config.seed)
-        tf.config.experimental.enable_op_determinism()
+        training.make_deterministic(config.seed)
     images = data.generate(batch * steps, 10).train
     floats = np.asarray(vgg.preprocess(images.images))
     times = []

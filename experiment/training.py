@@ -66,8 +66,7 @@ def train(
         Interrupted: SIGINT or SIGTERM; the run can be resumed.
         UserError: a file cannot be written, or the run cannot be resumed.
     """
-    keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic(config.seed)
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
     steps = batches_per_epoch(training_images, config)
@@ -93,6 +92,12 @@ def train(
             shuffle=False,  # the batches come shuffled
         )
     return recorder.finish()
+
+
+def make_deterministic(seed: int) -> None:
+    """From here on, the process computes the same bits each time on the same machine; what Keras draws, from `seed`."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
 
 
 def batches_per_epoch(images: Images, config: Config) -> int:
