@@ -12,7 +12,6 @@
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -23,7 +22,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from experiment.errors import reported  # noqa: E402
 
