@@ -22,7 +22,7 @@ report: .venv/installed-report  ## checkpoints/report.html: a page to look at
 	$(RUN) evaluate.py --report
 
 docs/report.png: .venv/installed-test  ## the page's picture in the README, of the runs under results/
-	$(RUN) -m pytest tests/test_report.py -k real_runs
+	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
 	cp tests/artefacts/report.png $@
 
 seeds: .venv/installed  ## both networks, seeds 0 to 4 (finished ones are skipped), evaluated into results/seeds: 3 hours

@@ -33,10 +33,10 @@ def main(arguments: argparse.Namespace) -> int:
         picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
         return 0
-    from experiment import tensorflow_start
+    from experiment import tensorflow_setup
     from layer_checks import agreement
 
-    tensorflow_start.start()
+    tensorflow_setup.start()
     golden = ROOT / "tests" / "golden" / "layers.npz"
     rows, remarks = agreement.compare(arguments.cases, arguments.seed, arguments.precision, golden)
     print(agreement.table(rows))

@@ -42,9 +42,11 @@ def main(arguments: argparse.Namespace) -> int:
         # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from experiment import comparison, data, evaluation, figures, wording
+    from experiment.data import dataset as data
+    from experiment.evaluation import comparison, evaluate
+    from experiment.reporting import figures, text
 
-    runs = evaluation.choose(arguments.runs, CHECKPOINTS)
+    runs = evaluate.choose(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
     # Kept answers need no images but for the gallery, and that is not worth a download.
@@ -58,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
-            evaluations.append(evaluation.evaluate(run, name, dataset_for, arguments.engine, tta=arguments.tta))
+            evaluations.append(evaluate.evaluate(run, name, dataset_for, arguments.engine, tta=arguments.tta))
             kept.append((run, name))
         except data.NotFound:
             raise
@@ -78,10 +80,10 @@ def main(arguments: argparse.Namespace) -> int:
         images = None
     content = comparison.write(evaluations, arguments.output, images)
     if arguments.report:
-        from experiment import report
+        from experiment.reporting import html
 
-        report.write(evaluations, content, arguments.output / "report.html", images, RESULTS / "studies")
-    say = {"table": wording.table, "markdown": wording.markdown, "json": functools.partial(json.dumps, indent=1)}
+        html.write(evaluations, content, arguments.output / "report.html", images, RESULTS / "studies")
+    say = {"table": text.table, "markdown": text.markdown, "json": functools.partial(json.dumps, indent=1)}
     print(say[arguments.format](content))
     without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"
     if arguments.format == "table":

@@ -40,7 +40,7 @@ def _positive(text: str) -> int:
 def main(arguments: argparse.Namespace) -> int:
     if arguments.executor == "local" and (arguments.address or arguments.ship_data or arguments.gpus_per_run):
         raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
-    from experiment import studies
+    from experiment.studies import study as studies
 
     name, study = studies.load(arguments.config)
     if arguments.from_table:
@@ -83,13 +83,15 @@ def _outcomes(waiting, arguments):
     """Yields (planned run, its small files or what went wrong)."""
     if not waiting:
         return
-    from experiment import data, run_directory, study_runs
+    from experiment import run_directory
+    from experiment.data import dataset as data
+    from experiment.studies import runner
 
-    cores = arguments.cpus_per_run or study_runs.cores_of(arguments.workers)
+    cores = arguments.cpus_per_run or runner.cores_of(arguments.workers)
     where = str(Path(arguments.data).resolve()) if arguments.data and Path(arguments.data).exists() else arguments.data
 
     def jobs(runs):
-        return [study_runs.Job(each.config, each.run.path, where, cores) for each in runs]
+        return [runner.Job(each.config, each.run.path, where, cores) for each in runs]
 
     if arguments.executor == "local":
         data.load(arguments.data)  # a mistake is told once, and a download made once
@@ -97,11 +99,11 @@ def _outcomes(waiting, arguments):
     else:  # what only lacks its answers has its weights here
         here = [each for each in waiting if run_directory.is_finished(each.config, each.run)]
         there = [each for each in waiting if each not in here]
-    for position, outcome in study_runs.run_locally(jobs(here), arguments.workers):
+    for position, outcome in runner.run_locally(jobs(here), arguments.workers):
         yield here[position], outcome
     if there:
         shipped = data.load(arguments.data) if arguments.ship_data else None
-        found = study_runs.run_on_ray(jobs(there), arguments.address, arguments.gpus_per_run, shipped)
+        found = runner.run_on_ray(jobs(there), arguments.address, arguments.gpus_per_run, shipped)
         for position, outcome in found:
             yield there[position], outcome
 
@@ -131,13 +133,13 @@ def _progress(total: int):
 
 
 def _row(study, planned, failure: Exception | None = None) -> dict:
-    from experiment import study_results
+    from experiment.studies import verdict
 
     row = {"run": planned.name, **planned.point, "seed": planned.config.seed}
     if failure is not None:
         reason = " ".join(str(failure).split())[:300] or type(failure).__name__
         return {**row, "status": "failed", "reason": reason}
-    return {**row, **study_results.columns_of(study, planned.run)}
+    return {**row, **verdict.columns_of(study, planned.run)}
 
 
 def _in_short(row: dict) -> str:
@@ -147,9 +149,9 @@ def _in_short(row: dict) -> str:
 
 
 def _conclude(name: str, study, rows: list[dict], results: Path) -> int:
-    from experiment import study_results
+    from experiment.studies import verdict
 
-    folder = study_results.write(name, study, rows, results)
+    folder = verdict.write(name, study, rows, results)
     print((folder / "verdict.md").read_text())
     print(f"written: runs.csv, figure.png and verdict.md in {folder}")
     failed = sum(row["status"] == "failed" for row in rows)

@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiment import tensorflow_start
+from experiment import tensorflow_setup
 from experiment.errors import UserError, reported
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     elif run.exists() and not (arguments.overwrite or finished):
         raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
 
-    from experiment import data
+    from experiment.data import dataset as data
 
     dataset = data.load(arguments.data)
     data.split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
@@ -77,15 +77,16 @@ def _train(config, run, dataset, arguments) -> None:
     progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
-    tensorflow_start.start()  # takes seconds, so only now
-    from experiment import machine, training
+    tensorflow_setup.start()  # takes seconds, so only now
+    from experiment import hardware
+    from experiment.training import loop
 
-    machine.divide_cores(config)
+    hardware.divide_cores(config)
     try:
-        summary = training.train(
+        summary = loop.train(
             config, run, dataset, resume=arguments.resume, progress=progress, tensorboard=arguments.tensorboard
         )
-    except training.Interrupted as interruption:
+    except loop.Interrupted as interruption:
         print(f"\nstopped; go on with: {_resume_command()}", file=sys.stderr)
         sys.exit(interruption.exit_code)
     if not arguments.quiet:

@@ -136,7 +136,8 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     """The network of a run, or a fresh one, on all test images by both engines."""
     import numpy as np
 
-    from experiment import data, keras_archive
+    from experiment.data import dataset as data
+    from experiment.evaluation import weights
     from experiment.run_directory import RunDirectory
     from models import vgg
     from numpy_layers.network import NumpyNetwork
@@ -149,7 +150,7 @@ def whole_network(arguments: argparse.Namespace) -> dict:
         batch_norm = RunDirectory(arguments.run).read_config().model.batch_norm
     model = vgg.build(batch_norm, seed=0)
     if arguments.run:
-        keras_archive.load_weights(model, RunDirectory(arguments.run).best_file)
+        weights.load_weights(model, RunDirectory(arguments.run).best_file)
     images = np.asarray(vgg.preprocess(dataset.test.images))
     network, answers = NumpyNetwork.from_keras(model), {}
 
@@ -198,10 +199,10 @@ def main() -> int:
     add("--network-rounds", type=int, default=5, help="of the whole network (default: 5)")
     add("--output", type=Path, metavar="DIR", default=ROOT / "results" / "benchmarks")
     arguments = parser.parse_args()
-    from experiment import tensorflow_start
+    from experiment import tensorflow_setup
 
-    tensorflow_start.start()
-    from experiment.machine import environment
+    tensorflow_setup.start()
+    from experiment.hardware import environment
 
     layers = []
     for name, ours, theirs in contests():

@@ -28,25 +28,27 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from experiment import config as configuration
-    from experiment import data, tensorflow_start
+    from experiment import tensorflow_setup
+    from experiment.data import dataset as data
     from experiment.run_directory import RunDirectory
 
     config = configuration.load(arguments.config, [f"epochs={arguments.epochs}"])
     dataset = data.load(arguments.data)
-    tensorflow_start.start()
-    from experiment import machine, training
+    tensorflow_setup.start()
+    from experiment import hardware
+    from experiment.training import loop
 
     writing = []
-    on_epoch_end = training._Recorder.on_epoch_end
+    on_epoch_end = loop._Recorder.on_epoch_end
 
     def timed(self, epoch, logs=None):
         began = time.perf_counter()
         on_epoch_end(self, epoch, logs)
         writing.append(time.perf_counter() - began)
 
-    training._Recorder.on_epoch_end = timed
+    loop._Recorder.on_epoch_end = timed
     images, _ = data.split(dataset, config.data)
-    batches = training.training_dataset(images, config).take(training.batches_per_epoch(images, config))
+    batches = loop.training_dataset(images, config).take(loop.batches_per_epoch(images, config))
     making = []
     for _ in range(arguments.epochs):
         began = time.perf_counter()
@@ -56,7 +58,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder))
-        training.train(config, run, dataset)
+        loop.train(config, run, dataset)
         epochs = [row["seconds"] for row in run.read_history()]
     # Without the first epoch, which compiles.
     seconds, epoch = statistics.median(writing[1:]), statistics.median(epochs[1:])
@@ -68,7 +70,7 @@ def main() -> None:
         "writing_share": seconds / epoch,
         "batches_seconds": statistics.median(making),
         "batches_share": statistics.median(making) / epoch,
-        "machine": machine.environment()["machine"],
+        "machine": hardware.environment()["machine"],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")

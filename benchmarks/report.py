@@ -30,10 +30,13 @@ def main() -> None:
 
     from playwright.sync_api import sync_playwright
 
-    from experiment import comparison, data, evaluation, report, run_directory
+    from experiment import run_directory
+    from experiment.data import dataset as data
+    from experiment.evaluation import comparison, evaluate
+    from experiment.reporting import html
 
     images = data.load(arguments.data, download=False).test.images
-    kept = [evaluation.evaluate(run, run.path.name, None) for run in run_directory.find(ROOT / "results" / "seeds")]
+    kept = [evaluate.evaluate(run, run.path.name, None) for run in run_directory.find(ROOT / "results" / "seeds")]
     evaluations = [
         replace(run, name=f"run {number}", config=run.config.model_copy(update={"seed": number}))
         for number, run in enumerate(islice(cycle(kept), RUNS))
@@ -42,7 +45,7 @@ def main() -> None:
         path = Path(folder) / "report.html"
         content = comparison.write(evaluations, Path(folder), images)
         began = time.perf_counter()
-        report.write(evaluations, content, path, images, ROOT / "results" / "studies")
+        html.write(evaluations, content, path, images, ROOT / "results" / "studies")
         made = time.perf_counter() - began
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

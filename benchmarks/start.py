@@ -41,10 +41,12 @@ def training(folder: str, name: str, *settings: str) -> float:
 
 def evaluation_seconds(path: Path, times: int) -> list[float]:
     """The seconds that each evaluation of the same run takes."""
-    from experiment import data, evaluation, tensorflow_start
+    from experiment import tensorflow_setup
+    from experiment.data import dataset as data
+    from experiment.evaluation import evaluate
     from experiment.run_directory import RunDirectory
 
-    tensorflow_start.start()
+    tensorflow_setup.start()
     from models import vgg  # noqa: F401  imports Keras
 
     run, dataset = RunDirectory(path), data.load(None)
@@ -52,7 +54,7 @@ def evaluation_seconds(path: Path, times: int) -> list[float]:
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
-        evaluation.predict(run, config, dataset.test.images)
+        evaluate.predict(run, config, dataset.test.images)
         seconds.append(time.perf_counter() - began)
     return seconds
 
@@ -69,14 +71,14 @@ def main() -> None:
         training(folder, "whole", "epochs=1", "schedule.warmup_epochs=0")
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # of the largest child
     first, *later = evaluation_seconds(arguments.run, arguments.rounds + 1)
-    from experiment import machine
+    from experiment import hardware
 
     result = {
         "help_seconds": statistics.median(help_seconds),
         "one_step_seconds": statistics.median(steps),
         "evaluation_seconds": {"first": first, "next": statistics.median(later)},
         "training_memory_gib": memory,
-        **machine.environment(),
+        **hardware.environment(),
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")

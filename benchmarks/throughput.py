@@ -62,20 +62,22 @@ def training_flops_per_image() -> float:
 
 def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps: int):
     if ours:
-        from experiment import tensorflow_start
+        from experiment import tensorflow_setup
 
-        tensorflow_start.start()
+        tensorflow_setup.start()
     import keras
     import numpy as np
 
     from experiment import config as configuration
-    from experiment import data, machine, training
+    from experiment import hardware
+    from experiment.data import dataset as data
+    from experiment.training import loop
     from models import vgg
 
     config = configuration.load(network, [f"batch_size={batch}"])
     if ours:
-        machine.divide_cores(config)
-        training.make_deterministic(config.seed)
+        hardware.divide_cores(config)
+        loop.make_deterministic(config.seed)
     images = data.generate(batch * steps, 10).train
     floats = np.asarray(vgg.preprocess(images.images))
     times = []
@@ -90,8 +92,8 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
                 times[-1] = time.perf_counter() - times[-1]
 
     if ours:
-        model = training.compiled_model(config, steps, precision, machine.batch_parts())
-        batches = training.training_dataset(images, config)
+        model = loop.compiled_model(config, steps, precision, hardware.batch_parts())
+        batches = loop.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:
         model = vgg.build(NETWORKS[network], dtype=precision)
@@ -244,7 +246,7 @@ def table(result: dict) -> str:
 
 
 def chart(result: dict, path: Path) -> None:
-    from experiment import figures
+    from experiment.reporting import figures
 
     groups = result["groups"]
     figure = figures.new(figsize=(9, 3.4 * ((len(groups) + 1) // 2)))
@@ -275,11 +277,11 @@ def main() -> None:
         contestant, network, batch, steps = arguments.serve
         serve(contestant, network, int(batch), int(steps))
         return
-    from experiment import machine  # without tensorflow_start, whose settings the contestants would inherit
+    from experiment import hardware  # without tensorflow_setup, whose settings the contestants would inherit
 
     contestants = [name for name in CONTESTANTS if not name.startswith("torch") or find_spec("torch")]
     dtypes = ["float32", "bfloat16"]
-    if machine.resolve_precision("auto") == "float32":
+    if hardware.resolve_precision("auto") == "float32":
         dtypes, contestants = dtypes[:1], [name for name in contestants if "bfloat16" not in name]
     groups = []
     for network in arguments.networks:
@@ -287,7 +289,7 @@ def main() -> None:
             print(f"network {network}, batch {batch}", flush=True)
             figures = measure(network, batch, contestants, arguments.rounds, arguments.images)
             groups.append({"network": network, "batch": batch, "images_per_second": figures})
-    versions = machine.environment()
+    versions = hardware.environment()
     result = {
         "rounds": arguments.rounds,
         "versions": {

@@ -39,22 +39,23 @@ COLOURS = {"keras": "#D55E00", "bn": "#0072B2", "fast": "#009E73"}
 def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, float]]:
     """(seconds, validation accuracy) at the end of each epoch."""
     from experiment import config as configuration
-    from experiment import data, tensorflow_start
+    from experiment import tensorflow_setup
+    from experiment.data import dataset as data
 
     if contestant != "keras":  # which takes TensorFlow as it comes
-        tensorflow_start.start()
+        tensorflow_setup.start()
     config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
     dataset = data.load(None)
     if contestant == "keras":
         return _stock_keras(*data.split(dataset, config.data), keras_epochs, seed)
-    from experiment import training
     from experiment.run_directory import RunDirectory
+    from experiment.training import loop
 
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         run.prepare()
         began = time.perf_counter()
-        training.train(config, run, dataset, progress="quiet")
+        loop.train(config, run, dataset, progress="quiet")
         total = time.perf_counter() - began
         rows = run.read_history()
     # All that lies outside of the epochs counts as if it came before the first.
@@ -104,7 +105,7 @@ def seconds_to(points: list[tuple[float, float]]) -> float | None:
 
 
 def table(result: dict) -> str:
-    from experiment import tables
+    from experiment.reporting import markdown
 
     keras_seconds = _median_to_target(result["curves"]["keras"])
     rows = []
@@ -118,7 +119,7 @@ def table(result: dict) -> str:
         rows.append([NAMES[name], str(len(curves)), told, faster, *whole])
     mark = f"seconds to {100 * TARGET:.2f} %, validation"
     header = ["", "runs", mark, "times faster", "seconds to the end", "validation at the end, %"]
-    return tables.markdown(header, rows, 1) + "\n"
+    return markdown.table(header, rows, 1) + "\n"
 
 
 def _median_to_target(curves: list) -> float | None:
@@ -129,7 +130,7 @@ def _median_to_target(curves: list) -> float | None:
 def chart(result: dict, path: Path) -> None:
     from matplotlib import ticker
 
-    from experiment import figures
+    from experiment.reporting import figures
 
     figure = figures.new(figsize=(9, 4))
     axes = figure.subplots()
@@ -164,7 +165,7 @@ def main() -> None:
         contestant, epochs, seed = arguments.serve
         print(json.dumps(curve(contestant, int(epochs), int(seed))))
         return
-    from experiment import machine, tensorflow_start
+    from experiment import hardware, tensorflow_setup
 
     curves: dict[str, list] = {}
     for seed in range(arguments.runs):
@@ -176,8 +177,8 @@ def main() -> None:
             curves.setdefault(name, []).append(json.loads(answer.stdout.splitlines()[-1]))
             seconds, accuracy = curves[name][-1][-1]
             print(f"{NAMES[name]}, seed {seed}: {accuracy:.4f} after {seconds:.0f} s", flush=True)
-    tensorflow_start.start()
-    result = {"target": TARGET, "curves": curves, **machine.environment()}
+    tensorflow_setup.start()
+    result = {"target": TARGET, "curves": curves, **hardware.environment()}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "time_to_accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
     (arguments.output / "time_to_accuracy.md").write_text(table(result))

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy_layers
-from experiment import tables
+from experiment.reporting import markdown
 from layer_checks import random_cases
 from layer_checks.random_cases import Case
 from layer_checks.references import tensorflow_answers, torch_answers
@@ -94,4 +94,4 @@ def table(rows: dict[str, dict[str, Agreement]]) -> str:
     for name in names:
         header += [f"{name}: cases", "absolute", "relative", "decimals"]
     body = [[layer, *(cell for name in names for cell in row[name].cells())] for layer, row in rows.items()]
-    return tables.markdown(header, body, numbers_from=1)
+    return markdown.table(header, body, numbers_from=1)

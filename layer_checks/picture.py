@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from experiment import data, figures
+from experiment.data import dataset as data
+from experiment.reporting import figures
 from numpy_layers import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, roi_pool
 
 IMAGE = 46  # of the test images: a ship, bright on dark

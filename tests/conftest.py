@@ -8,10 +8,10 @@ import pytest
 from hypothesis import settings
 
 from experiment import config as configuration
-from experiment import tensorflow_start
+from experiment import tensorflow_setup
 from experiment.run_directory import RunDirectory
 
-tensorflow_start.set_environment()  # before any test file imports TensorFlow
+tensorflow_setup.set_environment()  # before any test file imports TensorFlow
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
@@ -23,7 +23,7 @@ def real_cifar10():
     named = os.environ.get("CIFAR10_DIR")
     if not named:
         pytest.skip("CIFAR10_DIR is not set: this test reads the real CIFAR-10")
-    from experiment import data
+    from experiment.data import dataset as data
 
     return data.read(Path(named))
 
@@ -82,13 +82,13 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
 @pytest.fixture
 def evaluated(tmp_path):
     """Makes a finished run and evaluates it by its kept answers; the name ends in its seed."""
-    from experiment import evaluation
+    from experiment.evaluation import evaluate
 
     def no_data(name: str):
         raise AssertionError(f"the data set {name} was asked for")
 
-    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> evaluation.Evaluation:
+    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> evaluate.Evaluation:
         run = make_run(tmp_path / name, f"seed={name[-1]}", *overrides, **keywords)
-        return evaluation.evaluate(run, name, no_data)
+        return evaluate.evaluate(run, name, no_data)
 
     return make

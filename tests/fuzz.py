@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment import cifar10_files, data, keras_archive, tensorflow_start
 from experiment import config as configuration
+from experiment import tensorflow_setup
+from experiment.data import cifar
+from experiment.data import dataset as data
 from experiment.errors import UserError
+from experiment.evaluation import weights
 from experiment.run_directory import RunDirectory
 from tests import killing
 
@@ -55,7 +58,7 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     killing.finish("bn", folder / "run", "--set", "epochs=1")
     run = RunDirectory(folder / "run")
     run.write_predictions(np.zeros((50, 10)), np.arange(50) % 10)
-    tensorflow_start.start()
+    tensorflow_setup.start()
     from models import vgg
 
     network = vgg.build("after_activation")
@@ -86,14 +89,14 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
             tar.addfile(member, io.BytesIO(batch))
     return {
         "configuration": ((configuration.CONFIGS / "plain.yaml").read_bytes(), config_file),
-        "batch, python version": (batch, lambda content: cifar10_files._decode_pickle(content, Path("data_batch_1"))),
+        "batch, python version": (batch, lambda content: cifar._decode_pickle(content, Path("data_batch_1"))),
         "archive": (packed.getvalue(), archive),
         "config.yaml": of_run("config.yaml", lambda run: run.read_config()),
         "history.csv": of_run("history.csv", lambda run: run.read_history()),
         "summary.json": of_run("summary.json", lambda run: run.read_summary()),
         "state.npz": of_run("state.npz", lambda run: run.read_state()),
         "predictions.npz": of_run("predictions.npz", lambda run: run.read_predictions()),
-        "best.keras": of_run("best.keras", lambda run: keras_archive.load_weights(network, run.best_file)),
+        "best.keras": of_run("best.keras", lambda run: weights.load_weights(network, run.best_file)),
     }
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import evaluate
-from experiment import data, evaluation
+from experiment.data import dataset as data
+from experiment.evaluation import evaluate as evaluation
 from models import vgg
 from numpy_layers.network import NumpyNetwork
 from tests.conftest import make_run

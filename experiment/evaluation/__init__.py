@@ -1,0 +1,1 @@
+"""What a trained run predicts, how well, and how runs compare."""

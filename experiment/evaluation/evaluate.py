@@ -1,0 +1,252 @@
+"""Predictions and measures of one run.
+
+A run's test logits are kept as float16 beside it (predictions.npz), and every measure is computed from those, so that
+it can be computed again without the weights.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from experiment import run_directory, tensorflow_setup
+from experiment.config import Config, TestTimeAugmentation
+from experiment.data.dataset import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
+from experiment.errors import UserError
+from experiment.evaluation import metrics, weights
+from experiment.run_directory import RunDirectory
+
+MILESTONES = (0.70, 0.75, 0.80)  # of validation accuracy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished run and its answers to the test images. Accuracies are in 0..1, the loss in nats."""
+
+    name: str
+    config: Config
+    summary: dict
+    history: list[dict]
+    logits: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    tta: TestTimeAugmentation = "none"
+    tta_logits: np.ndarray | None = field(repr=False, default=None)  # None where tta is "none"
+
+    @property
+    def network(self) -> str:
+        return self.config.model.batch_norm
+
+    @property
+    def data_name(self) -> str:
+        return self.summary["data"]["name"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return CLASS_NAMES if self.data_name == "cifar10" else GENERATED_CLASS_NAMES
+
+    @property
+    def predictions(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which test images it got right, bool [n]."""
+        return self.predictions == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def tta_accuracy(self) -> float | None:
+        """The accuracy of logits that are averaged over several views of each image."""
+        return None if self.tta_logits is None else float((self.tta_logits.argmax(1) == self.labels).mean())
+
+    def confusion_matrix(self) -> np.ndarray:
+        return metrics.confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before trusting the number."""
+        marks = [] if self.data_name == "cifar10" else ["generated images"]
+        if self.config.data.protocol == "test_as_validation":
+            marks.append("optimistic: weights chosen on the test set")
+        return marks
+
+    def measures(self) -> dict:
+        """Every number of this run that is reported, ready for JSON."""
+        matrix = self.confusion_matrix()
+        best_epoch = self.summary["best_epoch"]
+        return {
+            "run": self.name,
+            "network": self.network,
+            "seed": self.config.seed,
+            "data": self.data_name,
+            "protocol": self.config.data.protocol,
+            "marks": self.marks,
+            "parameters": self.summary["parameters"],
+            "precision": self.summary["precision"],
+            "epochs": self.summary["epochs"],
+            "best_epoch": best_epoch,
+            "best_epoch_because": f"the first of the highest validation accuracy, {self.summary['val_accuracy']:.4f}",
+            "val_accuracy": self.summary["val_accuracy"],
+            "test_images": len(self.labels),
+            "test_accuracy": self.accuracy,
+            "test_accuracy_wilson_95": metrics.accuracy_interval(int(self.right.sum()), len(self.labels)),
+            "tta": self.tta,
+            "tta_test_accuracy": self.tta_accuracy,
+            "test_loss": metrics.negative_log_likelihood(self.logits, self.labels),
+            "brier_score": metrics.brier_score(self.logits, self.labels),
+            "expected_calibration_error": metrics.calibration(self.logits, self.labels).expected_error,
+            "train_seconds": self.summary["train_seconds"],
+            "seconds_to_best_epoch": float(self.seconds()[int(best_epoch) - 1]),
+            "milestones": {f"{share:.2f}": self.first_reached(share) for share in MILESTONES},
+            "images_per_second": self.summary["images_per_second"],
+            "class_accuracy": dict(zip(self.class_names, (matrix.diagonal() / matrix.sum(1)).tolist(), strict=True)),
+            "confusion_matrix": matrix.tolist(),
+        }
+
+    def first_reached(self, share: float) -> dict | None:
+        """The first epoch whose validation accuracy is at least `share`, and the seconds at its end."""
+        for row, until in zip(self.history, self.seconds(), strict=True):
+            if row["val_accuracy"] >= share:
+                return {"epoch": row["epoch"], "seconds": float(until)}
+        return None
+
+    def seconds(self) -> np.ndarray:
+        """The seconds of training at the end of each epoch."""
+        return np.cumsum([row["seconds"] for row in self.history])
+
+
+def evaluate(
+    run: RunDirectory,
+    name: str,
+    dataset_for: Callable[[str], Dataset],
+    engine: str = "keras",
+    kept: bool = False,
+    tta: TestTimeAugmentation = "none",
+) -> Evaluation:
+    """Answers the test images with a run's best weights, or takes the answers it kept where the weights are gone.
+
+    Args:
+        run: a finished run.
+        name: what to call it.
+        dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
+        engine: what computes the logits, as in `predict`.
+        kept: take kept answers wherever there are any.
+        tta: the views of each test image over which logits are averaged, beside those of the image as it is.
+
+    Raises:
+        UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
+    """
+    config, summary, history = run.read_config(), run.read_summary(), run.read_history()
+    if summary["status"] != "finished":
+        raise UserError(f"{run.path}: not evaluated, it is {_in_words(summary)}")
+    _check_summary(run, summary)
+    if summary["best_epoch"] not in range(1, len(history) + 1):
+        raise UserError(
+            f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
+            f"and there are {len(history)} epochs"
+        )
+    for way in dict.fromkeys(("none", tta)):
+        answers = run.predictions_under(way)
+        if run.best_file.exists() and not (kept and answers.exists()):
+            dataset = dataset_for(summary["data"]["name"])
+            run.check_same_data(dataset.fingerprint(), dataset.source)
+            run.write_predictions(predict(run, config, dataset.test.images, engine, way), dataset.test.labels, way)
+        elif not answers.exists():
+            raise UserError(f"{run.path}: neither {run.best_file.name} nor {answers.name} is there")
+    logits, labels = run.read_predictions()
+    averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
+    if averaged is not None and len(averaged) != len(labels):
+        raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
+    return Evaluation(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32), tta, averaged)
+
+
+def predict(
+    run: RunDirectory,
+    config: Config,
+    images: np.ndarray,
+    engine: str = "keras",
+    tta: TestTimeAugmentation = "none",
+) -> np.ndarray:
+    """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
+
+    They are averaged over the views of each image that `tta` names. The weights are read into the network that the
+    configuration builds; nothing of the file is run.
+    """
+    tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
+    from models import vgg
+
+    model = vgg.build(config.model.batch_norm, seed=0)
+    weights.load_weights(model, run.best_file)
+    if engine == "numpy":
+        from numpy_layers.network import NumpyNetwork
+
+        logits_of = NumpyNetwork.from_keras(model).predict
+    else:
+        import tensorflow as tf
+
+        logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
+    return np.concatenate(
+        [
+            np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in _views(part, tta)], axis=0)
+            for part in np.array_split(images, max(1, len(images) // 500))
+        ]
+    )
+
+
+def _views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
+    """The images as they are; with `flip` mirrored, too; with `flip_shift` both also a pixel up, down, left, right."""
+    if tta == "none":
+        return [images]
+    views = [images]
+    if tta == "flip_shift":
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        rows, columns = images.shape[1:3]
+        views += [padded[:, top : top + rows, left : left + columns] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    return [*views, *(view[:, :, ::-1] for view in views)]
+
+
+def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
+    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
+
+    Raises:
+        UserError: a named directory holds no run, or there is no run at all.
+    """
+    if not paths:
+        runs = [run for run in run_directory.find(root) if not run.path.is_relative_to(root / "studies")]
+        if not runs:
+            raise UserError(
+                f"no run under {root} yet. Make one:\n"
+                "  python train.py --config plain.yaml\n"
+                "  python train.py --config bn.yaml\n"
+                "or, in a minute and without a download: make demo"
+            )
+        return runs
+    found = [(path, run_directory.find(path)) for path in paths]
+    for path, runs in found:
+        if not runs:
+            raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
+    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
+
+
+def _check_summary(run: RunDirectory, summary: dict) -> None:
+    needed = ("parameters", "epochs", "best_epoch", "val_accuracy", "train_seconds", "images_per_second")
+    missing = [key for key in needed if not isinstance(summary.get(key), int | float)]
+    if not isinstance(summary.get("precision"), str):
+        missing.append("precision")
+    if (
+        missing
+        or not isinstance(summary.get("data"), dict)
+        or summary["data"].get("name") not in ("cifar10", "generated")
+    ):
+        raise UserError(f"{run.summary_file} is damaged: {missing[0] if missing else 'data.name'} is missing or odd")
+
+
+def _in_words(summary: dict) -> str:
+    if summary["status"] == "diverged":
+        return f"diverged ({summary.get('reason', 'its loss became NaN')})"
+    return {"running": "still running, or was killed (go on with --resume)"}.get(summary["status"], summary["status"])

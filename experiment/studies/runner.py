@@ -1,0 +1,160 @@
+"""The runs of a study, carried out: by processes of this machine, or by a Ray cluster.
+
+Both give every run to `finish`, which starts, goes on with, or only reads it, and both bring back what it returns; so
+a study's table, which is read off those files, does not depend on where its runs went.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiment import tensorflow_setup
+from experiment.config import Config
+from experiment.data import dataset as data
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory, check_resumable, is_finished
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONNECTION_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as it is sent to a worker. `where` is what `--data` says; `cores` the threads that it may use."""
+
+    config: Config
+    path: Path
+    where: str | None
+    cores: int
+
+
+# ---- in a worker -----------------------------------------------------------------------------------------------------
+
+
+def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
+    """Trains a run to its end from wherever it is, answers the test images, and returns its small files by name.
+
+    Args:
+        shipped: the data set, where it came with the job; else it is found as `train.py` finds it.
+
+    Raises:
+        UserError: the directory holds a run of another configuration, or on other images.
+    """
+    _prepare_tensorflow(job)
+    from experiment.evaluation import evaluate
+    from experiment.training import loop
+
+    dataset, run = shipped or data.load(job.where), RunDirectory(job.path)
+    resume = run.config_file.exists()
+    if not is_finished(job.config, run):
+        if resume:
+            check_resumable(job.config, run)
+            run.check_same_data(dataset.fingerprint(), dataset.source)
+        run.prepare()
+        with run.locked():
+            try:
+                loop.train(job.config, run, dataset, resume, progress="quiet")
+            except loop.Diverged:
+                pass  # its summary says so
+            except loop.Interrupted as interruption:
+                os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
+    if run.read_summary()["status"] == "finished":
+        evaluate.evaluate(run, job.path.name, lambda name: dataset)
+    return {file.name: file.read_bytes() for file in run.small_files()}
+
+
+def _prepare_tensorflow(job: Job) -> None:
+    tensorflow_setup.start()
+    import tensorflow as tf
+
+    from experiment import hardware
+
+    hardware.divide_cores(job.config, job.cores)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # else the first run takes all of what several share
+
+
+# ---- on this machine -------------------------------------------------------------------------------------------------
+
+
+def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
+    """Yields (position of the job, the run's small files or what went wrong) as runs end."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        positions = {pool.submit(_in_a_process, job): position for position, job in enumerate(jobs)}
+        try:
+            for future in concurrent.futures.as_completed(positions):
+                error = future.exception()
+                yield positions[future], error if isinstance(error, Exception) else future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _in_a_process(job: Job) -> dict[str, bytes]:
+    """A process for each run: nothing of one run is left to the next, and one that is killed takes no other along."""
+    fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    with concurrent.futures.ProcessPoolExecutor(1, fresh) as process:
+        return process.submit(finish, job).result()
+
+
+# ---- on a Ray cluster ------------------------------------------------------------------------------------------------
+
+
+def run_on_ray(
+    jobs: Sequence[Job], address: str | None, gpus: float, ship: data.Dataset | None
+) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
+    """As `run_locally`, on the cluster at `address`, or on one that is started on this machine.
+
+    A run whose node dies is given to another node, by Ray.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers at the address.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("Ray is not installed: pip install -r requirements-cluster.txt") from None
+    _check_address(address)
+    code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
+    try:
+        ray.init(address or "local", runtime_env=code, log_to_driver=False, logging_level="error")
+    except Exception as error:  # Ray raises many kinds
+        raise UserError(f"--address {address}: the cluster does not take us in: {error}") from None
+    try:
+        cores = jobs[0].cores if jobs else 1
+        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
+        shipped = ray.put(ship) if ship else None
+        waiting = {task.remote(job, shipped): position for position, job in enumerate(jobs)}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting))
+            position = waiting.pop(done)
+            try:
+                yield position, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield position, error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Ray itself waits long, and says little, where nobody answers."""
+    if address in (None, "auto", "local"):
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: write it as HOST:PORT, for instance 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), _CONNECTION_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: nobody answers there ({error}). Is `ray start --head` running?"
+        ) from None
+
+
+def cores_of(workers: int) -> int:
+    """The share of this machine's cores that each of so many workers has."""
+    return max(1, tensorflow_setup.available_cores() // workers)

@@ -1,0 +1,101 @@
+"""What can be measured beside training, where `diagnostics` asks for it. Measuring changes nothing of the run.
+
+`gradients`: after every epoch, the norm of the gradient of each layer's kernel over eight batches: its mean
+(`gradient_mean`) and standard deviation (`gradient_sd`).
+
+`batch_statistics`: after the last epoch, how far a batch's mean and variance, which a batch normalisation would use,
+scatter from batch to batch behind each convolution: the standard deviation of the batch means over that of the images
+(`mean_scatter`), and that of the batch variances over their mean (`variance_scatter`), averaged over the channels.
+"""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from experiment.config import Config
+from experiment.data.dataset import Images
+from experiment.run_directory import RunDirectory
+from models import vgg
+
+_GRADIENT_BATCHES = 8
+_MOST_BATCHES, _MOST_IMAGES = 64, 8192  # of the batch statistics
+
+
+def callbacks(config: Config, run: RunDirectory, images: Images) -> list[keras.callbacks.Callback]:
+    """The callback that the configuration asks for, or none; `images` are those that train."""
+    return [] if config.diagnostics == "none" else [_Diagnostics(config, run, images)]
+
+
+class _Diagnostics(keras.callbacks.Callback):
+    def __init__(self, config: Config, run: RunDirectory, images: Images):
+        super().__init__()
+        self.config, self.run, self.images = config, run, images
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.config.epochs
+        if self.config.diagnostics == "gradients":
+            measured = gradient_norms(self.model, self.images, self.config.batch_size)
+        elif last:
+            measured = batch_statistics(self.model, self.images, self.config.batch_size)
+        else:
+            return
+        # A run that was killed after this and before its state was written comes here again.
+        earlier = self.run.read_diagnostics() if self.run.diagnostics_file.exists() else []
+        rows = [
+            {"epoch": epoch + 1, "layer": layer, "measure": measure, "value": float(value)}
+            for measure, values in measured.items()
+            for layer, value in enumerate(values, start=1)
+        ]
+        self.run.write_diagnostics([row for row in earlier if row["epoch"] <= epoch] + rows)
+
+
+def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
+    """Mean and standard deviation, over random batches of the images, of each kernel's gradient norm [layers]."""
+    kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
+    # A pass in training mode moves the averages of a batch normalisation: they are put back.
+    before = [np.array(variable) for variable in model.non_trainable_variables]
+
+    @tf.function
+    def norms(inputs, labels):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x=inputs, y=labels, y_pred=model(inputs, training=True))
+        return [tf.norm(tf.cast(gradient, tf.float32)) for gradient in tape.gradient(loss, kernels)]
+
+    batches = _random_batches(images, batch_size, _GRADIENT_BATCHES)
+    values = [np.array(norms(vgg.preprocess(batch.images), batch.labels)) for batch in batches]
+    for variable, value in zip(model.non_trainable_variables, before, strict=True):
+        variable.assign(value)
+    return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": np.std(values, axis=0)}
+
+
+def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
+    """How the mean and the variance of a batch scatter from batch to batch, behind each convolution [layers]."""
+    convolutions = [layer.output for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    activations = keras.Model(model.inputs, convolutions)
+    means, variances = [], []
+    for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):
+        answers = activations(vgg.preprocess(batch.images), training=False)
+        outputs = [tf.cast(output, tf.float32) for output in answers]
+        means.append([tf.reduce_mean(output, [0, 1, 2]).numpy() for output in outputs])
+        variances.append([tf.math.reduce_variance(output, [0, 1, 2]).numpy() for output in outputs])
+    scatter = {"mean_scatter": [], "variance_scatter": []}
+    for layer in range(len(convolutions)):
+        mean = np.array([batch[layer] for batch in means])  # [batches, channels]
+        variance = np.array([batch[layer] for batch in variances])
+        alive = variance.mean(0) > 0  # a channel that is always zero has nothing to scatter
+        average = variance.mean(0)[alive]
+        scatter["mean_scatter"].append(np.mean(mean.std(0)[alive] / np.sqrt(average)))
+        scatter["variance_scatter"].append(np.mean(variance.std(0)[alive] / average))
+    return {measure: np.array(values) for measure, values in scatter.items()}
+
+
+def _random_batches(images: Images, size: int, most: int) -> Iterator[Images]:
+    """Batches without a common image, the same at every call.
+
+    A data set stands in the order of its pixels, so that batches of neighbours would be unlike those that train.
+    """
+    order = np.random.default_rng(0).permutation(len(images.labels))
+    for batch in range(max(1, min(most, len(order) // size))):
+        yield images.select(order[batch * size : (batch + 1) * size])

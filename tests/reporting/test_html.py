@@ -1,0 +1,263 @@
+"""The page, in a real browser: it loads alone, its controls work, everybody can read it, and it trusts no name."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiment.evaluation import comparison, evaluate
+from experiment.reporting import html
+from experiment.run_directory import RunDirectory
+from tests.conftest import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTEFACTS = Path(os.environ.get("ARTEFACTS", ROOT / "tests" / "artefacts"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install -r requirements-test.txt")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs pip install -r requirements-test.txt")
+pytest.importorskip("vl_convert", reason="needs pip install -r requirements-report.txt")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is tested in a real browser")
+
+BN = "model.batch_norm=after_activation"
+ODD_NAME = "<script>window.harmed=1<img src=x onerror='window.harmed=1'>"
+
+
+def fake_runs(folder: Path) -> list[evaluate.Evaluation]:
+    """Twenty runs: ten seeds of both networks, one of them with a name that is an attack."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 100)
+    tendency = {network: rng.standard_normal((1000, 10)) for network in ("plain", "bn")}  # what its seeds share
+    evaluations = []
+    for seed in range(10):
+        for network, override in (("plain", "model.batch_norm=none"), ("bn", BN)):
+            name = f"{network}/{ODD_NAME if (network, seed) == ('plain', 3) else f'seed{seed}'}"
+            run = make_run(folder / name, f"seed={seed}", override, correct=70 + seed)
+            sureness = (2.5 if network == "bn" else 2) * np.eye(10)[labels]
+            run.write_predictions(tendency[network] + 0.1 * rng.standard_normal((1000, 10)) + sureness, labels)
+            run.write_history(
+                [
+                    {**row, "epoch": epoch + 1, "val_accuracy": min(0.9, 0.4 + 0.01 * epoch + 0.002 * seed)}
+                    for epoch, row in enumerate(run.read_history()[:1] * 50)
+                ]
+            )
+            summary = run.read_summary()
+            run.write_summary({**summary, "epochs": 50, "git_commit": "<b>", "command": "train.py", **machine()})
+            evaluations.append(evaluate.evaluate(run, name, None))
+    return evaluations
+
+
+def machine() -> dict:
+    return {"machine": {"cpu": "a <processor>", "cores": 2, "gpus": 0}, "versions": {"python": "3.11"}}
+
+
+def write_page(evaluations, folder: Path, studies: Path | None = None, images: np.ndarray | None = None) -> Path:
+    content = comparison.write(evaluations, folder, images)
+    html.write(evaluations, content, folder / "report.html", images, studies)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    study = folder / "studies" / "learning_rate"
+    study.mkdir(parents=True)
+    table = "| compared | verdict |\n| --- | --- |\n| b | yes |"
+    (study / "verdict.md").write_text(f"# Large rates\n\n**Supported.** <i>Is it?</i>\n\n{table}\n")
+    images = np.random.default_rng(1).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
+    return write_page(fake_runs(folder / "runs"), folder, folder / "studies", images)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, page_file):
+    """Opens the page, and fails the test at its end if the page complained or asked the network for anything."""
+    contexts, troubles = [], []
+
+    def open_page(path: Path = page_file, **options):
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("data:", "file:")) or troubles.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def lines(page) -> int:
+    return int(page.locator("#curves-chart").get_attribute("data-lines"))
+
+
+def test_the_answer_comes_first(opened):
+    page = opened()
+    assert "batch norm is ahead. batch norm minus plain: +" in page.locator("header p").first.inner_text()
+    assert page.locator("section").first.locator("tbody tr").count() == 2
+
+
+def test_a_network_or_a_run_is_hidden_and_shown_again(opened):
+    page = opened()
+    assert lines(page) == 40
+    run = page.locator("#legend button", has_text="bn/seed0")
+    run.click()
+    assert lines(page) == 38 and run.get_attribute("aria-pressed") == "false"
+    network = page.locator("#legend button", has_text="plain").first
+    network.click()
+    assert lines(page) == 18
+    network.click(), run.click()
+    assert lines(page) == 40
+
+
+def test_measure_and_axis_are_switched(opened):
+    page = opened()
+    page.select_option("#measure", "loss")
+    page.select_option("#x", "until")
+    page.wait_for_selector("#curves-chart[data-shows='loss over until'] svg")
+    page.wait_for_function("document.querySelector('#curves-chart svg').textContent.includes('seconds')")
+    assert "cross-entropy" in page.locator("#curves-chart svg").text_content()
+    page.select_option("#measure", "learning_rate")
+    assert lines(page) == 20
+
+
+def test_pointing_at_a_line_shows_its_values(opened):
+    page = opened()
+    box = page.locator("#curves-chart svg").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "epoch" in page.locator("#vg-tooltip-element").inner_text()
+
+
+def test_the_values_of_each_chart_are_there_as_a_table(opened):
+    page = opened()
+    for name, rows in (("curves", 50), ("classes", 20), ("calibration", 1)):
+        page.locator(f"#{name}-table summary").click()
+        page.wait_for_selector(f"#{name}-table tbody tr")
+        assert page.locator(f"#{name}-table tbody tr").count() >= rows
+
+
+def test_runs_are_sorted_filtered_and_opened(opened):
+    page = opened()
+    names = page.locator("#run-table tr.run:visible th")
+    header = page.locator("#run-table thead th", has_text="test accuracy")
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    accuracies = [float(text) for text in page.locator("#run-table tr.run td:nth-child(6)").all_inner_texts()]
+    assert accuracies == sorted(accuracies)
+    header.locator("button").click()
+    falling = page.locator("#run-table tr.run td:nth-child(6)").all_inner_texts()
+    assert [float(text) for text in falling] == sorted(accuracies, reverse=True)
+    page.fill("#filter", "bn/")
+    assert page.locator("#count").inner_text() == "10 of 20 runs"
+    assert all(name.startswith("bn/") for name in names.all_inner_texts())
+    button = page.locator("#run-table tr.run:visible .open").first
+    button.focus()
+    page.keyboard.press("Enter")
+    details = page.locator("#run-table tr.details:visible")
+    assert details.count() == 1
+    assert "model.batch_norm: none there, after_activation here" in details.inner_text()
+    assert "learning_rate: 0.001" in details.inner_text()
+
+
+def test_a_cell_shows_its_images_with_both_answers(opened):
+    page = opened()
+    cell = page.locator("button.cell[data-cell='0-3-5']")
+    cell.click()
+    shown = page.locator("#cell-images figure")
+    assert 1 <= shown.count() <= 6
+    text = shown.first.inner_text()
+    assert "true: cat" in text and "plain: dog" in text and "batch norm: " in text
+    size = page.locator("#cell-images .sprite").first.evaluate("e => getComputedStyle(e).backgroundImage.slice(0, 20)")
+    assert size.startswith('url("data:image/jpeg')
+
+
+def test_the_gallery_and_the_studies_are_there(opened):
+    page = opened()
+    assert page.locator("section[aria-labelledby=disagreement] figure .sprite").count() > 4
+    assert "<i>Is it?</i>" in page.locator("article").inner_text()  # shown as it is, not obeyed
+    assert page.locator("article table tr").all_inner_texts() == ["compared\tverdict", "b\tyes"]
+
+
+def test_names_from_files_do_no_harm(opened, page_file):
+    page = opened()
+    page.locator("#curves-table summary").click()
+    page.wait_for_selector("#curves-table tbody tr")
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("#run-table th", has_text=ODD_NAME).count() == 1
+    assert "a <processor>" in page.locator("section[aria-labelledby=provenance]").inner_text()
+    assert ODD_NAME not in page_file.read_text()
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}])
+def test_everybody_can_read_it(opened, options):
+    page = opened(**options)
+    page.locator("button.cell").first.click()
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    found = axe.Axe().run(page).response["violations"]
+    serious = [
+        (each["id"], each["nodes"][0]["html"][:150]) for each in found if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_generated_images_cannot_be_overlooked(opened, tmp_path):
+    run = make_run(tmp_path / "demo/seed0", data="generated")
+    run.write_summary({**run.read_summary(), **machine()})
+    page = opened(write_page([evaluate.evaluate(run, "demo/seed0", None)], tmp_path / "out"))
+    assert "generated images, not CIFAR-10" in page.locator("header .warning").inner_text()
+    assert "GENERATED IMAGES" in page.locator("tr.made-up").inner_text()
+    page.locator("button.cell").first.click()
+    assert "were not on the machine" in page.locator("#cell-images").inner_text()
+
+
+def test_the_page_stays_small(page_file):
+    assert page_file.stat().st_size < 5_000_000
+
+
+def test_the_real_runs_give_a_page_and_its_pictures(opened, tmp_path):
+    """Leaves light.png, dark.png and html.png; the last is docs/report.png, by `make docs/report.png`."""
+    command = [sys.executable, "evaluate.py", "results/seeds", "--output", str(tmp_path), "--report"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    runs = len(json.loads((tmp_path / "comparison.json").read_text())["runs"])
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    for name, options in (("light", {}), ("dark", {"color_scheme": "dark"})):
+        page = opened(tmp_path / "report.html", **options)
+        assert page.locator("#run-table tr.run").count() == runs
+        page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+        if name == "light":
+            page.screenshot(path=ARTEFACTS / "report.png")
+
+
+def test_without_its_libraries_the_page_says_what_to_install(tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    code = "import sys; sys.modules['vl_convert'] = None; import evaluate; from experiment.errors import reported\n"
+    code += f"with reported(): evaluate.main(evaluate.parse_arguments([{str(tmp_path / 'runs')!r}, '--report', "
+    code += f"'--output', {str(tmp_path / 'out')!r}]))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2 and "pip install -r requirements-report.txt" in result.stderr
+
+
+def test_a_run_without_its_machine_is_no_obstacle(opened, tmp_path):
+    run = make_run(tmp_path / "old/seed0")
+    assert "machine" not in RunDirectory(run.path).read_summary()
+    page = opened(write_page([evaluate.evaluate(run, "old/seed0", None)], tmp_path / "out"))
+    assert page.locator("section[aria-labelledby=provenance] tbody tr").count() == 1

@@ -1,0 +1,462 @@
+"""Studies: from a file to runs, from runs to a table, from a table to a verdict."""
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiment import config as configuration
+from experiment.errors import UserError
+from experiment.reporting import markdown
+from experiment.run_directory import RunDirectory
+from experiment.studies import study as studies
+from experiment.studies import verdict
+from tests.conftest import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+LITTLE = {
+    "claim": "Batch norm lets large learning rates be used",
+    "question": "Does it?",
+    "base": "plain.yaml",
+    "settings": {"epochs": 2, "batch_size": 50, "schedule.warmup_epochs": 0, "precision": "float32"},
+    "grid": {"model.batch_norm": ["none", "after_activation"], "optimizer.learning_rate": [0.001, 0.01]},
+    "seeds": [0, 1],
+    "x": "optimizer.learning_rate",
+    "measures": ["test_accuracy"],
+    "score": "mean",
+    "score_means": "mean accuracy",
+    "expected": "higher",
+}
+BN = {"model.batch_norm": ["none", "after_activation"]}
+FILES = sorted(studies.FOLDER.rglob("*.yaml"))
+
+
+@pytest.fixture
+def little(tmp_path):
+    """Writes the little study with changes, and returns its path."""
+
+    def write(**changes) -> Path:
+        path = tmp_path / "little.yaml"
+        path.write_text(yaml.safe_dump({**LITTLE, **changes}, sort_keys=False))
+        return path
+
+    return write
+
+
+def load(path: Path) -> studies.Study:
+    return studies.load(str(path))[1]
+
+
+# ---- from the file to the runs
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(studies.FOLDER)) for path in FILES])
+def test_every_study_of_the_project_can_be_planned(path, tmp_path):
+    name, study = studies.load(str(path.relative_to(studies.FOLDER)))
+    planned = studies.plan(name, study, tmp_path)
+    assert len({each.config for each in planned}) == len(planned) == len({each.run.path for each in planned})
+    assert len(study.seeds) >= 3
+    assert study.budget
+
+
+def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path)
+    found = [(each.config.seed, each.config.model.batch_norm, each.config.optimizer.learning_rate) for each in planned]
+    networks, rates = LITTLE["grid"].values()
+    assert found == [(seed, network, rate) for seed in (0, 1) for network in networks for rate in rates]
+    assert all(each.config.epochs == 2 for each in planned)
+    assert planned[0].run.path == tmp_path / "studies/little/batch_norm=none,learning_rate=0.001/seed0"
+
+
+def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
+    grid = {**BN, "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
+    planned = studies.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
+    found = [(each.config.batch_size, each.config.optimizer.learning_rate) for each in planned]
+    assert sorted(found) == sorted([(2, 0.1), (4, 0.2)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid": {**BN, "optimizer.learning_rat": [1]}}, "did you mean 'optimizer.learning_rate'"),
+        ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"grid": {}}, "grid"),
+        ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
+        ({"grid": {"optimizer.learning_rate": [0.1]}}, "model.batch_norm is missing"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither series nor x"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
+        ({"compare": ["before_activation", "none"]}, "not two values of the grid's"),
+        ({"compare": ["none", "none"]}, "not two values of the grid's"),
+        ({"grid": {**LITTLE["grid"], "model.batch_norm": ["none"]}}, "one value alone"),
+        ({"series": "variant"}, "variant is missing"),
+        ({"variants": {"smooth": {"label_smoothin": 0.1}}}, "did you mean 'label_smoothing'"),
+        ({"variants": {"seeded": {"seed": 1}}}, "seeds of a study"),
+        ({"variants": {"a/b": {}}}, "variants.a/b"),
+        ({"variants": {"a b": {}, "a-b": {"epochs": 3}}, "series": "variant"}, "would share a directory"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, 1]}}, "a value stands there twice"),
+        ({"variants": {"a": {"optimizer.learning_rate": 1}}}, "no other entry of it and no variant may set it"),
+        ({"series": "optimizer.learning_rate", "x": "model.batch_norm", "measures": ["epochs_to"]}, "mixed up"),
+        (
+            {"score": "largest_usable", "x": "optimizer.name", "grid": {**BN, "optimizer.name": ["adam", "sgd"]}},
+            "needs numbers above 0",
+        ),
+        ({"score": "imbalance"}, "between the layers"),
+        ({"grid": {**BN, "optimizer.learning_rate,epochs": [[1]]}}, "is not a list of 2 values"),
+        ({"variants": {"one": {}, "other": {"epochs": 3}}}, "variant: neither series nor x"),
+        ({"judged": ["epochs_to"]}, "not all are among the measures"),
+        ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
+        ({"x": "epochs"}, "x: epochs is missing from the grid"),
+        ({"x": None}, "test_accuracy is one number a run"),
+        ({"panel": "epochs"}, "panel: epochs is missing from the grid"),
+        ({"settings": {"seed": 1}}, "seeds of a study"),
+        ({"measures": ["test_acuracy"]}, "measures"),
+        ({"questoin": "?"}, "did you mean 'question'"),
+    ],
+)
+def test_a_mistake_in_a_study_is_told(little, changes, words):
+    with pytest.raises(UserError) as caught:
+        load(little(**changes))
+    assert words in str(caught.value) and "little.yaml" in str(caught.value)
+
+
+VARIANTS = {"all": {}, "no smoothing": {"label_smoothing": 0.0}, "no flips": {"augmentation.flip": False}}
+TRICKS = {"grid": {}, "variants": VARIANTS, "series": "variant", "x": "variant", "expected": "lower"}
+
+
+def test_variants_are_an_axis_of_which_each_value_sets_several_keys(little, tmp_path):
+    settings = {**LITTLE["settings"], "label_smoothing": 0.1}
+    planned = studies.plan("little", load(little(**TRICKS, settings=settings, seeds=[3])), tmp_path)
+    found = [(each.point["variant"], each.config.label_smoothing, each.config.augmentation.flip) for each in planned]
+    assert found == [("all", 0.1, True), ("no smoothing", 0.0, True), ("no flips", 0.1, False)]
+    assert planned[1].run.path == tmp_path / "studies/little/variant=no-smoothing/seed3"
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({**BN, "optimizer.learning_rate": [-1]}, "optimizer.learning_rate"),
+        ({**BN, "optimizer.momentum": [0.9]}, "momentum and nesterov belong to sgd"),  # the base has Adam
+    ],
+)
+def test_a_value_that_no_run_can_have_is_told_before_anything_runs(little, tmp_path, grid, words):
+    study = load(little(grid=grid, x=list(grid)[-1].split(",")[0]))
+    with pytest.raises(UserError, match=words):
+        studies.plan("little", study, tmp_path)
+
+
+def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirectory:
+    run = make_run(path, **keywords)
+    run.write_config(config)
+    return run
+
+
+def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path / "checkpoints")
+    there = run_like(tmp_path / "results" / "somewhere", planned[2].config)
+    run_like(tmp_path / "results" / "unfinished", planned[3].config, status="interrupted")
+    run_like(tmp_path / "results" / "made-up", planned[4].config, data="generated")
+    (tmp_path / "results" / "damaged").mkdir()
+    (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
+    taken = studies.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], "cifar10")
+    assert taken[2].run.path == there.path
+    assert [each.run for number, each in enumerate(taken) if number != 2] == [
+        each.run for number, each in enumerate(planned) if number != 2
+    ]
+
+
+def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path):
+    planned = studies.plan("little", load(little()), tmp_path)
+    slow = studies.estimate_seconds(planned, [tmp_path])
+    run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
+    assert studies.estimate_seconds(planned, [tmp_path]) < slow
+    assert [studies.has_ended(each, "cifar10") for each in planned] == [True] + [False] * 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "made_on", "words"),
+    [({"epochs": 40}, "cifar10", "epochs differs"), ({}, "generated", "it was made on generated")],
+)
+def test_a_directory_with_another_run_is_not_taken_for_the_studys(little, tmp_path, changes, made_on, words):
+    planned = studies.plan("little", load(little()), tmp_path)
+    run_like(planned[0].run.path, planned[0].config.model_copy(update=changes), data=made_on)
+    with pytest.raises(UserError, match=words):
+        studies.has_ended(planned[0], "cifar10")
+
+
+def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
+    there, here = make_run(tmp_path / "there"), RunDirectory(tmp_path / "here")
+    files = {file.name: file.read_bytes() for file in there.small_files()}
+    here.keep(files)
+    assert {file.name: file.read_bytes() for file in here.small_files()} == files
+    here.best_file.write_bytes(b"weights")
+    here.keep({**files, "summary.json": b"{}"})
+    assert here.best_file.read_bytes() == b"weights" and here.read_summary()["status"] == "finished"
+
+
+# ---- from the runs to the verdict
+
+
+def rows_of(curves: dict, **more) -> list[dict]:
+    """Rows of a table: {(network, seed): {learning rate: accuracy}}."""
+    return [
+        {
+            "run": f"{network} {rate} {seed}",
+            "model.batch_norm": network,
+            "optimizer.learning_rate": rate,
+            "seed": seed,
+            "status": "finished",
+            "test_accuracy": accuracy,
+            **more,
+        }
+        for (network, seed), curve in curves.items()
+        for rate, accuracy in curve.items()
+    ]
+
+
+def curves_of(plain: list[float], normalised: list[float]) -> dict:
+    """Three seeds of each network, that differ by a little."""
+    return {
+        (network, seed): {rate: accuracy + noise[seed] for rate, accuracy in zip((0.001, 0.01), values, strict=True)}
+        for network, values, noise in (
+            ("none", plain, (0.0, 0.001, 0.002)),
+            ("after_activation", normalised, (0.001, 0.0, 0.002)),
+        )
+        for seed in range(3)
+    }
+
+
+def word(study: studies.Study, rows: list[dict]) -> str:
+    (panel,) = verdict.panels(study, rows)
+    (judgement,) = verdict.judge(study, panel)
+    return judgement.word
+
+
+@pytest.mark.parametrize(
+    ("expected", "plain", "normalised", "said"),
+    [
+        ("higher", [0.7, 0.7], [0.8, 0.8], "supported"),
+        ("higher", [0.8, 0.8], [0.7, 0.7], "contradicted"),
+        ("lower", [0.8, 0.8], [0.7, 0.7], "supported"),
+        ("lower", [0.7, 0.7], [0.8, 0.8], "contradicted"),
+        ("higher", [0.7, 0.7], [0.7, 0.7], "not decided by these runs"),
+    ],
+)
+def test_a_claim_is_judged_by_the_interval_of_the_difference(little, expected, plain, normalised, said):
+    assert word(load(little(expected=expected)), rows_of(curves_of(plain, normalised))) == said
+
+
+def test_values_of_the_series_survive_the_table(little, tmp_path):
+    values = [True, False]
+    study = load(little(grid={"augmentation.flip": values}, series="augmentation.flip", x="augmentation.flip"))
+    rows = [
+        {"run": "", "augmentation.flip": value, "seed": seed, "status": "finished", "test_accuracy": 0.5 + 0.1 * value}
+        for value in values
+        for seed in (0, 1)
+    ]
+    verdict.write_table(rows, tmp_path / "runs.csv")
+    (panel,) = verdict.panels(study, verdict.read_table(tmp_path / "runs.csv"))
+    (judgement,) = verdict.judge(study, panel)
+    assert judgement.names == ("False", "True") and judgement.first == {0: 0.5, 1: 0.5}
+
+
+@pytest.mark.parametrize("text", ["", "seed,status\n", "seed\n1\n", "seed,status\n1\n", "seed,status\n1,finished,2\n"])
+def test_a_table_that_does_not_fit_is_told(tmp_path, text):
+    (tmp_path / "runs.csv").write_text(text)
+    with pytest.raises(UserError, match=r"runs\.csv is missing or damaged"):
+        verdict.read_table(tmp_path / "runs.csv", ["seed", "status"])
+
+
+def test_one_seed_decides_nothing(little):
+    curves = {key: curve for key, curve in curves_of([0.7, 0.7], [0.9, 0.9]).items() if key[1] == 0}
+    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+
+
+def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
+    study = load(little())
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN", "val_accuracy": 0.7}
+    del rows[1]["test_accuracy"]
+    (panel,) = verdict.panels(study, rows)
+    assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
+    text = verdict.verdict("little", study, rows)
+    assert "1 of 12 runs did not finish" in text and "none 0.01 0: diverged; the loss became NaN" in text
+
+
+def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(little):
+    study = load(little())
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
+    del rows[1]["test_accuracy"]
+    (panel,) = verdict.panels(study, rows)
+    (judgement,) = verdict.judge(study, panel)
+    assert sorted(judgement.first) == [0, 1, 2] and sorted(judgement.second) == [1, 2]
+    assert "none 0.01 0: failed; disk full" in verdict.verdict("little", study, rows)
+
+
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [("mean", 0.5), ("range", 0.6), ("imbalance", 0.2430), ("largest_usable", -1), ("loss_at_smallest", 0.45)],
+)
+def test_scores(score, value):
+    curve = {0.001: 0.35, 0.01: 0.8, 0.1: 0.75, 1.0: 0.2}
+    if score == "mean":
+        curve = {1: 0.25, 2: 0.75}
+    assert verdict.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
+
+
+def test_a_network_that_never_learns_has_no_largest_usable_rate():
+    assert math.isnan(verdict.SCORES["largest_usable"]({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
+
+
+def test_the_largest_usable_rate_lies_between_two_points_and_at_the_last_where_all_are_usable():
+    score = verdict.SCORES["largest_usable"]
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}) == pytest.approx(-1.5)
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}) == -1
+
+
+def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
+    rows = [
+        {"epoch": 1, "layer": layer, "measure": f"gradient_{part}", "value": 0.0}
+        for layer in (1, 2)
+        for part in ("mean", "sd")
+    ]
+    variation = verdict.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    assert all(map(math.isnan, variation.values()))
+    assert math.isnan(verdict.SCORES["imbalance"]({1: 0.0, 2: 0.0}))
+
+
+def test_seeds_without_any_spread_decide_nothing(little):
+    curves = {
+        (network, seed): {0.001: accuracy, 0.01: accuracy}
+        for network, accuracy in (("none", 0.5), ("after_activation", 0.75))
+        for seed in (0, 1)
+    }
+    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [({"data": "generated"}, "generated images, not CIFAR-10"), ({"protocol": "test_as_validation"}, "Optimistic")],
+)
+def test_a_verdict_is_marked_as_a_run_is(little, column, words):
+    assert words in verdict.verdict("little", load(little()), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **column))
+
+
+def test_each_value_of_the_panel_key_is_judged_by_itself(little):
+    grid = {**LITTLE["grid"], "optimizer.name": ["adam", "sgd"]}
+    study = load(little(grid=grid, panel="optimizer.name"))
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **{"optimizer.name": "adam"})
+    assert "**Supported.**" in verdict.verdict("little", study, rows)
+    rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
+    text = verdict.verdict("little", study, rows)
+    assert "the rows below do not agree" in text
+    (table,) = filter(None, map(markdown.cells, text.split("\n\n")))
+    said = {cells[0].split(":")[0]: cells[-1] for cells in table[1:]}
+    assert said == {"test accuracy (%), adam": "supported", "test accuracy (%), sgd": "contradicted"}
+
+
+def test_each_variant_is_compared_with_the_first(little):
+    study = load(little(**TRICKS))
+    accuracies = {"all": 0.8, "no smoothing": 0.7, "no flips": 0.9}
+    rows = [
+        {"run": "", "variant": name, "seed": seed, "status": "finished", "test_accuracy": accuracy + noise}
+        for name, accuracy in accuracies.items()
+        for seed, noise in enumerate((0.0, 0.001, 0.003) if name == "all" else (0.001, 0.0, 0.002))
+    ]
+    (panel,) = verdict.panels(study, rows)
+    judged = {judgement.names: judgement.word for judgement in verdict.judge(study, panel)}
+    assert judged == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
+
+
+def test_the_table_keeps_every_digit(tmp_path):
+    rows = [{"run": "a, b", "test_accuracy": 0.1 + 0.2, "reason": None}, {"run": "c", "status": "failed"}]
+    verdict.write_table(rows, tmp_path / "runs.csv")
+    read = verdict.read_table(tmp_path / "runs.csv")
+    assert read == [{"run": "a, b", "test_accuracy": 0.1 + 0.2}, {"run": "c", "status": "failed"}]
+
+
+def test_epochs_to_a_mark_are_counted_and_never_is_one_more_than_all(evaluated):
+    run = evaluated()  # validation accuracy 0.5, 0.7, 0.6, 4.5 seconds each
+    epochs = verdict.MEASURES["epochs_to"].columns(run, [])
+    assert epochs == {"epochs_to_60": 2, "epochs_to_70": 2, "epochs_to_75": 4, "epochs_to_80": 4}
+    seconds = verdict.MEASURES["seconds_to"].columns(run, [])
+    assert seconds == {"seconds_to_60": 9.0, "seconds_to_70": 9.0, "seconds_to_75": 13.5, "seconds_to_80": 13.5}
+
+
+def test_gradients_are_averaged_over_the_epochs(evaluated):
+    rows = [
+        {"epoch": epoch, "layer": layer, "measure": f"gradient_{part}", "value": value * epoch}
+        for epoch in (1, 3)
+        for layer in (1, 2)
+        for part, value in (("mean", 2.0 * layer), ("sd", 1.0))
+    ]
+    norm = verdict.MEASURES["gradient_norm"].columns(evaluated(), rows)
+    assert norm == {"gradient_norm_1": 4.0, "gradient_norm_2": 8.0}
+    variation = verdict.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    assert variation == {"gradient_variation_1": 0.5, "gradient_variation_2": 0.25}
+
+
+# ---- the command
+
+
+def study_command(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "study.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def refused(*arguments) -> str:
+    result = study_command(*arguments)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_study_that_is_not_there_is_told_with_those_that_are():
+    assert "learning_rate.yaml" in refused("--config", "learning_rates")
+
+
+def test_a_cluster_that_does_not_answer_is_told_soon(little, tmp_path):
+    pytest.importorskip("ray")
+    began = time.monotonic()
+    places = ["--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
+    message = refused("--config", little(), *places, "--executor", "ray", "--address", "127.0.0.1:1")
+    assert "127.0.0.1:1" in message and time.monotonic() - began < 60
+    assert "HOST:PORT" in refused("--config", little(), *places, "--executor", "ray", "--address", "somewhere")
+
+
+def test_options_of_the_cluster_are_refused_without_it(little):
+    assert "--executor ray" in refused("--config", little(), "--address", "127.0.0.1:1")
+
+
+def test_without_a_table_there_is_nothing_to_make_a_verdict_from(little, tmp_path):
+    assert "runs.csv" in refused("--config", little(), "--from-table", "--results", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_study_runs_skips_what_is_done_and_can_be_told_again(little, tmp_path):
+    grid = {**BN, "optimizer.learning_rate": [0.001, 1e30]}  # the second rate diverges
+    settings = {**LITTLE["settings"], "data.training_images": 500}
+    path = little(grid=grid, seeds=[0], settings=settings)
+    places = ["--config", path, "--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
+    dry = study_command(*places, "--dry-run")
+    assert "4 runs, 4 to do" in dry.stdout
+    first = study_command(*places, "--data", "generated")
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "r" / "studies" / "little"
+    kept = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert sorted(kept) == ["figure.png", "runs.csv", "verdict.md"]
+    statuses = {row["run"]: row["status"] for row in verdict.read_table(folder / "runs.csv")}
+    assert len(statuses) == 4 and "diverged" in statuses.values()
+    assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
+    again = study_command(*places, "--data", "generated")
+    assert "4 runs, 4 of them done before" in again.stdout
+    assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
+    (folder / "verdict.md").unlink()
+    assert study_command(*places, "--from-table").returncode == 0
+    assert (folder / "verdict.md").read_bytes() == kept["verdict.md"]

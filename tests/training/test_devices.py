@@ -1,0 +1,55 @@
+"""A batch that is divided among devices trains as on one. Two logical CPU devices stand for two GPUs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_LOSSES = """
+import json, sys, tempfile
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from experiment import config
+from experiment.data import dataset as data
+from experiment.training import loop
+from experiment.run_directory import RunDirectory
+losses = []
+loop._IMAGES_PER_EXECUTION = 0  # the loss of each step is wanted
+on_train_batch_end = loop._Recorder.on_train_batch_end
+def record(self, batch, logs=None):
+    losses.append(logs["loss"])
+    on_train_batch_end(self, batch, logs)
+loop._Recorder.on_train_batch_end = record
+overrides = [
+    "epochs=2", "batch_size=64", "precision=float32", "data.validation_images=100", f"devices={sys.argv[2]}",
+    "optimizer.learning_rate=0.0001",  # at ten times this rate, Keras's layer and ours on one device part as far
+]
+with tempfile.TemporaryDirectory() as folder:
+    run = RunDirectory(Path(folder))
+    loop.train(config.load(sys.argv[1], overrides), run, data.generate(740, 100), progress="quiet")
+    assert run.best_file.exists()
+print(json.dumps(losses))
+"""
+
+
+def losses(config: str, devices: str) -> list[float]:
+    """The mean loss of the epoch so far, after each step."""
+    command = [sys.executable, "-c", _LOSSES, config, devices]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["plain", "bn"])
+def test_twenty_steps_on_two_devices_are_those_on_one(config):
+    one, two = losses(config, "one"), losses(config, "all")
+    assert len(one) == len(two) == 20
+    assert two == pytest.approx(one, abs=1e-3)
+    assert one[0] != one[9]

@@ -1,0 +1,85 @@
+"""What is measured beside training, and that measuring changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+from experiment import config as configuration
+from experiment.data import dataset as data
+from experiment.run_directory import RunDirectory
+from experiment.training import diagnostics, loop
+from models import vgg
+from tests import killing
+
+
+@pytest.fixture(scope="module")
+def dataset() -> data.Dataset:
+    return data.generate(500, 100, seed=1)
+
+
+def train(path, dataset, *overrides):
+    base = ["epochs=2", "batch_size=100", "data.validation_images=100", "precision=float32"]
+    run = RunDirectory(path)
+    run.prepare()
+    loop.train(configuration.load("bn.yaml", [*base, *overrides]), run, dataset, progress="quiet")
+    return run
+
+
+def test_measuring_changes_nothing_of_the_run(tmp_path, dataset):
+    train(tmp_path / "none", dataset)
+    whole = killing.outcome(tmp_path / "none")
+    for kind in ("gradients", "batch_statistics"):
+        run = train(tmp_path / kind, dataset, f"diagnostics={kind}")
+        assert killing.differences(whole, killing.outcome(run.path)) == []
+
+
+def test_gradients_are_measured_after_every_epoch_and_batches_after_the_last(tmp_path, dataset):
+    for kind, epochs, layers in (("gradients", {1, 2}, 9), ("batch_statistics", {2}, 8)):
+        rows = train(tmp_path / kind, dataset, f"diagnostics={kind}").read_diagnostics()
+        assert {row["epoch"] for row in rows} == epochs
+        assert {row["layer"] for row in rows} == set(range(1, layers + 1))
+        assert len(rows) == 2 * layers * len(epochs)
+        assert all(row["value"] > 0 for row in rows)
+
+
+def test_a_repeated_epoch_replaces_its_rows(tmp_path, dataset):
+    run = train(tmp_path / "run", dataset, "diagnostics=gradients")
+    before = run.diagnostics_file.read_bytes()
+    run.remove_files()
+    run.diagnostics_file.write_bytes(before)
+    assert train(tmp_path / "run", dataset, "diagnostics=gradients").diagnostics_file.read_bytes() == before
+
+
+def test_gradient_norms_are_those_of_the_loss(dataset):
+    config = configuration.load("plain.yaml", ["precision=float32"])
+    model = loop.compiled_model(config, 5, "float32")
+    images = dataset.train.select(np.arange(500) < 100)
+    found = diagnostics.gradient_norms(model, images, 100)
+    assert found["gradient_mean"].shape == (9,) and np.all(found["gradient_sd"] == 0)  # one batch
+    # The gradient of the last layer's kernel by its formula: features times (probabilities - truth).
+    features = np.array(keras.Model(model.inputs, model.layers[-2].output)(vgg.preprocess(images.images)))
+    logits = np.array(model(vgg.preprocess(images.images)), np.float64)
+    errors = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(10)[images.labels]
+    assert found["gradient_mean"][-1] == pytest.approx(np.linalg.norm(features.T @ errors / 100), rel=1e-4)
+
+
+def test_statistics_of_small_batches_scatter_more(dataset):
+    model = vgg.build("none", seed=0)
+    small, large = (diagnostics.batch_statistics(model, dataset.train, size) for size in (5, 50))
+    for measure in ("mean_scatter", "variance_scatter"):
+        assert np.all(small[measure] > large[measure])
+    # The mean of n images scatters by the standard deviation of the images' means over the root of n.
+    assert np.mean(small["mean_scatter"] / large["mean_scatter"]) == pytest.approx(np.sqrt(10), rel=0.35)
+
+
+@pytest.mark.parametrize("order", ["brightness", "class"])
+def test_what_is_measured_does_not_depend_on_the_order_of_the_images(order, dataset):
+    images = dataset.train
+    key = images.images.mean((1, 2, 3)) if order == "brightness" else images.labels
+    ordered = images.select(np.argsort(key, kind="stable"))
+    model = vgg.build("none", seed=0)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for measure in (diagnostics.batch_statistics, diagnostics.gradient_norms):
+        for kind, values in measure(model, images, 50).items():
+            rel = 0.6 if kind == "gradient_sd" else 0.35  # of ten batches
+            assert np.mean(measure(model, ordered, 50)[kind] / values) == pytest.approx(1, rel=rel)

@@ -1,0 +1,272 @@
+"""Training: what a run writes, that it is the same each time, and that it resumes exactly."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import keras
+import pytest
+
+from experiment import config as configuration
+from experiment.data import dataset as data
+from experiment.errors import UserError
+from experiment.evaluation import evaluate
+from experiment.run_directory import RunDirectory, check_resumable
+from experiment.training import loop
+from tests import killing
+
+
+@pytest.fixture(scope="module")
+def images() -> data.Dataset:
+    return data.generate(800, 100, seed=1)
+
+
+def small_config(*overrides: str) -> configuration.Config:
+    base = ["epochs=3", "batch_size=100", "data.validation_images=100", "schedule.warmup_epochs=0.5"]
+    return configuration.load("bn.yaml", [*base, *overrides])
+
+
+def train(path, images, *overrides, resume=False):
+    run = RunDirectory(path)
+    run.prepare()
+    summary = loop.train(small_config(*overrides), run, images, resume=resume, progress="quiet")
+    return run, summary
+
+
+def interrupt_in_epoch(monkeypatch, number: int):
+    """The run gets Ctrl-C after the second step of epoch `number`, counted from 1."""
+    monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)  # step by step
+    original = loop._Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epochs_done == number - 1 and batch == 1:
+            signal.raise_signal(signal.SIGINT)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(loop._Recorder, "on_train_batch_end", on_train_batch_end)
+
+
+def test_a_run_writes_what_it_promises(tmp_path, images):
+    run, summary = train(tmp_path / "run", images)
+    assert summary == run.read_summary()
+    assert summary["status"] == "finished"
+    assert (summary["parameters"], summary["trainable_parameters"], summary["epochs"]) == (296_730, 295_770, 3)
+    assert summary["data"]["name"] == "generated"
+    assert summary["data"]["training_images"] == 700
+    history = run.read_history()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    best = max(history, key=lambda row: row["val_accuracy"])
+    assert (summary["best_epoch"], summary["val_accuracy"]) == (
+        best["epoch"],
+        pytest.approx(best["val_accuracy"], 1e-5),
+    )
+    assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in history)
+    assert run.curves_file.read_bytes().startswith(b"\x89PNG")
+    assert run.read_config() == small_config()
+    assert sorted(file.name for file in run.path.iterdir()) == sorted(
+        ["best.keras", "config.yaml", "curves.png", "history.csv", "state.npz", "summary.json"]
+    )
+
+
+def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
+    overrides = ["precision=float32", "epochs=4", "optimizer.learning_rate=0.005"]
+    run, summary = train(tmp_path / "run", images, *overrides)
+    config = small_config(*overrides)
+    validation = data.split(images, config.data)[1]
+    predictions = evaluate.predict(run, config, validation.images).argmax(1)
+    assert (predictions == validation.labels).mean() == pytest.approx(summary["val_accuracy"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, images, precision):
+    overrides = ["epochs=1", f"precision={precision}"]
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(tmp_path / name, images, *overrides, f"seed={seed}")
+    one, same, other = (killing.outcome(tmp_path / name) for name in ("one", "same", "other"))
+    assert killing.differences(one, same) == []
+    assert "arrays" in killing.differences(one, other)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "parts", "overrides"),
+    [
+        (1, 1, []),
+        (3, 1, []),
+        (3, 2, ["model.batch_norm=none", "optimizer.name=sgd", "optimizer.momentum=0.9", "augmentation.shift=3"]),
+        (
+            2,
+            1,
+            ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"],
+        ),
+        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.nesterov=true"]),
+        (2, 1, ["precision=mixed_float16", "epochs=2"]),
+    ],
+    ids=["adam-first", "adam", "sgd-divided", "adamw", "muon", "float16"],
+)
+def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, parts, overrides):
+    monkeypatch.setattr(loop, "batch_parts", lambda: parts)
+    train(tmp_path / "whole", images, *overrides)
+    with monkeypatch.context() as patched:
+        interrupt_in_epoch(patched, epoch)
+        with pytest.raises(loop.Interrupted) as interruption:
+            train(tmp_path / "stopped", images, *overrides)
+    assert interruption.value.exit_code == 130
+    stopped = RunDirectory(tmp_path / "stopped")
+    assert stopped.read_summary()["status"] == "interrupted"
+    check_resumable(small_config(*overrides), stopped)
+    train(stopped.path, images, *overrides, resume=True)
+    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
+
+
+@pytest.mark.parametrize(("count", "parts"), [(200, 3), (201, 1), (202, 1), (203, 3)])
+def test_batches_are_divided_where_none_has_fewer_images_than_parts(images, monkeypatch, count, parts):
+    monkeypatch.setattr(loop, "batch_parts", lambda: 3)
+    some = data.Images(images.train.images[:count], images.train.labels[:count])
+    assert loop._parts((images.train, 100), (some, 100)) == parts
+
+
+def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):
+    constant = ["schedule.name=constant"]
+    train(tmp_path / "long", images, *constant, "epochs=3")
+    train(tmp_path / "raised", images, *constant, "epochs=2")
+    check_resumable(small_config(*constant, "epochs=3"), RunDirectory(tmp_path / "raised"))
+    train(tmp_path / "raised", images, *constant, "epochs=3", resume=True)
+    assert killing.differences(killing.outcome(tmp_path / "long"), killing.outcome(tmp_path / "raised")) == []
+
+
+def test_a_state_of_another_network_is_refused(tmp_path, images):
+    train(tmp_path / "run", images, "epochs=1")
+    before = RunDirectory(tmp_path / "run").state_file.read_bytes()
+    with pytest.raises(UserError, match="does not fit"):
+        train(tmp_path / "run", images, "model.batch_norm=none", resume=True)
+    assert RunDirectory(tmp_path / "run").state_file.read_bytes() == before
+
+
+def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
+    train(tmp_path / "run", images, "epochs=1", "precision=float32")
+    with pytest.raises(UserError, match="precision: 'float32' in the run, 'mixed_bfloat16' now"):
+        train(tmp_path / "run", images, "precision=mixed_bfloat16", resume=True)
+
+
+def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch):
+    original = loop._Recorder.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        original(self, epoch, {**logs, "loss": math.nan} if epoch == 1 else logs)
+
+    monkeypatch.setattr(loop._Recorder, "on_epoch_end", on_epoch_end)
+    with pytest.raises(loop.Diverged, match="in epoch 2"):
+        train(tmp_path / "run", images)
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_summary()["status"] == "diverged"
+    assert run.read_summary()["best_epoch"] == 1
+    assert killing.best_weights(run.path)
+    with pytest.raises(UserError, match="diverged"):
+        check_resumable(small_config(), run)
+
+
+def test_an_absurd_learning_rate_diverges(tmp_path, images):
+    sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
+    with pytest.raises(loop.Diverged, match="in epoch 1"):
+        train(tmp_path / "run", images, *sgd)
+
+
+def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, monkeypatch):
+    assert loop.compiled_model(small_config(), steps_per_epoch=7, precision="float32").steps_per_execution == 7
+    train(tmp_path / "several", images)
+    monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)
+    train(tmp_path / "one", images)
+    assert killing.differences(killing.outcome(tmp_path / "several"), killing.outcome(tmp_path / "one")) == []
+
+
+def test_tensorflow_traces_a_training_step_once(tmp_path, images, monkeypatch):
+    """Each tracing is two seconds before the first step; metrics that are made in the first cause a second."""
+    traced = []
+    step = keras.Sequential.train_step
+    monkeypatch.setattr(keras.Sequential, "train_step", lambda *arguments: traced.append(1) or step(*arguments))
+    train(tmp_path / "run", images, "model.batch_norm=after_activation", "epochs=2")
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "at_a_time"), [(352, 128, 32), (391, 128, 23), (88, 512, 8), (13, 128, 13), (37, 128, 1)]
+)
+def test_steps_at_a_time_divide_an_epoch(steps, batch_size, at_a_time):
+    assert loop._steps_per_execution(steps, batch_size) == at_a_time
+
+
+def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
+    original = loop._Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epochs_done == 1:
+            shutil.rmtree(self.run.path, ignore_errors=True)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(loop._Recorder, "on_train_batch_end", on_train_batch_end)
+    with pytest.raises(UserError, match=str(tmp_path / "run")):
+        train(tmp_path / "run", images)
+
+
+def test_training_outside_the_main_thread_works(tmp_path, images):
+    summaries = []
+    thread = threading.Thread(target=lambda: summaries.append(train(tmp_path / "run", images, "epochs=1")[1]))
+    thread.start()
+    thread.join()
+    assert summaries[0]["status"] == "finished"
+
+
+def run_command(*arguments, **environment):
+    full = [sys.executable, *map(str, arguments)]
+    env = {**os.environ, **environment}
+    return subprocess.run(full, cwd=killing.ROOT, capture_output=True, text=True, timeout=900, env=env)
+
+
+@pytest.mark.slow
+def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
+    for name in ("plain", "bn"):
+        options = ["--data", "generated", "--set", "epochs=3", "--set", "batch_size=32"]
+        options += ["--set", "schedule.warmup_epochs=0.2"]
+        result = run_command("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("epoch  ") == 3
+        assert "Traceback" not in result.stderr
+    result = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "generated images" in result.stdout
+    assert "One seed" in result.stdout
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    accuracy = {run["network"]: run["test_accuracy"] for run in content["runs"]}
+    assert accuracy["none"] > 0.8
+    assert accuracy["after_activation"] > 0.4  # so early, its moving averages still lag behind the weights
+    for figure in ("comparison.png", "confusion.png", "classes.png"):
+        assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "plain" / "seed0" / "best.keras").write_bytes(b"PK")
+    damaged = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    assert damaged.returncode == 0
+    assert "left out" in damaged.stderr
+    assert "best.keras" in damaged.stderr
+    assert "bn/seed0" in damaged.stdout
+
+
+@pytest.mark.slow
+def test_two_epochs_on_real_cifar10_beat_60_percent(tmp_path, real_cifar10):
+    # After one epoch, batch norm's moving averages still lag behind the weights.
+    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", "--set", "epochs=2")
+    assert result.returncode == 0, result.stderr
+    result = run_command("evaluate.py", tmp_path / "run", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
+    assert run["test_images"] == 10_000
+    assert run["test_accuracy"] > 0.6
+
+
+def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
+    run, _ = train(tmp_path / "run", images, "epochs=1")
+    model = keras.models.load_model(run.best_file, safe_mode=True)
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
