@@ -42,27 +42,32 @@ def main(arguments: argparse.Namespace) -> int:
         # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from experiment.data import dataset as data
-    from experiment.evaluation import comparison, evaluate
+    from experiment import run_directory
+    from experiment.data import sources
+    from experiment.data.dataset import Dataset
+    from experiment.evaluation import comparison
+    from experiment.evaluation.predict import predict_missing
+    from experiment.evaluation.result import load_result
     from experiment.reporting import figures, text
 
-    runs = evaluate.choose(arguments.runs, CHECKPOINTS)
+    runs = run_directory.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
     # Kept answers need no images but for the gallery, and that is not worth a download.
     download = any(run.best_file.exists() for run in runs)
 
     @functools.cache
-    def dataset_for(name: str) -> data.Dataset:
-        return data.load("generated" if name == "generated" else arguments.data, download)
+    def dataset_for(name: str) -> Dataset:
+        return sources.load("generated" if name == "generated" else arguments.data, download)
 
     evaluations, kept, left_out = [], [], []
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
-            evaluations.append(evaluate.evaluate(run, name, dataset_for, arguments.engine, tta=arguments.tta))
+            predict_missing(run, dataset_for, arguments.engine, arguments.tta)
+            evaluations.append(load_result(run, name, arguments.tta))
             kept.append((run, name))
-        except data.NotFound:
+        except sources.NotFound:
             raise
         except UserError as error:  # the other runs are still evaluated
             left_out.append(str(error))
@@ -76,7 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         shown = comparison.comparable(comparison.groups(evaluations))[0].runs[0]
         images = dataset_for(shown.data_name).test.images
-    except data.NotFound:
+    except sources.NotFound:
         images = None
     content = comparison.write(evaluations, arguments.output, images)
     if arguments.report:

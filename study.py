@@ -84,7 +84,7 @@ def _outcomes(waiting, arguments):
     if not waiting:
         return
     from experiment import run_directory
-    from experiment.data import dataset as data
+    from experiment.data import sources
     from experiment.studies import runner
 
     cores = arguments.cpus_per_run or runner.cores_of(arguments.workers)
@@ -94,7 +94,7 @@ def _outcomes(waiting, arguments):
         return [runner.Job(each.config, each.run.path, where, cores) for each in runs]
 
     if arguments.executor == "local":
-        data.load(arguments.data)  # a mistake is told once, and a download made once
+        sources.load(arguments.data)  # a mistake is told once, and a download made once
         here, there = waiting, []
     else:  # what only lacks its answers has its weights here
         here = [each for each in waiting if run_directory.is_finished(each.config, each.run)]
@@ -102,7 +102,7 @@ def _outcomes(waiting, arguments):
     for position, outcome in runner.run_locally(jobs(here), arguments.workers):
         yield here[position], outcome
     if there:
-        shipped = data.load(arguments.data) if arguments.ship_data else None
+        shipped = sources.load(arguments.data) if arguments.ship_data else None
         found = runner.run_on_ray(jobs(there), arguments.address, arguments.gpus_per_run, shipped)
         for position, outcome in found:
             yield there[position], outcome

@@ -57,10 +57,11 @@ def main(arguments: argparse.Namespace) -> None:
     elif run.exists() and not (arguments.overwrite or finished):
         raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
 
-    from experiment.data import dataset as data
+    from experiment.data import sources
+    from experiment.data.dataset import split
 
-    dataset = data.load(arguments.data)
-    data.split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
+    dataset = sources.load(arguments.data)
+    split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
     if arguments.resume or finished:
         run.check_same_data(dataset.fingerprint(), dataset.source)
     if finished:

@@ -136,14 +136,16 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     """The network of a run, or a fresh one, on all test images by both engines."""
     import numpy as np
 
-    from experiment.data import dataset as data
+    from experiment.data import sources, synthetic
     from experiment.evaluation import weights
     from experiment.run_directory import RunDirectory
     from models import vgg
     from numpy_layers.network import NumpyNetwork
 
     dataset = (
-        data.load(arguments.data) if arguments.data or os.environ.get("CIFAR10_DIR") else data.generate(10, 10_000)
+        sources.load(arguments.data)
+        if arguments.data or os.environ.get("CIFAR10_DIR")
+        else synthetic.generate(10, 10_000)
     )
     batch_norm = "after_activation"
     if arguments.run:

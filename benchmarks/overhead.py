@@ -29,26 +29,27 @@ def main() -> None:
 
     from experiment import config as configuration
     from experiment import tensorflow_setup
-    from experiment.data import dataset as data
+    from experiment.data import sources
+    from experiment.data.dataset import split
     from experiment.run_directory import RunDirectory
 
     config = configuration.load(arguments.config, [f"epochs={arguments.epochs}"])
-    dataset = data.load(arguments.data)
+    dataset = sources.load(arguments.data)
     tensorflow_setup.start()
     from experiment import hardware
-    from experiment.training import loop
+    from experiment.training import input_pipeline, loop, recorder
 
     writing = []
-    on_epoch_end = loop._Recorder.on_epoch_end
+    on_epoch_end = recorder.Recorder.on_epoch_end
 
     def timed(self, epoch, logs=None):
         began = time.perf_counter()
         on_epoch_end(self, epoch, logs)
         writing.append(time.perf_counter() - began)
 
-    loop._Recorder.on_epoch_end = timed
-    images, _ = data.split(dataset, config.data)
-    batches = loop.training_dataset(images, config).take(loop.batches_per_epoch(images, config))
+    recorder.Recorder.on_epoch_end = timed
+    images, _ = split(dataset, config.data)
+    batches = input_pipeline.training_dataset(images, config).take(input_pipeline.batches_per_epoch(images, config))
     making = []
     for _ in range(arguments.epochs):
         began = time.perf_counter()

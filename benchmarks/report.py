@@ -31,12 +31,13 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     from experiment import run_directory
-    from experiment.data import dataset as data
-    from experiment.evaluation import comparison, evaluate
+    from experiment.data import sources
+    from experiment.evaluation import comparison
+    from experiment.evaluation.result import load_result
     from experiment.reporting import html
 
-    images = data.load(arguments.data, download=False).test.images
-    kept = [evaluate.evaluate(run, run.path.name, None) for run in run_directory.find(ROOT / "results" / "seeds")]
+    images = sources.load(arguments.data, download=False).test.images
+    kept = [load_result(run, run.path.name) for run in run_directory.find(ROOT / "results" / "seeds")]
     evaluations = [
         replace(run, name=f"run {number}", config=run.config.model_copy(update={"seed": number}))
         for number, run in enumerate(islice(cycle(kept), RUNS))

@@ -42,19 +42,19 @@ def training(folder: str, name: str, *settings: str) -> float:
 def evaluation_seconds(path: Path, times: int) -> list[float]:
     """The seconds that each evaluation of the same run takes."""
     from experiment import tensorflow_setup
-    from experiment.data import dataset as data
-    from experiment.evaluation import evaluate
+    from experiment.data import sources
+    from experiment.evaluation.predict import predict
     from experiment.run_directory import RunDirectory
 
     tensorflow_setup.start()
     from models import vgg  # noqa: F401  imports Keras
 
-    run, dataset = RunDirectory(path), data.load(None)
+    run, dataset = RunDirectory(path), sources.load(None)
     config = run.read_config()
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
-        evaluate.predict(run, config, dataset.test.images)
+        predict(run, config, dataset.test.images)
         seconds.append(time.perf_counter() - began)
     return seconds
 

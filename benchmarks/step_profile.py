@@ -69,12 +69,12 @@ def profile(name: str, config, rows: int) -> str:
     import keras
 
     from experiment import hardware
-    from experiment.data import dataset as data
+    from experiment.data import synthetic
     from experiment.reporting import markdown
     from experiment.training import loop
     from models import vgg
 
-    images, labels = data.generate(config.batch_size, 10).train
+    images, labels = synthetic.generate(config.batch_size, 10).train
     inputs = vgg.preprocess(images)
     stock = vgg.build(config.model.batch_norm, seed=0)
     stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

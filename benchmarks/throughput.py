@@ -70,15 +70,15 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
 
     from experiment import config as configuration
     from experiment import hardware
-    from experiment.data import dataset as data
-    from experiment.training import loop
+    from experiment.data import synthetic
+    from experiment.training import input_pipeline, loop
     from models import vgg
 
     config = configuration.load(network, [f"batch_size={batch}"])
     if ours:
         hardware.divide_cores(config)
         loop.make_deterministic(config.seed)
-    images = data.generate(batch * steps, 10).train
+    images = synthetic.generate(batch * steps, 10).train
     floats = np.asarray(vgg.preprocess(images.images))
     times = []
 
@@ -93,7 +93,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
 
     if ours:
         model = loop.compiled_model(config, steps, precision, hardware.batch_parts())
-        batches = loop.training_dataset(images, config)
+        batches = input_pipeline.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:
         model = vgg.build(NETWORKS[network], dtype=precision)

@@ -40,14 +40,15 @@ def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, fl
     """(seconds, validation accuracy) at the end of each epoch."""
     from experiment import config as configuration
     from experiment import tensorflow_setup
-    from experiment.data import dataset as data
+    from experiment.data import sources
+    from experiment.data.dataset import split
 
     if contestant != "keras":  # which takes TensorFlow as it comes
         tensorflow_setup.start()
     config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
-    dataset = data.load(None)
+    dataset = sources.load(None)
     if contestant == "keras":
-        return _stock_keras(*data.split(dataset, config.data), keras_epochs, seed)
+        return _stock_keras(*split(dataset, config.data), keras_epochs, seed)
     from experiment.run_directory import RunDirectory
     from experiment.training import loop
 

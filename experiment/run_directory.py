@@ -13,8 +13,6 @@
 | tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
 """
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -28,6 +26,7 @@ import numpy as np
 from experiment import config as configuration
 from experiment.config import Config, TestTimeAugmentation
 from experiment.errors import UserError
+from experiment.files import TEMPORARY, atomic, read_csv, reading, write_csv, write_text
 
 try:
     import fcntl
@@ -38,55 +37,6 @@ HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
 )  # fmt: skip
 DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
-_TEMPORARY = ".unfinished-"
-
-
-@contextmanager
-def atomic(path: Path):
-    """Yields a temporary path beside `path`; on leaving, syncs it to disk and renames it to `path`.
-
-    A reader sees the old file or the new one, whole, whenever it looks and whenever the writer is killed.
-
-    Raises:
-        UserError: the file cannot be written (disk full, no permission, directory gone); `path` is as it was.
-    """
-    temporary = path.with_name(_TEMPORARY + path.name)
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        if os.name == "posix":
-            _sync(path.parent)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        # After a successful rename there is nothing left to remove; the directory itself may be gone or read-only.
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(path: Path) -> None:
-    """Makes a directory for results, or raises a UserError that names it."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _file(name: str) -> property:
@@ -138,7 +88,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.locked():  # else what another training is just writing would look like a leftover
-                for leftover in self.path.glob(f"{_TEMPORARY}*"):
+                for leftover in self.path.glob(f"{TEMPORARY}*"):
                     leftover.unlink()
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "Permission denied")
@@ -194,18 +144,18 @@ class RunDirectory:
             raise UserError(f"{self.summary_file} is missing or damaged: {error}") from None
 
     def write_history(self, rows: list[dict]) -> None:
-        _write_csv(self.history_file, HISTORY_COLUMNS, rows)
+        write_csv(self.history_file, HISTORY_COLUMNS, rows)
 
     def read_history(self) -> list[dict]:
         """The rows of history.csv as numbers, one dict an epoch."""
-        return _read_csv(self.history_file, HISTORY_COLUMNS)
+        return read_csv(self.history_file, HISTORY_COLUMNS)
 
     def write_diagnostics(self, rows: list[dict]) -> None:
-        _write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows)
+        write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows)
 
     def read_diagnostics(self) -> list[dict]:
         """The rows of diagnostics.csv: epoch, layer (from 1), measure (its name), value."""
-        return _read_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS)
+        return read_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS)
 
     # ---- state and predictions
 
@@ -274,16 +224,6 @@ class RunDirectory:
             raise UserError(f"{destination} cannot be written: {error.strerror or error}") from None
 
 
-@contextmanager
-def reading(path: Path):
-    """Opens an .npz archive as data only (no pickles); a missing or damaged one raises a UserError that names it."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except Exception as error:  # NumPy, zipfile and zlib raise what they like at a damaged file
-        raise UserError(f"{path} is missing or damaged: {error}") from None
-
-
 def is_finished(config: Config, run: RunDirectory) -> bool:
     """Whether the directory holds the finished run of just this configuration."""
     if not (run.config_file.exists() and run.summary_file.exists()):
@@ -325,27 +265,24 @@ def find(root: Path) -> list[RunDirectory]:
         return []
 
 
-_COLUMN_TYPES = {"epoch": int, "layer": int, "measure": str}  # of the others: float
+def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
+    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
 
-
-def _write_csv(path: Path, columns: Sequence[str], rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(
-        [format(row[column], ".6g") if isinstance(row[column], float) else row[column] for column in columns]
-        for row in rows
-    )
-    write_text(path, text.getvalue())
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> list[dict]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or [])]
-            if missing:
-                raise ValueError(f"the column {missing[0]} is missing")
-            return [{column: _COLUMN_TYPES.get(column, float)(row[column]) for column in columns} for row in reader]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is missing or damaged: {error}") from None
+    Raises:
+        UserError: a named directory holds no run, or there is no run at all.
+    """
+    if not paths:
+        runs = [run for run in find(root) if not run.path.is_relative_to(root / "studies")]
+        if not runs:
+            raise UserError(
+                f"no run under {root} yet. Make one:\n"
+                "  python train.py --config plain.yaml\n"
+                "  python train.py --config bn.yaml\n"
+                "or, in a minute and without a download: make demo"
+            )
+        return runs
+    found = [(path, find(path)) for path in paths]
+    for path, runs in found:
+        if not runs:
+            raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
+    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from experiment.data import dataset as data
+from experiment.data import sources
 from experiment.reporting import figures
 from numpy_layers import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, roi_pool
 
@@ -16,7 +16,7 @@ _EDGES = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8  # Sobel's: bright o
 
 def draw(path: Path, data_directory: str | None) -> None:
     """Writes the picture of CIFAR-10's test image number 46. Raises UserError where there is no CIFAR-10."""
-    pixels = data.load(data_directory).test.images[IMAGE]
+    pixels = sources.load(data_directory).test.images[IMAGE]
     image = pixels.transpose(2, 0, 1)[None] / 255
     grey = image.mean(1, keepdims=True)
     small = avg_pool2d(image, 4)

@@ -1,12 +1,21 @@
-"""Keras's convolution with quicker gradients, in bfloat16.
+"""Layers of Keras's mathematics and weights, quicker on a CPU.
 
-The gradient of a filter is itself a convolution: the layer's input slides over the output's gradient, with images in
-the place of channels. For small feature maps, oneDNN's forward convolution does that 1.3 to 1.8 times faster than its
-own filter-gradient kernel, the transpositions included. In float32, and for maps over 8 x 8, it does not pay.
+`QuickGradientConv2D`, in bfloat16. The gradient of a filter is itself a convolution: the layer's input slides over the
+output's gradient, with images in the place of channels. For small feature maps, oneDNN's forward convolution does that
+1.3 to 1.8 times faster than its own filter-gradient kernel, the transpositions included. In float32, and for maps over
+8 x 8, it does not pay. The gradient of a ReLU lets a number pass or puts a zero in its place. TensorFlow does that 1.7
+times faster for float16 than for bfloat16, and which of the two the sixteen bits stand for makes no difference to it.
 
-The gradient of a ReLU lets a number pass or puts a zero in its place. TensorFlow does that 1.7 times faster for float16
-than for bfloat16, and which of the two the sixteen bits stand for makes no difference to it.
+`FusedBatchNormalization`. On TensorFlow, Keras's is a chain of small operations, each a pass over the whole activation:
+mean, variance, subtract, multiply, add, and as many again for the gradient. TensorFlow has a kernel that does it in two
+passes, and another for the gradient.
+
+`DividedSequential`. An operation that is divided among cores ends when the last core is done, and only then the next
+one begins: for operations of a millisecond, a good part of the time is waiting. Shards of a batch that go through the
+network side by side, each on one core, wait for each other at its end alone.
 """
+
+import itertools
 
 import keras
 import tensorflow as tf
@@ -52,3 +61,53 @@ def _relu(inputs):
         return tf.bitcast(tf.raw_ops.ReluGrad(gradients=upstream_bits, features=output_bits), inputs.dtype)
 
     return outputs, gradient
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], fused.
+
+    Where the kernel does not apply (masks, synchronised statistics, other axes, no scale or shift), it is the stock
+    layer.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        applies = mask is None and not self.synchronized and self.scale and self.center
+        if not (applies and inputs.shape.rank == 4 and self.axis in (-1, 3)):
+            return super().call(inputs, training=training, mask=mask)
+        of_the_batch = bool(training and self.trainable)
+        known = [] if of_the_batch else [self.moving_mean, self.moving_variance]
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            *(tf.cast(variable, tf.float32) for variable in (self.gamma, self.beta, *known)),
+            epsilon=self.epsilon,
+            is_training=of_the_batch,
+        )
+        if of_the_batch:
+            # The kernel gives the unbiased variance (over n - 1); Keras averages the biased one (over n).
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+            self._average(self.moving_mean, mean)
+            self._average(self.moving_variance, variance * ((count - 1.0) / tf.maximum(count, 1.0)))
+        return outputs
+
+    def _average(self, moving, value):
+        moving.assign(moving * self.momentum + tf.cast(value, moving.dtype) * (1.0 - self.momentum))
+
+
+class DividedSequential(keras.Sequential):
+    """`keras.Sequential`, with every batch divided into `parts`: the same results up to the order of sums.
+
+    For layers that take each image by itself; a batch normalisation does not. A batch must have as many images as
+    there are parts, or more.
+    """
+
+    def __init__(self, layers, parts: int):
+        super().__init__(layers)
+        self.parts = parts
+
+    def call(self, inputs, training=None, mask=None):
+        count = tf.shape(inputs)[0]
+        ends = [count * part // self.parts for part in range(self.parts + 1)]
+        outputs = [inputs[start:end] for start, end in itertools.pairwise(ends)]
+        for layer in self.layers:
+            outputs = [layer(part) for part in outputs]
+        return tf.concat(outputs, 0)

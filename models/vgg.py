@@ -8,9 +8,7 @@ import itertools
 import keras
 import numpy as np
 
-from models.batch_norm import FusedBatchNormalization
-from models.convolution import QuickGradientConv2D
-from models.divided import DividedSequential
+from models.fast_layers import DividedSequential, FusedBatchNormalization, QuickGradientConv2D
 
 WIDTHS = (16, 32, 64, 128)
 

@@ -9,6 +9,8 @@ from hypothesis import settings
 
 from experiment import config as configuration
 from experiment import tensorflow_setup
+from experiment.evaluation.predict import predict_missing
+from experiment.evaluation.result import RunResult, load_result
 from experiment.run_directory import RunDirectory
 
 tensorflow_setup.set_environment()  # before any test file imports TensorFlow
@@ -23,9 +25,9 @@ def real_cifar10():
     named = os.environ.get("CIFAR10_DIR")
     if not named:
         pytest.skip("CIFAR10_DIR is not set: this test reads the real CIFAR-10")
-    from experiment.data import dataset as data
+    from experiment.data import sources
 
-    return data.read(Path(named))
+    return sources.read(Path(named))
 
 
 @pytest.fixture
@@ -79,16 +81,21 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
     return run
 
 
+def predict_and_load(run: RunDirectory, name: str, dataset_for, engine="keras", tta="none") -> RunResult:
+    """What evaluate.py does with a run."""
+    predict_missing(run, dataset_for, engine, tta)
+    return load_result(run, name, tta)
+
+
 @pytest.fixture
 def evaluated(tmp_path):
     """Makes a finished run and evaluates it by its kept answers; the name ends in its seed."""
-    from experiment.evaluation import evaluate
 
     def no_data(name: str):
         raise AssertionError(f"the data set {name} was asked for")
 
-    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> evaluate.Evaluation:
+    def make(name: str = "plain/seed0", *overrides: str, **keywords) -> RunResult:
         run = make_run(tmp_path / name, f"seed={name[-1]}", *overrides, **keywords)
-        return evaluate.evaluate(run, name, no_data)
+        return predict_and_load(run, name, no_data)
 
     return make

@@ -16,8 +16,7 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import tensorflow_setup
-from experiment.data import cifar
-from experiment.data import dataset as data
+from experiment.data import cifar, sources
 from experiment.errors import UserError
 from experiment.evaluation import weights
 from experiment.run_directory import RunDirectory
@@ -76,7 +75,7 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
 
     def archive(content: bytes):
         (folder / "mutated" / "cifar-10-python.tar.gz").write_bytes(content)
-        return data.read(folder / "mutated")
+        return sources.read(folder / "mutated")
 
     (folder / "mutated").mkdir()
     pixels = np.zeros((10, 3072), np.uint8)

@@ -20,17 +20,17 @@ SMALL = ["--data", "generated", "--set", "epochs=4", "--set", "batch_size=250", 
 # Runs train.py, and kills it the Nth time that a file is about to be made durable, or when a named one is.
 _KILL_AT_SYNC = """
 import os, signal, sys
-from experiment import run_directory
+from experiment import files
 import train
 moment, syncs = sys.argv.pop(1), 0
-sync = run_directory._sync
+sync = files._sync
 def killing_sync(path):
     global syncs
     syncs += 1
     if moment == str(syncs) or path.name.endswith(moment):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(path)
-run_directory._sync = killing_sync
+files._sync = killing_sync
 train.main(train.parse_arguments())
 """
 

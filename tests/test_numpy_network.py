@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import evaluate
-from experiment.data import dataset as data
-from experiment.evaluation import evaluate as evaluation
+from experiment.data import synthetic
+from experiment.evaluation.predict import predict
 from models import vgg
 from numpy_layers.network import NumpyNetwork
-from tests.conftest import make_run
+from tests.conftest import make_run, predict_and_load
 
 
 def network(batch_norm: str) -> keras.Sequential:
@@ -23,7 +23,7 @@ def network(batch_norm: str) -> keras.Sequential:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return data.generate(10, 300).test.images
+    return synthetic.generate(10, 300).test.images
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation"])
@@ -103,17 +103,17 @@ def test_only_sequential_models_are_taken():
 def test_an_evaluation_by_either_engine_is_the_same(tmp_path):
     run, dataset = (
         make_run(tmp_path / "bn" / "seed0", "model.batch_norm=after_activation", data="generated"),
-        data.generate(10, 200),
+        synthetic.generate(10, 200),
     )
     summary = run.read_summary()
     summary["data"]["sha256"] = dataset.fingerprint()
     run.write_summary(summary)
     network("after_activation").save(run.best_file)
-    results = [evaluation.evaluate(run, "bn", lambda _: dataset, engine) for engine in ("keras", "numpy")]
+    results = [predict_and_load(run, "bn", lambda _: dataset, engine) for engine in ("keras", "numpy")]
     np.testing.assert_array_equal(results[0].predictions, results[1].predictions)
     np.testing.assert_allclose(results[0].logits, results[1].logits, atol=5e-3)  # kept as float16
     assert results[0].measures()["confusion_matrix"] == results[1].measures()["confusion_matrix"]
-    exact = [evaluation.predict(run, run.read_config(), dataset.test.images, engine) for engine in ("keras", "numpy")]
+    exact = [predict(run, run.read_config(), dataset.test.images, engine) for engine in ("keras", "numpy")]
     np.testing.assert_allclose(exact[0], exact[1], rtol=0, atol=1e-4)
 
 

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from experiment import config as configuration
-from experiment import run_directory
+from experiment import files, run_directory
 from experiment.errors import UserError
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory, check_resumable
 from tests.conftest import history_rows, make_run
@@ -37,8 +37,8 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_write_replaces_the_file(tmp_path):
-    run_directory.write_text(tmp_path / "file", "old")
-    run_directory.write_text(tmp_path / "file", "new")
+    files.write_text(tmp_path / "file", "old")
+    files.write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "new"
     assert names(tmp_path) == ["file"]
 
@@ -46,7 +46,7 @@ def test_a_write_replaces_the_file(tmp_path):
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with run_directory.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -56,7 +56,7 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(error), run_directory.atomic(path) as temporary:
+    with pytest.raises(error), files.atomic(path) as temporary:
         temporary.write_text("half of the n")
         raise error
     assert path.read_text() == "old"
@@ -66,7 +66,7 @@ def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path, error):
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(UserError) as caught, run_directory.atomic(path) as temporary:
+    with pytest.raises(UserError) as caught, files.atomic(path) as temporary:
         temporary.write_text("half of the n")
         raise OSError(28, "No space left on device")
     assert str(caught.value) == f"{path} cannot be written: No space left on device"
@@ -79,14 +79,14 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").touch()
     path = tmp_path / place / "summary.json"
     with pytest.raises(UserError) as caught:
-        run_directory.write_text(path, "text")
+        files.write_text(path, "text")
     assert str(path) in str(caught.value)
 
 
 def test_a_directory_that_vanishes_while_writing_is_an_error(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(UserError, match="cannot be written"), run_directory.atomic(folder / "file") as temporary:
+    with pytest.raises(UserError, match="cannot be written"), files.atomic(folder / "file") as temporary:
         temporary.write_text("text")
         shutil.rmtree(folder)
 
@@ -94,7 +94,7 @@ def test_a_directory_that_vanishes_while_writing_is_an_error(tmp_path):
 def test_a_directory_in_the_place_of_the_file_is_an_error(tmp_path):
     (tmp_path / "file" / "inside").mkdir(parents=True)
     with pytest.raises(UserError, match="cannot be written"):
-        run_directory.write_text(tmp_path / "file", "text")
+        files.write_text(tmp_path / "file", "text")
     assert names(tmp_path) == ["file"]
 
 
@@ -107,7 +107,7 @@ def test_prepare_makes_the_directory_and_those_above(tmp_path):
 
 
 def test_prepare_removes_what_a_killed_write_left(run):
-    with run_directory.atomic(run.state_file) as temporary:
+    with files.atomic(run.state_file) as temporary:
         temporary.write_text("half")
         leftover = temporary.name
     (run.path / leftover).write_text("half")
@@ -227,7 +227,7 @@ def test_a_killed_training_frees_the_lock(run, holder):
 
 
 def test_a_second_training_does_not_remove_what_the_first_is_writing(run, holder):
-    with run_directory.atomic(run.best_file) as temporary:
+    with files.atomic(run.best_file) as temporary:
         temporary.write_text("the first training's weights")
         with pytest.raises(UserError, match="another training is running"):
             run.prepare()

@@ -3,40 +3,15 @@
 `compare` gives every number; `wording` says them; `write` keeps them, with the figures.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from experiment import config as configuration
-from experiment import run_directory
 from experiment.evaluation import metrics
-from experiment.evaluation.evaluate import Evaluation
-from experiment.reporting import figures, text
-
-DEFINITIONS = {
-    "test_accuracy_wilson_95": "Wilson's 95 % interval of a proportion: other test images, the same trained network",
-    "tta_test_accuracy": "test accuracy of logits that are averaged over views of each image: itself and mirrored "
-    "(flip), and both a pixel up, down, left and right (flip_shift); null without --tta",
-    "test_loss": "mean negative log likelihood of the true class, in nats",
-    "brier_score": "mean squared distance of the probabilities from the truth, summed over the classes (0 to 2)",
-    "expected_calibration_error": "|accuracy - confidence| over 15 bins of equal width, weighted by their counts",
-    "milestones": "the first epoch whose validation accuracy is at least this, and the seconds at its end",
-    "sd": "standard deviation of a sample (n - 1) over the seeds",
-    "difference": "test accuracy of the first minus that of the second, in 0..1",
-    "interval_95": "95 % interval of the mean difference over new seeds: Student's of the paired differences where "
-    "both groups have the same seeds, else Welch's",
-    "permutation_p": "two-sided p-value of the permutation test of the difference of means (within pairs where paired)",
-    "smallest_possible_p": "the smallest permutation_p that so many runs can give",
-    "chance_of_being_ahead": "share of pairs, one run of each group, in which the first is ahead; ties count half",
-    "bootstrap_95": "95 % percentile interval of a paired bootstrap over the test images: other images, the same runs",
-    "mcnemar_p": "two-sided p-value of McNemar's exact test on the images that one run alone got right",
-    "gain_over_last_epoch": "test accuracy of the epoch chosen on the test set minus that of the run's last epoch",
-    "gain_over_held_out": "test accuracy of runs chosen on the test set (trained on all 50,000 images) minus that of "
-    "runs chosen on held-out images (trained on 45,000)",
-}
+from experiment.evaluation.result import RunResult
+from experiment.reporting import figures
 
 
 @dataclass(frozen=True)
@@ -45,7 +20,7 @@ class Group:
 
     label: str
     colour: str
-    runs: tuple[Evaluation, ...]
+    runs: tuple[RunResult, ...]
 
     @property
     def network(self) -> str:
@@ -81,18 +56,18 @@ class Group:
         return experiment_of(self.runs[0], key)
 
 
-def experiment_of(run: Evaluation, *left_out: str) -> tuple:
+def experiment_of(run: RunResult, *left_out: str) -> tuple:
     """What an experiment is: the data and every key of the configuration, but for the seed and some more."""
     keys = dict(configuration.flatten(run.config.model_dump()))
     return run.data_name, *((key, value) for key, value in keys.items() if key not in ("seed", *left_out))
 
 
-def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
+def groups(evaluations: Sequence[RunResult]) -> list[Group]:
     """Runs that differ by their seed alone, labelled by the network, and by the directory where that does not tell.
 
     A seed counts once: of two runs of the same, the first.
     """
-    by_experiment: dict[tuple, dict[int, Evaluation]] = {}
+    by_experiment: dict[tuple, dict[int, RunResult]] = {}
     for evaluation in evaluations:
         by_experiment.setdefault(experiment_of(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
     together = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
@@ -107,7 +82,7 @@ def groups(evaluations: Sequence[Evaluation]) -> list[Group]:
     ]
 
 
-def _label(run: Evaluation) -> str:
+def _label(run: RunResult) -> str:
     made_up = "" if run.data_name == "cifar10" else ", generated images"
     chosen = ", chosen on the test set" if run.config.data.protocol == "test_as_validation" else ""
     return figures.NETWORK_NAMES[run.network] + made_up + chosen
@@ -128,7 +103,7 @@ def comparable(every_group: Sequence[Group]) -> list[Group]:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def compare(evaluations: Sequence[Evaluation]) -> dict:
+def compare(evaluations: Sequence[RunResult]) -> dict:
     """Every number of the comparison, ready for JSON.
 
     Groups are compared where one is normalised, the other plain, and all else is equal; where there are just two
@@ -182,7 +157,7 @@ def _compared_groups(together: Sequence[Group]) -> list[tuple[Group, Group]]:
     return found or ([(together[1], together[0])] if len(together) == 2 else [])
 
 
-def _pairs_of_runs(first: Group, second: Group) -> list[tuple[Evaluation, Evaluation]]:
+def _pairs_of_runs(first: Group, second: Group) -> list[tuple[RunResult, RunResult]]:
     by_seed = {run.config.seed: run for run in second.runs}
     return [(run, by_seed[run.config.seed]) for run in first.runs if run.config.seed in by_seed]
 
@@ -214,58 +189,3 @@ def _optimism(every_group: Sequence[Group]) -> list[dict]:
             }
         content.append(entry)
     return content
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def write(evaluations: Sequence[Evaluation], folder: Path, images: np.ndarray | None = None) -> dict:
-    """Writes comparison.json, comparison.md and the figures into `folder`, and returns what the JSON holds.
-
-    Args:
-        images: the test images uint8 [n, 32, 32, 3], for the gallery of disagreement; None leaves it out.
-    """
-    content = {
-        "comparison": compare(evaluations),
-        "runs": [evaluation.measures() for evaluation in evaluations],
-        "definitions": DEFINITIONS,
-    }
-    run_directory.make_folder(folder)
-    run_directory.write_text(folder / "comparison.json", json.dumps(content, indent=1) + "\n")
-    run_directory.write_text(folder / "comparison.md", text.markdown(content))
-    for name, figure in draw(evaluations, images).items():
-        figures.save(figure, folder / name)
-    return content
-
-
-def draw(evaluations: Sequence[Evaluation], images: np.ndarray | None) -> dict:
-    """The figures by their files' names: curves, classes, confusions, calibration, and where the networks disagree."""
-    together = comparable(groups(evaluations))
-    first_run = together[0].runs[0]
-    class_names = first_run.class_names
-    title = "CIFAR-10" if first_run.data_name == "cifar10" else "generated images, not CIFAR-10"
-    if together[0].protocol == "test_as_validation":
-        title += "; optimistic: weights chosen on the test set"
-    curves = [(group.colour, group.label, run.history) for group in together for run in group.runs]
-    matrices = [(group.label, group.confusion_matrix) for group in together]
-    by_class = [
-        (group.colour, group.label, group.confusion_matrix.diagonal() / group.confusion_matrix.sum(1))
-        for group in together
-    ]
-    calibrations = [
-        (group.colour, group.label, [metrics.calibration(run.logits, run.labels) for run in group.runs])
-        for group in together
-    ]
-    drawn = {
-        "comparison.png": figures.comparison(curves, title),
-        "confusion.png": figures.confusion_matrices(matrices, class_names),
-        "classes.png": figures.class_accuracy(by_class, class_names),
-        "reliability.png": figures.reliability(calibrations),
-    }
-    for first, second in _compared_groups(together)[:1]:
-        labels = first_run.labels
-        if images is None or len(images) != len(labels):
-            continue
-        answers = [(group.label, group.mean_probabilities) for group in (first, second)]
-        drawn["disagreement.png"] = figures.disagreement(answers, images, labels, class_names)
-    return drawn

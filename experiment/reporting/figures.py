@@ -13,7 +13,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiment.evaluation.metrics import Calibration, pooled, surest_disagreements
-from experiment.run_directory import atomic
+from experiment.files import atomic
 
 COLOURS = {"none": "#D55E00", "after_activation": "#0072B2", "before_activation": "#009E73"}
 _SPARE_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9")  # for further groups of the same network

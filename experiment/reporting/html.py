@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from experiment import config as configuration
-from experiment import run_directory
+from experiment import files
 from experiment.errors import UserError
 from experiment.evaluation import comparison, metrics
-from experiment.evaluation.evaluate import Evaluation
+from experiment.evaluation.result import RunResult
 from experiment.reporting import figures, markdown, text
 
 _PARTS = Path(__file__).with_name("page")
@@ -27,7 +27,7 @@ _SPRITE_COLUMNS = 32
 
 
 def write(
-    evaluations: Sequence[Evaluation], content: dict, path: Path, images: np.ndarray | None, studies: Path | None = None
+    evaluations: Sequence[RunResult], content: dict, path: Path, images: np.ndarray | None, studies: Path | None = None
 ) -> None:
     """Writes the page.
 
@@ -67,7 +67,7 @@ def write(
         script=(_PARTS / "report.js").read_text(),
         library=vl_convert.javascript_bundle().replace("</script", "<\\/script"),
     )
-    run_directory.write_text(path, page)
+    files.write_text(path, page)
 
 
 def _group(group: comparison.Group) -> dict:
@@ -90,7 +90,7 @@ def _group(group: comparison.Group) -> dict:
     }
 
 
-def _run(evaluation: Evaluation, measures: dict) -> dict:
+def _run(evaluation: RunResult, measures: dict) -> dict:
     base = configuration.load("plain.yaml")
     changed = configuration.differences(base, evaluation.config)
     return {
@@ -199,7 +199,7 @@ def _inline(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _data(evaluations: Sequence[Evaluation], together: Sequence[comparison.Group], answers: _Answers) -> dict:
+def _data(evaluations: Sequence[RunResult], together: Sequence[comparison.Group], answers: _Answers) -> dict:
     """What the page's script draws from."""
     every_group = comparison.groups(evaluations)
     labels = {comparison.experiment_of(group.runs[0]): group.label for group in every_group}

@@ -1,6 +1,6 @@
 """The numbers of a comparison as sentences and tables. Reads what `comparison.write` writes, computes nothing new."""
 
-from experiment.evaluation.evaluate import MILESTONES
+from experiment.evaluation.result import MILESTONES
 from experiment.reporting import figures
 from experiment.reporting.markdown import table as markdown_table
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from experiment import tensorflow_setup
 from experiment.config import Config
-from experiment.data import dataset as data
+from experiment.data import sources
+from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory, check_resumable, is_finished
 
@@ -35,7 +36,7 @@ class Job:
 # ---- in a worker -----------------------------------------------------------------------------------------------------
 
 
-def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
+def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     """Trains a run to its end from wherever it is, answers the test images, and returns its small files by name.
 
     Args:
@@ -45,10 +46,10 @@ def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
         UserError: the directory holds a run of another configuration, or on other images.
     """
     _prepare_tensorflow(job)
-    from experiment.evaluation import evaluate
+    from experiment.evaluation.predict import predict_missing
     from experiment.training import loop
 
-    dataset, run = shipped or data.load(job.where), RunDirectory(job.path)
+    dataset, run = shipped or sources.load(job.where), RunDirectory(job.path)
     resume = run.config_file.exists()
     if not is_finished(job.config, run):
         if resume:
@@ -63,7 +64,7 @@ def finish(job: Job, shipped: data.Dataset | None = None) -> dict[str, bytes]:
             except loop.Interrupted as interruption:
                 os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
     if run.read_summary()["status"] == "finished":
-        evaluate.evaluate(run, job.path.name, lambda name: dataset)
+        predict_missing(run, lambda name: dataset)
     return {file.name: file.read_bytes() for file in run.small_files()}
 
 
@@ -105,7 +106,7 @@ def _in_a_process(job: Job) -> dict[str, bytes]:
 
 
 def run_on_ray(
-    jobs: Sequence[Job], address: str | None, gpus: float, ship: data.Dataset | None
+    jobs: Sequence[Job], address: str | None, gpus: float, ship: Dataset | None
 ) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
     """As `run_locally`, on the cluster at `address`, or on one that is started on this machine.
 

@@ -7,7 +7,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,102 +15,12 @@ from typing import Any
 import numpy as np
 
 from experiment import config as configuration
-from experiment import run_directory
+from experiment import files
 from experiment.errors import UserError
-from experiment.evaluation import evaluate, metrics
-from experiment.evaluation.evaluate import Evaluation
+from experiment.evaluation import metrics
 from experiment.reporting import figures, markdown
-from experiment.run_directory import RunDirectory
+from experiment.studies.measures import MEASURES, TIMES
 from experiment.studies.study import CurveMeasure, Study
-
-TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # all else is equal wherever and whenever it is made
-MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
-
-# ---- from a run to the numbers of its row ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _MeasureOf:
-    """How a measure is read off a run: `columns` gives {column of the table: value}, several named
-    `measure_x` where the measure is a curve."""
-
-    label: str  # with its unit
-    columns: Callable[[Evaluation, list[dict]], dict[str, float]]  # of the run and its diagnostics
-    factor: int = 1  # from the table's numbers to that unit
-    log: bool = False  # whether the axis is logarithmic
-
-
-def _epochs_to(run, diagnostics) -> dict[str, float]:
-    """A run that never got there counts with one epoch more than it had."""
-    never = {"epoch": len(run.history) + 1}
-    return {f"epochs_to_{share}": (run.first_reached(share / 100) or never)["epoch"] for share in MILESTONES}
-
-
-def _seconds_to(run, diagnostics) -> dict[str, float]:
-    """A run that never got there counts with all of its seconds."""
-    never = {"seconds": float(run.seconds()[-1])}
-    return {f"seconds_to_{share}": (run.first_reached(share / 100) or never)["seconds"] for share in MILESTONES}
-
-
-def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:
-    layers = sorted({row["layer"] for row in diagnostics if row["measure"] == measure})
-    return {
-        layer: float(np.mean([r["value"] for r in diagnostics if r["measure"] == measure and r["layer"] == layer]))
-        for layer in layers
-    }
-
-
-def _gradient_norm(run, diagnostics) -> dict[str, float]:
-    means = _mean_over_epochs(diagnostics, "gradient_mean")
-    return {f"gradient_norm_{layer}": value for layer, value in means.items()}
-
-
-def _gradient_variation(run, diagnostics) -> dict[str, float]:
-    means, sds = (_mean_over_epochs(diagnostics, f"gradient_{part}") for part in ("mean", "sd"))
-    # A network that died has gradients of zero, and no variation to speak of.
-    return {f"gradient_variation_{layer}": sds[layer] / means[layer] if means[layer] else math.nan for layer in means}
-
-
-def _over_layers(measure: str):
-    def columns(run, diagnostics) -> dict[str, float]:
-        return {measure: float(np.mean(list(_mean_over_epochs(diagnostics, measure).values())))}
-
-    return columns
-
-
-MEASURES = {
-    "test_accuracy": _MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100),
-    "val_accuracy": _MeasureOf(
-        "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
-    ),
-    "epochs_to": _MeasureOf("epochs to a validation accuracy", _epochs_to),
-    "seconds_to": _MeasureOf("seconds to a validation accuracy", _seconds_to),
-    "gradient_norm": _MeasureOf("norm of a layer's gradient", _gradient_norm, log=True),
-    "gradient_variation": _MeasureOf("spread over batches (sd / mean)", _gradient_variation),
-    "mean_scatter": _MeasureOf("scatter of the batch means", _over_layers("mean_scatter"), log=True),
-    "variance_scatter": _MeasureOf("scatter of the batch variances", _over_layers("variance_scatter"), log=True),
-}
-
-
-def columns_of(study: Study, run: RunDirectory) -> dict:
-    """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
-    summary = run.read_summary()
-    columns = {key: summary.get(key) for key in ("status", "best_epoch", "val_accuracy", "reason")}
-    columns["epochs_done"], columns["computed_in"] = summary.get("epochs"), summary.get("precision")
-    columns["data"] = summary["data"]["name"]
-    columns["protocol"] = run.read_config().data.protocol
-    if summary["status"] == "finished":
-        evaluated = evaluate.evaluate(run, run.path.name, _no_images, kept=True)
-        diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []
-        for name in ["test_accuracy", *study.measures]:
-            columns |= MEASURES[name].columns(evaluated, diagnostics)
-    machine = summary.get("machine")
-    return columns | {key: (summary | machine if isinstance(machine, dict) else summary).get(key) for key in TIMES}
-
-
-def _no_images(name: str):
-    raise AssertionError("kept answers need no images")
-
 
 # ---- the table -------------------------------------------------------------------------------------------------------
 
@@ -122,7 +32,7 @@ def write_table(rows: Sequence[dict], path: Path) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
-    run_directory.write_text(path, text.getvalue())
+    files.write_text(path, text.getvalue())
 
 
 def read_table(path: Path, needed: Sequence[str] = ()) -> list[dict]:
@@ -350,11 +260,11 @@ def _x_label(study: Study, measure: str) -> str:
 def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
     """Writes runs.csv, and from it figure.png and verdict.md; returns the folder."""
     folder = results / "studies" / name
-    run_directory.make_folder(folder)
+    files.make_folder(folder)
     if rows:
         write_table(rows, folder / "runs.csv")
     table = read_table(folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"])
     shown = [_drawn(study, panel) for panel in panels(study, table)]
     figures.save(figures.study(shown, " ".join([study.claim, *marks(table)])), folder / "figure.png")
-    run_directory.write_text(folder / "verdict.md", verdict(name, study, table))
+    files.write_text(folder / "verdict.md", verdict(name, study, table))
     return folder

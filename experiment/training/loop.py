@@ -5,43 +5,21 @@ augmentation. Together with the state that is written after every epoch, an inte
 ended without the interruption, bit for bit on the same machine and library versions.
 """
 
-import contextlib
-import math
-import os
-import signal
-import time
-
 import keras
-import numpy as np
 import tensorflow as tf
 
 from experiment.config import Config
-from experiment.data.augmentation import AugmentedImages
 from experiment.data.dataset import Dataset, Images, split
-from experiment.errors import UserError
-from experiment.hardware import batch_parts, device_strategy, environment, resolve_precision
-from experiment.reporting import figures
-from experiment.run_directory import RunDirectory, atomic
+from experiment.hardware import batch_parts, device_strategy, resolve_precision
+from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics
+from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epoch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
+from experiment.training.recorder import Recorder, stop_signals
 from experiment.training.tensorboard import TensorBoardLog
 from models import vgg
 
-EVALUATION_BATCH = 500
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
-_SECONDS_BETWEEN_DRAWINGS = 30
-
-
-class Interrupted(Exception):
-    """The user asked the run to stop (Ctrl-C, SIGTERM). `exit_code` is the one a shell expects."""
-
-    def __init__(self, exit_code: int):
-        super().__init__(exit_code)
-        self.exit_code = exit_code
-
-
-class Diverged(UserError):
-    """The loss became NaN or infinite."""
 
 
 def train(
@@ -74,17 +52,17 @@ def train(
     with device_strategy(config.devices).scope():
         parts = _parts((training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, steps, precision, parts)
-    recorder = _Recorder(config, run, dataset, len(training_images.labels), precision, progress)
+    recorder = Recorder(config, run, dataset, len(training_images.labels), precision, progress)
     if resume:
         recorder.restore(model)
     recorder.start(model)
     measuring = diagnostics.callbacks(config, run, training_images)
     if tensorboard:
         measuring.append(TensorBoardLog(config, run, training_images))
-    with _stop_signals(recorder):
+    with stop_signals(recorder):
         model.fit(
             training_dataset(training_images, config, first_epoch=recorder.epochs_done),
-            validation_data=_evaluation_dataset(validation_images),
+            validation_data=evaluation_dataset(validation_images),
             initial_epoch=recorder.epochs_done,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -99,11 +77,6 @@ def make_deterministic(seed: int) -> None:
     """From here on, the process computes the same bits each time on the same machine; what Keras draws, from `seed`."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-
-
-def batches_per_epoch(images: Images, config: Config) -> int:
-    """How many batches hold every image once, the smaller last one among them."""
-    return math.ceil(len(images.labels) / config.batch_size)
 
 
 def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: int = 1) -> keras.Model:
@@ -140,229 +113,3 @@ def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
         return 1  # Keras's loop of several steps cannot be divided among devices
     most = max(1, _IMAGES_PER_EXECUTION // batch_size)
     return next(steps for steps in range(most, 0, -1) if steps_per_epoch % steps == 0)
-
-
-def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
-    """All epochs' batches from `first_epoch` on, as (float32 [b, 32, 32, 3], int32 [b]) tensors, without end."""
-    augmented = AugmentedImages(images, config.augmentation)
-    steps = batches_per_epoch(images, config)
-
-    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmented.batch(config.batch_size, config.seed, *divmod(step, steps))
-
-    def tensors(step):
-        pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
-        return tf.ensure_shape(pixels, [None, 32, 32, 3]), tf.ensure_shape(labels, [None])
-
-    # Not `from_generator`, with which the steps of training take 8 % longer.
-    return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
-
-
-def _evaluation_dataset(images: Images) -> tf.data.Dataset:
-    return _prefetched(tf.data.Dataset.from_tensor_slices(tuple(images)).batch(EVALUATION_BATCH))
-
-
-def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    # The tuner's thread sleeps for up to 10 s at a time, and the end of an epoch waits for it to wake.
-    options.autotune.enabled = False
-    dataset = dataset.map(lambda images, labels: (vgg.preprocess(images), labels))
-    return dataset.prefetch(2).with_options(options)
-
-
-# ---- what is written as training goes on -----------------------------------------------------------------------------
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Writes the run's files after every epoch, and stops the run when it was asked to."""
-
-    def __init__(self, config, run, dataset, image_count, precision, progress):
-        super().__init__()
-        self.config, self.run, self.image_count, self.progress = config, run, image_count, progress
-        self.precision, self.dataset = precision, dataset
-        self.history: list[dict] = []
-        self.stop_requested: int | None = None  # the signal's number
-        self._drawn_at, self._drawn_epochs = time.monotonic(), 0
-
-    # ---- start, resume, end
-
-    @property
-    def epochs_done(self) -> int:
-        return len(self.history)
-
-    def restore(self, model: keras.Model) -> None:
-        """Puts the model, its optimiser and this recorder where they were after the last whole epoch."""
-        if not self.run.state_file.exists():
-            return  # stopped in its first epoch: from the start
-        facts, arrays = self.run.read_state()
-        variables = _state_variables(model)
-        shapes = [tuple(variable.shape) for variable in variables]
-        if [array.shape for array in arrays] != shapes or not {"history", "precision"} <= facts.keys():
-            raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
-        if facts["precision"] != self.precision:
-            raise UserError(
-                f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.precision!r} now; this machine "
-                "chooses another, and --resume continues a run exactly or not at all"
-            )
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        self.history = facts["history"]
-
-    def start(self, model: keras.Model) -> None:
-        # Built once, in float32 and of Keras's own layers: what best.keras holds.
-        self.stock_model = vgg.build(self.config.model.batch_norm, seed=self.config.seed)
-        self.facts = {
-            "network": self.config.model.batch_norm,
-            "parameters": model.count_params(),
-            "trainable_parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
-            "seed": self.config.seed,
-            "precision": self.precision,
-            "data": {
-                "name": self.dataset.name,
-                "sha256": self.dataset.fingerprint(),
-                "protocol": self.config.data.protocol,
-                "training_images": self.image_count,
-            },
-            **environment(),
-        }
-        self.run.write_config(self.config)
-        self.run.write_history(self.history)  # a run killed before it wrote its state left one row too many
-        self._write_summary("running")
-
-    def finish(self) -> dict:
-        self._draw()
-        return self._write_summary("finished")
-
-    # ---- Keras calls these
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch_began = self._training_ended = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._stop_if_asked()
-        self._training_ended = time.perf_counter()
-
-    def on_test_batch_end(self, batch, logs=None):
-        self._stop_if_asked()
-
-    def on_test_end(self, logs=None):
-        self._epoch_ended = time.perf_counter()  # what other callbacks measure after it does not count
-
-    def on_epoch_end(self, epoch, logs=None):
-        row = self._row(epoch + 1, logs)
-        if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
-            self._diverge(epoch + 1)
-        best_before = max((earlier["val_accuracy"] for earlier in self.history), default=-1.0)
-        self.history.append(row)
-        if row["val_accuracy"] > best_before:  # the first epoch wins a tie
-            self._save_best()
-        # The state last: a run killed before it repeats this epoch and writes the same files again.
-        self.run.write_history(self.history)
-        facts = {"history": self.history, "precision": self.precision}
-        self.run.write_state(facts, [np.asarray(variable) for variable in _state_variables(self.model)])
-        self._write_summary("running")
-        if self.progress == "lines":
-            print(_line(row, self.config.epochs), flush=True)
-        if time.monotonic() - self._drawn_at > _SECONDS_BETWEEN_DRAWINGS:
-            self._draw()
-        self._stop_if_asked()
-
-    # ---- the work
-
-    def _row(self, epoch: int, logs: dict) -> dict:
-        last_step = self.model.optimizer.iterations - 1
-        schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)._learning_rate
-        measures = {key: float(logs[key]) for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
-        return {
-            "epoch": epoch,
-            **measures,
-            "learning_rate": float(schedule(last_step)),
-            "seconds": self._epoch_ended - self._epoch_began,
-            "images_per_second": self.image_count / (self._training_ended - self._epoch_began),
-        }
-
-    def _save_best(self) -> None:
-        self.stock_model.set_weights(self.model.get_weights())
-        with atomic(self.run.best_file) as temporary:
-            self.stock_model.save(temporary)
-
-    def _draw(self) -> None:
-        if self.epochs_done == self._drawn_epochs:
-            return
-        title = f"{figures.NETWORK_NAMES[self.config.model.batch_norm]}, seed {self.config.seed}"
-        title += "" if self.dataset.name == "cifar10" else " (generated images, not CIFAR-10)"
-        optimistic = self.config.data.protocol == "test_as_validation"
-        figures.save(
-            figures.curves(self.history, self.config.model.batch_norm, title, optimistic), self.run.curves_file
-        )
-        self._drawn_at, self._drawn_epochs = time.monotonic(), self.epochs_done
-
-    def _write_summary(self, status: str, **more) -> dict:
-        best = max(self.history, key=lambda row: row["val_accuracy"], default=None)
-        summary = {
-            "status": status,
-            **more,
-            "epochs": self.epochs_done,
-            "best_epoch": best and best["epoch"],
-            "val_accuracy": best and best["val_accuracy"],
-            "train_seconds": round(sum(row["seconds"] for row in self.history), 3),
-            "images_per_second": best and float(np.median([row["images_per_second"] for row in self.history])),
-            **self.facts,
-        }
-        self.run.write_summary(summary)
-        return summary
-
-    def _diverge(self, epoch: int):
-        self._draw()
-        self._write_summary("diverged", reason=f"the loss became NaN or infinite in epoch {epoch}")
-        kept = (
-            f"the weights of the best epoch so far are in {self.run.best_file}"
-            if self.history
-            else "no epoch was whole"
-        )
-        raise Diverged(
-            f"{self.run.path}: the loss became NaN or infinite in epoch {epoch}; {kept}. "
-            "Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
-        )
-
-    def _stop_if_asked(self) -> None:
-        if self.stop_requested is None:
-            return
-        self._draw()
-        self._write_summary("interrupted")
-        raise Interrupted(128 + self.stop_requested)
-
-
-def _state_variables(model: keras.Model) -> list:
-    """What a resumed run needs of the model: weights, moving averages, and the optimiser's variables."""
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _line(row: dict, epochs: int) -> str:
-    return (
-        f"epoch {row['epoch']:3}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
-        f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  "
-        f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
-    )
-
-
-@contextlib.contextmanager
-def _stop_signals(recorder: _Recorder):
-    """The first SIGINT or SIGTERM lets the step finish; a second one stops at once, which loses only the epoch."""
-
-    def handle(number, frame):
-        if recorder.stop_requested is not None:
-            os._exit(128 + number)
-        recorder.stop_requested = number
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, handle) for number in numbers}
-    except ValueError:  # not in the main thread: signals are its caller's
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

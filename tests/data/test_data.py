@@ -25,8 +25,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from experiment.config import Data
-from experiment.data import cifar
-from experiment.data import dataset as data
+from experiment.data import cifar, sources, synthetic
+from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,7 +108,7 @@ def official(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def official_fingerprint(official) -> str:
-    return data.read(official / PYTHON).fingerprint()
+    return sources.read(official / PYTHON).fingerprint()
 
 
 @contextlib.contextmanager
@@ -150,7 +150,7 @@ def no_network(monkeypatch):
 
 def refusal(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
-        data.read(folder)
+        sources.read(folder)
     return str(caught.value)
 
 
@@ -159,11 +159,11 @@ def refusal(folder: Path) -> str:
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_every_format_gives_the_same_data(official, official_fingerprint, format_name):
-    assert data.read(official / format_name).fingerprint() == official_fingerprint
+    assert sources.read(official / format_name).fingerprint() == official_fingerprint
 
 
 def test_images_labels_and_colours_are_those_written(official):
-    dataset = data.read(official / BINARY)
+    dataset = sources.read(official / BINARY)
     pixels, labels = made_up(10_000)
     numbers = np.ascontiguousarray(pixels[:5, :, :4]).view(">u4").ravel()
     for part, expected in ((dataset.train, 50_000), (dataset.test, 10_000)):
@@ -188,8 +188,8 @@ def test_another_order_in_the_files_gives_the_same_data(tmp_path, small, write):
     other_pixels[:5] = pixels[:5].reshape(-1, 3072)[order].reshape(5, SMALL, 3072)
     other_labels[:5] = labels[:5].ravel()[order].reshape(5, SMALL)
     one, other = (
-        data.read(write(tmp_path / "one", pixels, labels)),
-        data.read(write(tmp_path / "other", other_pixels, other_labels)),
+        sources.read(write(tmp_path / "one", pixels, labels)),
+        sources.read(write(tmp_path / "other", other_pixels, other_labels)),
     )
     assert one.fingerprint() == other.fingerprint()
     assert np.array_equal(one.train.images, other.train.images)
@@ -199,29 +199,29 @@ def test_another_order_in_the_files_gives_the_same_data(tmp_path, small, write):
 @pytest.mark.parametrize("change", ["pixel", "label", "test"])
 def test_other_data_has_another_fingerprint(tmp_path, small, change):
     pixels, labels = made_up(SMALL)
-    before = data.read(write_binary(tmp_path / "before", pixels, labels))
+    before = sources.read(write_binary(tmp_path / "before", pixels, labels))
     if change == "pixel":
         pixels[2, 3, 1000] += 1
     elif change == "label":
         labels[2, 3] = (labels[2, 3] + 1) % 10
     else:
         pixels[5, 3, 1000] += 1
-    assert data.read(write_binary(tmp_path / "after", pixels, labels)).fingerprint() != before.fingerprint()
+    assert sources.read(write_binary(tmp_path / "after", pixels, labels)).fingerprint() != before.fingerprint()
 
 
 @pytest.mark.parametrize("format_name", [PYTHON, BINARY])
 def test_the_directory_may_be_the_folder_or_hold_it(small, format_name):
     holder = small(format_name)
-    assert data.read(holder).fingerprint() == data.read(holder / format_name).fingerprint()
+    assert sources.read(holder).fingerprint() == sources.read(holder / format_name).fingerprint()
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_a_batch_written_by_python_3_is_read(small, protocol):
     folder = small() / PYTHON
-    before = data.read(folder).fingerprint()
+    before = sources.read(folder).fingerprint()
     pixels, labels = made_up(SMALL)
     (folder / "test_batch").write_bytes(pickle.dumps(batch(pixels[5], labels[5]), protocol=protocol))
-    assert data.read(folder).fingerprint() == before
+    assert sources.read(folder).fingerprint() == before
 
 
 # ---- damaged files
@@ -355,7 +355,7 @@ def test_a_batch_that_is_no_file_in_an_archive_is_refused(small, kind, target):
 
 def test_nothing_of_an_archive_is_unpacked(small, tmp_path):
     archive = small(PYTHON_ARCHIVE) / PYTHON_ARCHIVE
-    before = data.read(archive.parent).fingerprint()
+    before = sources.read(archive.parent).fingerprint()
     with gzip.open(archive) as file:
         content = io.BytesIO(file.read())
     with tarfile.open(fileobj=content, mode="a") as tar:
@@ -363,7 +363,7 @@ def test_nothing_of_an_archive_is_unpacked(small, tmp_path):
             tar.addfile(tarfile.TarInfo(name))
     archive.write_bytes(gzip.compress(content.getvalue()))
     files = sorted(tmp_path.rglob("*"))
-    assert data.read(archive.parent).fingerprint() == before
+    assert sources.read(archive.parent).fingerprint() == before
     assert sorted(tmp_path.rglob("*")) == files
 
 
@@ -404,7 +404,7 @@ def test_a_pickle_that_runs_a_command_is_refused_and_not_run(small, tmp_path):
         ("numpy.testing", "rundocs"),
         ("_codecs", "decode"),
         ("numpy", "ndarray.__reduce__"),
-        ("experiment.data.dataset", "_download"),
+        ("experiment.data.sources", "_download"),
     ],
 )
 def test_a_pickle_that_names_anything_else_is_refused(small, module, name):
@@ -444,7 +444,7 @@ class Fuzzed:
         """Reads the data set with this content, which works or raises a UserError."""
         self.path.write_bytes(content)
         with small_files(), contextlib.suppress(UserError):
-            assert data.read(self.folder).train.images.shape == (5 * SMALL, 32, 32, 3)
+            assert sources.read(self.folder).train.images.shape == (5 * SMALL, 32, 32, 3)
 
 
 @pytest.fixture(scope="module")
@@ -525,20 +525,20 @@ def download_fails(monkeypatch):
 def test_the_argument_comes_before_the_environment(small, no_cifar10, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(small(holder="environment", shift=1)))
     named = small(holder="named", shift=2)
-    assert Path(data.load(str(named)).source).parent == named
+    assert Path(sources.load(str(named)).source).parent == named
 
 
 def test_the_environment_comes_before_keras_cache(small, no_cifar10, monkeypatch):
     shutil.copytree(small(shift=1), no_cifar10 / "datasets")
     named = small(holder="environment", shift=2)
     monkeypatch.setenv("CIFAR10_DIR", str(named))
-    assert Path(data.load().source).parent == named
+    assert Path(sources.load().source).parent == named
 
 
 @pytest.mark.parametrize("place", ["datasets", "datasets/cifar-10-batches-py-target"], ids=["keras 2", "keras 3"])
 def test_keras_cache_comes_before_the_download(small, no_cifar10, download_fails, place):
     shutil.copytree(small(), no_cifar10 / place)
-    assert Path(data.load().source).parent == no_cifar10 / place
+    assert Path(sources.load().source).parent == no_cifar10 / place
 
 
 @pytest.mark.parametrize("keras_home", [None, "~/.keras", "~/elsewhere"])
@@ -552,13 +552,13 @@ def test_keras_cache_is_found_in_the_home_directory(
         monkeypatch.delenv("KERAS_HOME")
     place = tmp_path / "home" / (keras_home or "~/.keras").removeprefix("~/") / "datasets"
     shutil.copytree(small(), place)
-    assert Path(data.load().source).parent == place
+    assert Path(sources.load().source).parent == place
 
 
 def test_an_environment_variable_that_points_nowhere_is_named(no_cifar10, tmp_path, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / "absent"))
-    with pytest.raises(data.NotFound) as caught:
-        data.load()
+    with pytest.raises(sources.NotFound) as caught:
+        sources.load()
     assert "CIFAR10_DIR" in str(caught.value)
     assert str(tmp_path / "absent") in str(caught.value)
 
@@ -567,15 +567,15 @@ def test_an_environment_variable_that_points_nowhere_is_named(no_cifar10, tmp_pa
 def test_an_argument_without_cifar10_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(data.NotFound) as caught:
-        data.load(str(tmp_path / name))
+    with pytest.raises(sources.NotFound) as caught:
+        sources.load(str(tmp_path / name))
     assert "--data" in str(caught.value)
     assert all(known in str(caught.value) for known in FORMATS)
 
 
 def test_when_nothing_is_found_the_message_says_what_was_tried_and_what_to_do(no_cifar10, download_fails):
-    with pytest.raises(data.NotFound) as caught:
-        data.load()
+    with pytest.raises(sources.NotFound) as caught:
+        sources.load()
     message = str(caught.value)
     assert "CIFAR10_DIR: not set" in message
     assert str(no_cifar10) in message
@@ -587,35 +587,36 @@ def test_a_cache_that_cannot_be_written_is_looked_for_where_keras_keeps_it_then(
     (tmp_path / "file").touch()
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "keras"))
-    with pytest.raises(data.NotFound, match=r"/tmp/\.keras"):
-        data.load()
+    with pytest.raises(sources.NotFound, match=r"/tmp/\.keras"):
+        sources.load()
 
 
 def test_the_download_can_be_asked_for(small, no_cifar10, download_fails, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(small()))
-    with pytest.raises(data.NotFound, match="unreachable"):
-        data.load("download")
+    with pytest.raises(sources.NotFound, match="unreachable"):
+        sources.load("download")
 
 
 def test_a_download_that_leaves_nothing_where_it_is_looked_for_is_an_error(no_cifar10, monkeypatch):
     from keras.datasets import cifar10
 
     monkeypatch.setattr(cifar10, "load_data", lambda: None)
-    with pytest.raises(data.NotFound, match="download"):
-        data.load("download")
+    with pytest.raises(sources.NotFound, match="download"):
+        sources.load("download")
 
 
 # Keras's own download, from a server on this machine instead of the official one.
 DOWNLOAD = """
 import sys
 from keras.src.datasets import cifar10
-from experiment.data import cifar, dataset as data
+from experiment.data import cifar, sources, synthetic
+from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import reported
 origin, file_hash = sys.argv[1:]
 get_file = cifar10.get_file
 cifar10.get_file = lambda **keywords: get_file(**{**keywords, "origin": origin, "file_hash": file_hash})
 with reported():
-    print("fingerprint", data.load().fingerprint())
+    print("fingerprint", sources.load().fingerprint())
 """
 
 
@@ -651,7 +652,7 @@ def test_a_download_is_read_and_found_the_next_time(download, official, official
     assert f"fingerprint {official_fingerprint}" in result.stdout, result.stderr
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    assert data.load().fingerprint() == official_fingerprint
+    assert sources.load().fingerprint() == official_fingerprint
 
 
 def test_a_download_with_another_checksum_is_refused(download):
@@ -666,20 +667,20 @@ def test_a_download_with_another_checksum_is_refused(download):
 
 
 @pytest.fixture(scope="module")
-def generated() -> data.Dataset:
-    return data.generate()
+def generated() -> Dataset:
+    return synthetic.generate()
 
 
-def rows(images: data.Images) -> set[bytes]:
+def rows(images: Images) -> set[bytes]:
     return {image.tobytes() + bytes([label]) for image, label in zip(*images, strict=True)}
 
 
-def digest(images: data.Images) -> str:
+def digest(images: Images) -> str:
     return hashlib.sha256(images.images.tobytes() + images.labels.tobytes()).hexdigest()
 
 
 def test_the_split_is_disjoint_and_complete(generated):
-    training, validation = data.split(generated, Data(validation_images=500))
+    training, validation = split(generated, Data(validation_images=500))
     assert len(training.labels) == len(training.images) == 4500
     assert len(validation.labels) == len(validation.images) == 500
     assert not rows(training) & rows(validation)
@@ -687,41 +688,41 @@ def test_the_split_is_disjoint_and_complete(generated):
 
 
 def test_the_split_takes_the_same_number_of_every_class(generated):
-    _, validation = data.split(generated, Data(validation_images=500))
+    _, validation = split(generated, Data(validation_images=500))
     assert np.array_equal(np.bincount(validation.labels), [50] * 10)
 
 
 def test_the_split_is_the_same_every_time(generated):
     settings = Data(validation_images=500)
-    training, validation = data.split(generated, settings)
-    again_training, again_validation = data.split(generated, settings)
+    training, validation = split(generated, settings)
+    again_training, again_validation = split(generated, settings)
     assert digest(training) == digest(again_training)
     assert digest(validation) == digest(again_validation)
 
 
 def test_the_split_is_the_one_it_always_was(generated):
-    _, validation = data.split(generated, Data(validation_images=500))
+    _, validation = split(generated, Data(validation_images=500))
     assert digest(validation) == "fb4a4fe8be762a9612fc308cc86e58279edf008cfc2dce48ef9a2145d8755743"
 
 
 def test_another_split_seed_gives_another_split(generated):
-    _, one = data.split(generated, Data(validation_images=500, split_seed=0))
-    _, other = data.split(generated, Data(validation_images=500, split_seed=1))
+    _, one = split(generated, Data(validation_images=500, split_seed=0))
+    _, other = split(generated, Data(validation_images=500, split_seed=1))
     assert rows(one) != rows(other)
 
 
 def test_a_small_data_set_gives_up_a_fifth_at_most(generated):
-    training, validation = data.split(generated, Data(validation_images=5000))
+    training, validation = split(generated, Data(validation_images=5000))
     assert (len(training.labels), len(validation.labels)) == (4000, 1000)
 
 
 def test_validation_images_that_do_not_divide_among_the_classes_are_refused(generated):
     with pytest.raises(UserError, match=r"data\.validation_images: 505 is not a multiple of 10"):
-        data.split(generated, Data(validation_images=505))
+        split(generated, Data(validation_images=505))
 
 
 def test_the_test_set_can_be_the_validation_set(generated):
-    training, validation = data.split(generated, Data(protocol="test_as_validation"))
+    training, validation = split(generated, Data(protocol="test_as_validation"))
     assert training is generated.train
     assert validation is generated.test
 
@@ -734,7 +735,7 @@ def test_generated_images_are_the_same_everywhere(generated):
 
 
 def test_another_seed_generates_other_images():
-    assert data.generate(20, 10, seed=1).fingerprint() != data.generate(20, 10, seed=2).fingerprint()
+    assert synthetic.generate(20, 10, seed=1).fingerprint() != synthetic.generate(20, 10, seed=2).fingerprint()
 
 
 def test_generated_images_have_the_shape_of_cifar10(generated):
@@ -752,7 +753,7 @@ def test_generated_training_and_test_images_are_different(generated):
 
 
 def test_load_generates_when_asked(generated):
-    assert data.load("generated").fingerprint() == generated.fingerprint()
+    assert sources.load("generated").fingerprint() == generated.fingerprint()
 
 
 def test_a_linear_classifier_does_not_learn_the_generated_images(generated):

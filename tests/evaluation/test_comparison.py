@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from experiment.errors import UserError
-from experiment.evaluation import comparison, evaluate
+from experiment.evaluation import comparison
 from experiment.evaluation.metrics import accuracy_interval
+from experiment.evaluation.result import RunResult
 from experiment.reporting import text
 from tests.conftest import history_rows
 
@@ -128,7 +129,7 @@ def test_only_runs_of_one_kind_are_compared(evaluated, present, chosen):
 
 
 @pytest.fixture
-def three_runs(evaluated) -> list[evaluate.Evaluation]:
+def three_runs(evaluated) -> list[RunResult]:
     return [
         evaluated("plain/seed0", correct=70),
         evaluated("plain/seed1", correct=80),

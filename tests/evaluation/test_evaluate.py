@@ -5,24 +5,26 @@ import math
 import numpy as np
 import pytest
 
-from experiment.data import dataset as data
+from experiment import run_directory
+from experiment.data import sources, synthetic
+from experiment.data.dataset import Dataset
 from experiment.errors import UserError
-from experiment.evaluation import evaluate
 from experiment.evaluation.metrics import accuracy_interval
+from experiment.evaluation.predict import predict, views
 from experiment.run_directory import RunDirectory
-from tests.conftest import make_run
+from tests.conftest import make_run, predict_and_load
 
 BN = "model.batch_norm=after_activation"
 TEST_AS_VALIDATION = "data.protocol=test_as_validation"
 
 
-def no_data(name: str) -> data.Dataset:
+def no_data(name: str) -> Dataset:
     raise AssertionError(f"the data set {name} was asked for")
 
 
 def refusal(run: RunDirectory, dataset_for=no_data) -> str:
     with pytest.raises(UserError) as caught:
-        evaluate.evaluate(run, "name", dataset_for)
+        predict_and_load(run, "name", dataset_for)
     return str(caught.value)
 
 
@@ -51,7 +53,7 @@ def test_a_best_epoch_that_is_not_in_the_history_is_refused(tmp_path):
 
 def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
     measures = evaluated(correct=80).measures()
-    assert list(measures["class_accuracy"]) == list(data.CLASS_NAMES)
+    assert list(measures["class_accuracy"]) == list(sources.CLASS_NAMES)
     assert list(measures["class_accuracy"].values()) == [0, 0] + [1] * 8
     confusions = 10 * np.eye(10, dtype=int)
     confusions[:2, :3] = [[0, 10, 0], [0, 0, 10]]
@@ -89,7 +91,7 @@ def test_what_a_reader_must_know_is_marked(evaluated, name, overrides, marks):
 
 def test_generated_images_have_their_own_classes(evaluated):
     measures = evaluated(data="generated").measures()
-    assert list(measures["class_accuracy"]) == list(data.GENERATED_CLASS_NAMES)
+    assert list(measures["class_accuracy"]) == list(synthetic.GENERATED_CLASS_NAMES)
 
 
 # ---- runs that are refused
@@ -157,12 +159,12 @@ def test_a_run_without_weights_and_answers_is_refused(tmp_path):
 def test_weights_trained_on_other_images_are_refused(tmp_path):
     run = make_run(tmp_path / "run", data="generated")
     run.best_file.touch()
-    assert "other data than generated" in refusal(run, lambda name: data.generate(20, 10))
+    assert "other data than generated" in refusal(run, lambda name: synthetic.generate(20, 10))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), bytes(1000)])
 def test_damaged_weights_are_refused(tmp_path, content):
-    images = data.generate(20, 10)
+    images = synthetic.generate(20, 10)
     run = make_run(tmp_path / "run", data="generated")
     facts = run.read_summary()
     facts["data"]["sha256"] = images.fingerprint()
@@ -176,13 +178,13 @@ def test_damaged_weights_are_refused(tmp_path, content):
 
 def test_the_views_of_an_image_are_itself_its_neighbours_and_their_mirror_images():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    (same,) = evaluate._views(images, "none")
+    (same,) = views(images, "none")
     assert np.array_equal(same, images)
-    same, mirrored = evaluate._views(images, "flip")
+    same, mirrored = views(images, "flip")
     assert np.array_equal(same, images) and np.array_equal(mirrored, images[:, :, ::-1])
-    views = evaluate._views(images, "flip_shift")
-    assert len({view.tobytes() for view in views}) == len(views) == 10
-    for view, (down, right) in zip(views[1:5], [(1, 0), (-1, 0), (0, 1), (0, -1)], strict=True):
+    shifted = views(images, "flip_shift")
+    assert len({view.tobytes() for view in shifted}) == len(shifted) == 10
+    for view, (down, right) in zip(shifted[1:5], [(1, 0), (-1, 0), (0, 1), (0, -1)], strict=True):
         moved = np.roll(images, (down, right), (1, 2))
         assert np.array_equal(view[:, 1:-1, 1:-1], moved[:, 1:-1, 1:-1])
 
@@ -194,9 +196,9 @@ def test_averaged_logits_are_those_of_the_views(tmp_path):
     run = make_run(tmp_path / "run")
     model = vgg.build(seed=0)
     model.save(run.best_file)
-    images = data.generate(20, 10).test.images
+    images = synthetic.generate(20, 10).test.images
     by_hand = [np.asarray(model(vgg.preprocess(view))) for view in (images, images[:, :, ::-1])]
-    averaged = evaluate.predict(run, run.read_config(), images, tta="flip")
+    averaged = predict(run, run.read_config(), images, tta="flip")
     assert np.allclose(averaged, np.mean(by_hand, axis=0), atol=1e-5)
     assert not np.allclose(averaged, by_hand[0], atol=1e-3)
     keras.backend.clear_session()
@@ -206,19 +208,19 @@ def test_averaged_answers_stand_beside_the_others(tmp_path):
     run = make_run(tmp_path / "run", correct=80)
     labels = np.repeat(np.arange(10), 10)
     run.write_predictions(4.0 * np.eye(10)[np.where(np.arange(100) < 10, 9, labels)], labels, "flip")
-    measures = evaluate.evaluate(run, "run", no_data, tta="flip").measures()
+    measures = predict_and_load(run, "run", no_data, tta="flip").measures()
     assert (measures["test_accuracy"], measures["tta"], measures["tta_test_accuracy"]) == (0.8, "flip", 0.9)
-    without = evaluate.evaluate(run, "run", no_data).measures()
+    without = predict_and_load(run, "run", no_data).measures()
     assert (without["test_accuracy"], without["tta"], without["tta_test_accuracy"]) == (0.8, "none", None)
 
 
 def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match=r"neither best\.keras nor predictions-flip\.npz is there"):
-        evaluate.evaluate(run, "run", no_data, tta="flip")
+        predict_and_load(run, "run", no_data, tta="flip")
     run.write_predictions(np.zeros((10, 10)), np.arange(10), "flip")
     with pytest.raises(UserError, match="do not fit"):
-        evaluate.evaluate(run, "run", no_data, tta="flip")
+        predict_and_load(run, "run", no_data, tta="flip")
 
 
 # ---- which runs
@@ -227,18 +229,18 @@ def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
 def test_without_names_the_runs_of_studies_are_left_out(tmp_path):
     make_run(tmp_path / "plain/seed0")
     make_run(tmp_path / "studies/learning_rate/rate=1/seed0")
-    assert [run.path for run in evaluate.choose([], tmp_path)] == [tmp_path / "plain/seed0"]
+    assert [run.path for run in run_directory.select([], tmp_path)] == [tmp_path / "plain/seed0"]
 
 
 def test_without_names_every_run_below_is_chosen(tmp_path):
     for name in ("bn/seed0", "plain/seed0"):
         make_run(tmp_path / name)
-    assert [run.path for run in evaluate.choose([], tmp_path)] == [tmp_path / "bn/seed0", tmp_path / "plain/seed0"]
+    assert [run.path for run in run_directory.select([], tmp_path)] == [tmp_path / "bn/seed0", tmp_path / "plain/seed0"]
 
 
 def test_without_any_run_the_message_says_how_to_make_one(tmp_path):
     with pytest.raises(UserError) as caught:
-        evaluate.choose([], tmp_path)
+        run_directory.select([], tmp_path)
     assert "python train.py --config plain.yaml" in str(caught.value)
     assert "make demo" in str(caught.value)
 
@@ -246,7 +248,7 @@ def test_without_any_run_the_message_says_how_to_make_one(tmp_path):
 def test_named_runs_and_directories_of_runs_are_chosen(tmp_path):
     for name in ("a/seed0", "a/seed1", "b/seed0"):
         make_run(tmp_path / name)
-    chosen = evaluate.choose([tmp_path / "b/seed0", tmp_path / "a"], tmp_path)
+    chosen = run_directory.select([tmp_path / "b/seed0", tmp_path / "a"], tmp_path)
     assert [run.path.relative_to(tmp_path).as_posix() for run in chosen] == ["b/seed0", "a/seed0", "a/seed1"]
 
 
@@ -254,11 +256,11 @@ def test_named_runs_and_directories_of_runs_are_chosen(tmp_path):
 def test_a_directory_without_a_run_is_named(tmp_path, place):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError) as caught:
-        evaluate.choose([tmp_path / place], tmp_path)
+        run_directory.select([tmp_path / place], tmp_path)
     assert str(tmp_path / place) in str(caught.value)
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
-    assert len(evaluate.choose([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1
+    assert len(run_directory.select([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models.convolution import QuickGradientConv2D
 
 from models import vgg
-from models.batch_norm import FusedBatchNormalization
+from models.fast_layers import FusedBatchNormalization, QuickGradientConv2D
 
 CONVOLUTIONS = [  # output shape, parameters: the report's table of network A
     ((32, 32, 16), 448),

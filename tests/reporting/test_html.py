@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.evaluation import comparison, evaluate
+from experiment.evaluation import comparison
+from experiment.evaluation.result import RunResult
 from experiment.reporting import html
 from experiment.run_directory import RunDirectory
-from tests.conftest import make_run
+from tests.conftest import make_run, predict_and_load
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = Path(os.environ.get("ARTEFACTS", ROOT / "tests" / "artefacts"))
@@ -27,7 +28,7 @@ BN = "model.batch_norm=after_activation"
 ODD_NAME = "<script>window.harmed=1<img src=x onerror='window.harmed=1'>"
 
 
-def fake_runs(folder: Path) -> list[evaluate.Evaluation]:
+def fake_runs(folder: Path) -> list[RunResult]:
     """Twenty runs: ten seeds of both networks, one of them with a name that is an attack."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 100)
@@ -47,7 +48,7 @@ def fake_runs(folder: Path) -> list[evaluate.Evaluation]:
             )
             summary = run.read_summary()
             run.write_summary({**summary, "epochs": 50, "git_commit": "<b>", "command": "train.py", **machine()})
-            evaluations.append(evaluate.evaluate(run, name, None))
+            evaluations.append(predict_and_load(run, name, None))
     return evaluations
 
 
@@ -221,7 +222,7 @@ def test_everybody_can_read_it(opened, options):
 def test_generated_images_cannot_be_overlooked(opened, tmp_path):
     run = make_run(tmp_path / "demo/seed0", data="generated")
     run.write_summary({**run.read_summary(), **machine()})
-    page = opened(write_page([evaluate.evaluate(run, "demo/seed0", None)], tmp_path / "out"))
+    page = opened(write_page([predict_and_load(run, "demo/seed0", None)], tmp_path / "out"))
     assert "generated images, not CIFAR-10" in page.locator("header .warning").inner_text()
     assert "GENERATED IMAGES" in page.locator("tr.made-up").inner_text()
     page.locator("button.cell").first.click()
@@ -259,5 +260,5 @@ def test_without_its_libraries_the_page_says_what_to_install(tmp_path):
 def test_a_run_without_its_machine_is_no_obstacle(opened, tmp_path):
     run = make_run(tmp_path / "old/seed0")
     assert "machine" not in RunDirectory(run.path).read_summary()
-    page = opened(write_page([evaluate.evaluate(run, "old/seed0", None)], tmp_path / "out"))
+    page = opened(write_page([predict_and_load(run, "old/seed0", None)], tmp_path / "out"))
     assert page.locator("section[aria-labelledby=provenance] tbody tr").count() == 1

@@ -16,23 +16,23 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 from experiment import config
-from experiment.data import dataset as data
-from experiment.training import loop
+from experiment.data import synthetic
+from experiment.training import loop, recorder
 from experiment.run_directory import RunDirectory
 losses = []
 loop._IMAGES_PER_EXECUTION = 0  # the loss of each step is wanted
-on_train_batch_end = loop._Recorder.on_train_batch_end
+on_train_batch_end = recorder.Recorder.on_train_batch_end
 def record(self, batch, logs=None):
     losses.append(logs["loss"])
     on_train_batch_end(self, batch, logs)
-loop._Recorder.on_train_batch_end = record
+recorder.Recorder.on_train_batch_end = record
 overrides = [
     "epochs=2", "batch_size=64", "precision=float32", "data.validation_images=100", f"devices={sys.argv[2]}",
     "optimizer.learning_rate=0.0001",  # at ten times this rate, Keras's layer and ours on one device part as far
 ]
 with tempfile.TemporaryDirectory() as folder:
     run = RunDirectory(Path(folder))
-    loop.train(config.load(sys.argv[1], overrides), run, data.generate(740, 100), progress="quiet")
+    loop.train(config.load(sys.argv[1], overrides), run, synthetic.generate(740, 100), progress="quiet")
     assert run.best_file.exists()
 print(json.dumps(losses))
 """

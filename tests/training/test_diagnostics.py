@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from experiment import config as configuration
-from experiment.data import dataset as data
+from experiment.data import synthetic
+from experiment.data.dataset import Dataset
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics, loop
 from models import vgg
@@ -13,8 +14,8 @@ from tests import killing
 
 
 @pytest.fixture(scope="module")
-def dataset() -> data.Dataset:
-    return data.generate(500, 100, seed=1)
+def dataset() -> Dataset:
+    return synthetic.generate(500, 100, seed=1)
 
 
 def train(path, dataset, *overrides):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from experiment import config as configuration
-from experiment.data import dataset as data
+from experiment.data import synthetic
 from experiment.run_directory import RunDirectory
 from experiment.training import loop
 from tests import killing
@@ -24,7 +24,7 @@ def train(path: Path, tensorboard: bool) -> RunDirectory:
     run = RunDirectory(path)
     run.prepare()
     config = configuration.load("bn.yaml", overrides)
-    loop.train(config, run, data.generate(500, 100), progress="quiet", tensorboard=tensorboard)
+    loop.train(config, run, synthetic.generate(500, 100), progress="quiet", tensorboard=tensorboard)
     return run
 
 

@@ -13,17 +13,18 @@ import keras
 import pytest
 
 from experiment import config as configuration
-from experiment.data import dataset as data
+from experiment.data import synthetic
+from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import UserError
-from experiment.evaluation import evaluate
+from experiment.evaluation.predict import predict
 from experiment.run_directory import RunDirectory, check_resumable
-from experiment.training import loop
+from experiment.training import loop, recorder
 from tests import killing
 
 
 @pytest.fixture(scope="module")
-def images() -> data.Dataset:
-    return data.generate(800, 100, seed=1)
+def images() -> Dataset:
+    return synthetic.generate(800, 100, seed=1)
 
 
 def small_config(*overrides: str) -> configuration.Config:
@@ -41,14 +42,14 @@ def train(path, images, *overrides, resume=False):
 def interrupt_in_epoch(monkeypatch, number: int):
     """The run gets Ctrl-C after the second step of epoch `number`, counted from 1."""
     monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)  # step by step
-    original = loop._Recorder.on_train_batch_end
+    original = recorder.Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         if self.epochs_done == number - 1 and batch == 1:
             signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
-    monkeypatch.setattr(loop._Recorder, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", on_train_batch_end)
 
 
 def test_a_run_writes_what_it_promises(tmp_path, images):
@@ -77,8 +78,8 @@ def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
     overrides = ["precision=float32", "epochs=4", "optimizer.learning_rate=0.005"]
     run, summary = train(tmp_path / "run", images, *overrides)
     config = small_config(*overrides)
-    validation = data.split(images, config.data)[1]
-    predictions = evaluate.predict(run, config, validation.images).argmax(1)
+    validation = split(images, config.data)[1]
+    predictions = predict(run, config, validation.images).argmax(1)
     assert (predictions == validation.labels).mean() == pytest.approx(summary["val_accuracy"])
 
 
@@ -113,7 +114,7 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
     train(tmp_path / "whole", images, *overrides)
     with monkeypatch.context() as patched:
         interrupt_in_epoch(patched, epoch)
-        with pytest.raises(loop.Interrupted) as interruption:
+        with pytest.raises(recorder.Interrupted) as interruption:
             train(tmp_path / "stopped", images, *overrides)
     assert interruption.value.exit_code == 130
     stopped = RunDirectory(tmp_path / "stopped")
@@ -126,7 +127,7 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
 @pytest.mark.parametrize(("count", "parts"), [(200, 3), (201, 1), (202, 1), (203, 3)])
 def test_batches_are_divided_where_none_has_fewer_images_than_parts(images, monkeypatch, count, parts):
     monkeypatch.setattr(loop, "batch_parts", lambda: 3)
-    some = data.Images(images.train.images[:count], images.train.labels[:count])
+    some = Images(images.train.images[:count], images.train.labels[:count])
     assert loop._parts((images.train, 100), (some, 100)) == parts
 
 
@@ -154,13 +155,13 @@ def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
 
 
 def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch):
-    original = loop._Recorder.on_epoch_end
+    original = recorder.Recorder.on_epoch_end
 
     def on_epoch_end(self, epoch, logs=None):
         original(self, epoch, {**logs, "loss": math.nan} if epoch == 1 else logs)
 
-    monkeypatch.setattr(loop._Recorder, "on_epoch_end", on_epoch_end)
-    with pytest.raises(loop.Diverged, match="in epoch 2"):
+    monkeypatch.setattr(recorder.Recorder, "on_epoch_end", on_epoch_end)
+    with pytest.raises(recorder.Diverged, match="in epoch 2"):
         train(tmp_path / "run", images)
     run = RunDirectory(tmp_path / "run")
     assert run.read_summary()["status"] == "diverged"
@@ -172,7 +173,7 @@ def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path,
 
 def test_an_absurd_learning_rate_diverges(tmp_path, images):
     sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
-    with pytest.raises(loop.Diverged, match="in epoch 1"):
+    with pytest.raises(recorder.Diverged, match="in epoch 1"):
         train(tmp_path / "run", images, *sgd)
 
 
@@ -201,14 +202,14 @@ def test_steps_at_a_time_divide_an_epoch(steps, batch_size, at_a_time):
 
 
 def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
-    original = loop._Recorder.on_train_batch_end
+    original = recorder.Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         if self.epochs_done == 1:
             shutil.rmtree(self.run.path, ignore_errors=True)
         original(self, batch, logs)
 
-    monkeypatch.setattr(loop._Recorder, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", on_train_batch_end)
     with pytest.raises(UserError, match=str(tmp_path / "run")):
         train(tmp_path / "run", images)
 

@@ -1,28 +1,24 @@
-"""Predictions and measures of one run.
+"""One finished run, read: what it was, how it trained, and its predictions of the test images.
 
-A run's test logits are kept as float16 beside it (predictions.npz), and every measure is computed from those, so that
-it can be computed again without the weights.
+Every measure is computed from the kept logits (predictions.npz), so that it can be computed again without the weights.
 """
 
-import functools
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from experiment import run_directory, tensorflow_setup
 from experiment.config import Config, TestTimeAugmentation
-from experiment.data.dataset import CLASS_NAMES, GENERATED_CLASS_NAMES, Dataset
+from experiment.data.sources import CLASS_NAMES
+from experiment.data.synthetic import GENERATED_CLASS_NAMES
 from experiment.errors import UserError
-from experiment.evaluation import metrics, weights
+from experiment.evaluation import metrics
 from experiment.run_directory import RunDirectory
 
 MILESTONES = (0.70, 0.75, 0.80)  # of validation accuracy
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class RunResult:
     """A finished run and its answers to the test images. Accuracies are in 0..1, the loss in nats."""
 
     name: str
@@ -120,27 +116,27 @@ class Evaluation:
         return np.cumsum([row["seconds"] for row in self.history])
 
 
-def evaluate(
-    run: RunDirectory,
-    name: str,
-    dataset_for: Callable[[str], Dataset],
-    engine: str = "keras",
-    kept: bool = False,
-    tta: TestTimeAugmentation = "none",
-) -> Evaluation:
-    """Answers the test images with a run's best weights, or takes the answers it kept where the weights are gone.
+def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none") -> RunResult:
+    """Reads a finished run and its kept predictions; writes nothing.
 
     Args:
-        run: a finished run.
+        run: a finished run whose test images were predicted.
         name: what to call it.
-        dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
-        engine: what computes the logits, as in `predict`.
-        kept: take kept answers wherever there are any.
-        tta: the views of each test image over which logits are averaged, beside those of the image as it is.
+        tta: the views whose averaged logits are read, too.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
     """
+    config, summary, history = read_finished(run)
+    logits, labels = run.read_predictions()
+    averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
+    if averaged is not None and len(averaged) != len(labels):
+        raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
+    return RunResult(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32), tta, averaged)
+
+
+def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
+    """The configuration, summary and history of a finished run, checked against each other."""
     config, summary, history = run.read_config(), run.read_summary(), run.read_history()
     if summary["status"] != "finished":
         raise UserError(f"{run.path}: not evaluated, it is {_in_words(summary)}")
@@ -150,87 +146,7 @@ def evaluate(
             f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
             f"and there are {len(history)} epochs"
         )
-    for way in dict.fromkeys(("none", tta)):
-        answers = run.predictions_under(way)
-        if run.best_file.exists() and not (kept and answers.exists()):
-            dataset = dataset_for(summary["data"]["name"])
-            run.check_same_data(dataset.fingerprint(), dataset.source)
-            run.write_predictions(predict(run, config, dataset.test.images, engine, way), dataset.test.labels, way)
-        elif not answers.exists():
-            raise UserError(f"{run.path}: neither {run.best_file.name} nor {answers.name} is there")
-    logits, labels = run.read_predictions()
-    averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
-    if averaged is not None and len(averaged) != len(labels):
-        raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
-    return Evaluation(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32), tta, averaged)
-
-
-def predict(
-    run: RunDirectory,
-    config: Config,
-    images: np.ndarray,
-    engine: str = "keras",
-    tta: TestTimeAugmentation = "none",
-) -> np.ndarray:
-    """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
-
-    They are averaged over the views of each image that `tta` names. The weights are read into the network that the
-    configuration builds; nothing of the file is run.
-    """
-    tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
-    from models import vgg
-
-    model = vgg.build(config.model.batch_norm, seed=0)
-    weights.load_weights(model, run.best_file)
-    if engine == "numpy":
-        from numpy_layers.network import NumpyNetwork
-
-        logits_of = NumpyNetwork.from_keras(model).predict
-    else:
-        import tensorflow as tf
-
-        logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
-    return np.concatenate(
-        [
-            np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in _views(part, tta)], axis=0)
-            for part in np.array_split(images, max(1, len(images) // 500))
-        ]
-    )
-
-
-def _views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
-    """The images as they are; with `flip` mirrored, too; with `flip_shift` both also a pixel up, down, left, right."""
-    if tta == "none":
-        return [images]
-    views = [images]
-    if tta == "flip_shift":
-        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        rows, columns = images.shape[1:3]
-        views += [padded[:, top : top + rows, left : left + columns] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    return [*views, *(view[:, :, ::-1] for view in views)]
-
-
-def choose(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
-    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
-
-    Raises:
-        UserError: a named directory holds no run, or there is no run at all.
-    """
-    if not paths:
-        runs = [run for run in run_directory.find(root) if not run.path.is_relative_to(root / "studies")]
-        if not runs:
-            raise UserError(
-                f"no run under {root} yet. Make one:\n"
-                "  python train.py --config plain.yaml\n"
-                "  python train.py --config bn.yaml\n"
-                "or, in a minute and without a download: make demo"
-            )
-        return runs
-    found = [(path, run_directory.find(path)) for path in paths]
-    for path, runs in found:
-        if not runs:
-            raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
-    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
+    return config, summary, history
 
 
 def _check_summary(run: RunDirectory, summary: dict) -> None:

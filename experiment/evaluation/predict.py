@@ -1,0 +1,90 @@
+"""The logits of a run's best weights, computed and kept beside it as float16 (predictions.npz)."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from experiment import tensorflow_setup
+from experiment.config import Config, TestTimeAugmentation
+from experiment.data.dataset import Dataset
+from experiment.errors import UserError
+from experiment.evaluation import weights
+from experiment.evaluation.result import read_finished
+from experiment.run_directory import RunDirectory
+
+
+def predict_missing(
+    run: RunDirectory,
+    dataset_for: Callable[[str], Dataset],
+    engine: str = "keras",
+    tta: TestTimeAugmentation = "none",
+    kept: bool = False,
+) -> None:
+    """Predicts the test images with a run's best weights and writes the logits; where the weights are gone, those that
+    were kept must be there.
+
+    Args:
+        run: a finished run.
+        dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
+        engine: what computes the logits, as in `predict`.
+        tta: the views of each test image over which logits are averaged, beside those of the image as it is.
+        kept: take kept predictions wherever there are any.
+
+    Raises:
+        UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
+    """
+    config, summary, _ = read_finished(run)
+    for way in dict.fromkeys(("none", tta)):
+        predictions = run.predictions_under(way)
+        if run.best_file.exists() and not (kept and predictions.exists()):
+            dataset = dataset_for(summary["data"]["name"])
+            run.check_same_data(dataset.fingerprint(), dataset.source)
+            run.write_predictions(predict(run, config, dataset.test.images, engine, way), dataset.test.labels, way)
+        elif not predictions.exists():
+            raise UserError(f"{run.path}: neither {run.best_file.name} nor {predictions.name} is there")
+
+
+def predict(
+    run: RunDirectory,
+    config: Config,
+    images: np.ndarray,
+    engine: str = "keras",
+    tta: TestTimeAugmentation = "none",
+) -> np.ndarray:
+    """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
+
+    They are averaged over the views of each image that `tta` names. The weights are read into the network that the
+    configuration builds; nothing of the file is run.
+    """
+    tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
+    from models import vgg
+
+    model = vgg.build(config.model.batch_norm, seed=0)
+    weights.load_weights(model, run.best_file)
+    if engine == "numpy":
+        from numpy_layers.network import NumpyNetwork
+
+        logits_of = NumpyNetwork.from_keras(model).predict
+    else:
+        import tensorflow as tf
+
+        logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
+    return np.concatenate(
+        [
+            np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in views(part, tta)], axis=0)
+            for part in np.array_split(images, max(1, len(images) // 500))
+        ]
+    )
+
+
+def views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
+    """The images as they are; with `flip` mirrored, too; with `flip_shift` both also a pixel up, down, left, right."""
+    if tta == "none":
+        return [images]
+    views = [images]
+    if tta == "flip_shift":
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        rows, columns = images.shape[1:3]
+        views += [padded[:, top : top + rows, left : left + columns] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    return [*views, *(view[:, :, ::-1] for view in views)]

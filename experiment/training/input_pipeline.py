@@ -1,0 +1,46 @@
+"""Batches for training and validation, as tf.data datasets."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from experiment.config import Config
+from experiment.data.augmentation import AugmentedImages
+from experiment.data.dataset import Images
+from models import vgg
+
+EVALUATION_BATCH = 500
+
+
+def batches_per_epoch(images: Images, config: Config) -> int:
+    """How many batches hold every image once, the smaller last one among them."""
+    return math.ceil(len(images.labels) / config.batch_size)
+
+
+def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
+    """All epochs' batches from `first_epoch` on, as (float32 [b, 32, 32, 3], int32 [b]) tensors, without end."""
+    augmented = AugmentedImages(images, config.augmentation)
+    steps = batches_per_epoch(images, config)
+
+    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return augmented.batch(config.batch_size, config.seed, *divmod(step, steps))
+
+    def tensors(step):
+        pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
+        return tf.ensure_shape(pixels, [None, 32, 32, 3]), tf.ensure_shape(labels, [None])
+
+    # Not `from_generator`, with which the steps of training take 8 % longer.
+    return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
+
+
+def evaluation_dataset(images: Images) -> tf.data.Dataset:
+    return _prefetched(tf.data.Dataset.from_tensor_slices(tuple(images)).batch(EVALUATION_BATCH))
+
+
+def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    # The tuner's thread sleeps for up to 10 s at a time, and the end of an epoch waits for it to wake.
+    options.autotune.enabled = False
+    dataset = dataset.map(lambda images, labels: (vgg.preprocess(images), labels))
+    return dataset.prefetch(2).with_options(options)
