@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.evaluation import comparison
     from experiment.evaluation.predict import predict_missing
     from experiment.evaluation.result import load_result
-    from experiment.reporting import figures, text
+    from experiment.reporting import figures, text, write
 
     runs = run_directory.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
         images = dataset_for(shown.data_name).test.images
     except sources.NotFound:
         images = None
-    content = comparison.write(evaluations, arguments.output, images)
+    content = write.write(evaluations, arguments.output, images)
     if arguments.report:
         from experiment.reporting import html
 

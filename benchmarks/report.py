@@ -32,9 +32,8 @@ def main() -> None:
 
     from experiment import run_directory
     from experiment.data import sources
-    from experiment.evaluation import comparison
     from experiment.evaluation.result import load_result
-    from experiment.reporting import html
+    from experiment.reporting import html, write
 
     images = sources.load(arguments.data, download=False).test.images
     kept = [load_result(run, run.path.name) for run in run_directory.find(ROOT / "results" / "seeds")]
@@ -44,7 +43,7 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        content = comparison.write(evaluations, Path(folder), images)
+        content = write.write(evaluations, Path(folder), images)
         began = time.perf_counter()
         html.write(evaluations, content, path, images, ROOT / "results" / "studies")
         made = time.perf_counter() - began

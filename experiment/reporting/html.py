@@ -32,7 +32,7 @@ def write(
     """Writes the page.
 
     Args:
-        evaluations: the runs; content: what `comparison.write` returned for them.
+        evaluations: the runs; content: what `write.write` returned for them.
         images: the test images uint8 [n, 32, 32, 3] of the compared runs, or None where there are none here.
         studies: a folder of studies' results, each with figure.png and verdict.md.
 

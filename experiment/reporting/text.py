@@ -1,4 +1,4 @@
-"""The numbers of a comparison as sentences and tables. Reads what `comparison.write` writes, computes nothing new."""
+"""The numbers of a comparison as sentences and tables. Reads what `write.write` writes, computes nothing new."""
 
 from experiment.evaluation.result import MILESTONES
 from experiment.reporting import figures

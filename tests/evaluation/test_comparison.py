@@ -10,7 +10,7 @@ from experiment.errors import UserError
 from experiment.evaluation import comparison
 from experiment.evaluation.metrics import accuracy_interval
 from experiment.evaluation.result import RunResult
-from experiment.reporting import text
+from experiment.reporting import text, write
 from tests.conftest import history_rows
 
 BN = "model.batch_norm=after_activation"
@@ -138,7 +138,7 @@ def three_runs(evaluated) -> list[RunResult]:
 
 
 def test_the_results_are_written(three_runs, tmp_path):
-    content = comparison.write(three_runs, tmp_path / "new" / "results")
+    content = write.write(three_runs, tmp_path / "new" / "results")
     written = tmp_path / "new" / "results"
     names = sorted(path.name for path in written.iterdir())
     assert names == [
@@ -156,21 +156,21 @@ def test_the_results_are_written(three_runs, tmp_path):
 
 def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_path):
     runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
-    content = comparison.write(runs, tmp_path / "results")
+    content = write.write(runs, tmp_path / "results")
     assert content["comparison"]["group_differences"] == []
     assert len(content["runs"]) == 2
 
 
 def test_images_on_which_the_networks_disagree_are_shown(evaluated, tmp_path):
     runs = [evaluated("plain/seed0", correct=70), evaluated("bn/seed0", BN, correct=90)]
-    comparison.write(runs, tmp_path / "results", np.zeros((100, 32, 32, 3), np.uint8))
+    write.write(runs, tmp_path / "results", np.zeros((100, 32, 32, 3), np.uint8))
     assert (tmp_path / "results" / "disagreement.png").read_bytes().startswith(PNG)
 
 
 def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):
     runs = [evaluated("plain/seed0"), evaluated("plain/seed1")]
     runs[1].history[:] = history_rows(0.4, 0.5, 0.6, 0.7, 0.8)
-    comparison.write(runs, tmp_path / "results")
+    write.write(runs, tmp_path / "results")
     assert (tmp_path / "results" / "comparison.png").read_bytes().startswith(PNG)
 
 
@@ -178,12 +178,12 @@ def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):
 def test_an_output_that_cannot_be_written_is_named(three_runs, tmp_path, place):
     (tmp_path / "file").touch()
     with pytest.raises(UserError) as caught:
-        comparison.write(three_runs, tmp_path / place)
+        write.write(three_runs, tmp_path / place)
     assert str(tmp_path / place) in str(caught.value)
 
 
 def test_the_table_has_a_row_for_each_run(three_runs, tmp_path):
-    lines = text.table(comparison.write(three_runs, tmp_path / "results")).splitlines()
+    lines = text.table(write.write(three_runs, tmp_path / "results")).splitlines()
     low, high = accuracy_interval(90, 100)
     row = next(line for line in lines if line.startswith("| bn/seed0"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -194,7 +194,7 @@ def test_the_table_has_a_row_for_each_run(three_runs, tmp_path):
 
 
 def test_the_sentences_give_means_spread_and_difference(three_runs, tmp_path):
-    said = text.table(comparison.write(three_runs, tmp_path / "results"))
+    said = text.table(write.write(three_runs, tmp_path / "results"))
     assert "plain: 75.00 % ± 7.07 (standard deviation), 2 runs" in said
     assert "batch norm: 90.00 %, 1 run" in said
     assert "batch norm minus plain: +15.00 percentage points, on 1 and 2 seeds" in said
@@ -203,7 +203,7 @@ def test_the_sentences_give_means_spread_and_difference(three_runs, tmp_path):
 
 def test_marks_stand_in_the_table(evaluated, tmp_path):
     runs = [evaluated("plain/seed0", TEST_AS_VALIDATION), evaluated("demo/seed0", data="generated")]
-    lines = text.table(comparison.write(runs, tmp_path / "results")).splitlines()
+    lines = text.table(write.write(runs, tmp_path / "results")).splitlines()
     assert "optimistic: weights chosen on the test set" in next(line for line in lines if "plain/seed0" in line)
     assert "generated images" in next(line for line in lines if "demo/seed0" in line)
 
@@ -250,15 +250,15 @@ def test_the_reports_numbers_stand_beside_real_images_only(evaluated):
 
 
 def test_the_page_holds_every_table(three_runs, tmp_path):
-    comparison.write(three_runs, tmp_path / "results")
+    write.write(three_runs, tmp_path / "results")
     page = (tmp_path / "results" / "comparison.md").read_text()
     assert page.count("| plain/seed1 ") == 3  # the runs, the milestones, the classes
-    assert all(f"`{name}`" in page for name in comparison.DEFINITIONS)
+    assert all(f"`{name}`" in page for name in write.DEFINITIONS)
 
 
 def test_every_number_that_needs_a_definition_has_one(three_runs):
     found = comparison.compare(three_runs)
     numbers = {*found["group_differences"][0], *three_runs[0].measures(), *found["pairs"][0]}
-    assert {"interval_95", "permutation_p", "chance_of_being_ahead"} <= numbers & set(comparison.DEFINITIONS)
+    assert {"interval_95", "permutation_p", "chance_of_being_ahead"} <= numbers & set(write.DEFINITIONS)
     found = {"gain_over_last_epoch", "gain_over_held_out", "sd"}
-    assert set(comparison.DEFINITIONS) <= numbers | found
+    assert set(write.DEFINITIONS) <= numbers | found

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiment.data.dataset import CLASS_NAMES
+from experiment.data.sources import CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.reporting import figures

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.evaluation import comparison
 from experiment.evaluation.result import RunResult
-from experiment.reporting import html
+from experiment.reporting import html, write
 from experiment.run_directory import RunDirectory
 from tests.conftest import make_run, predict_and_load
 
@@ -57,7 +56,7 @@ def machine() -> dict:
 
 
 def write_page(evaluations, folder: Path, studies: Path | None = None, images: np.ndarray | None = None) -> Path:
-    content = comparison.write(evaluations, folder, images)
+    content = write.write(evaluations, folder, images)
     html.write(evaluations, content, folder / "report.html", images, studies)
     return folder / "report.html"
 
