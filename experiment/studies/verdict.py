@@ -3,162 +3,20 @@
 The table (`runs.csv`) holds every number; figure and verdict can be made again from it without training.
 """
 
-import csv
-import io
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiment import config as configuration
 from experiment import files
-from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.reporting import figures, markdown
-from experiment.studies.measures import MEASURES, TIMES
+from experiment.studies.measures import MEASURES
+from experiment.studies.scores import Panel, panels, scores
 from experiment.studies.study import CurveMeasure, Study
-
-# ---- the table -------------------------------------------------------------------------------------------------------
-
-
-def write_table(rows: Sequence[dict], path: Path) -> None:
-    """One row a run, the columns in order of appearance, those of time last; floats with all their digits."""
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in TIMES)) + list(TIMES)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
-    files.write_text(path, text.getvalue())
-
-
-def read_table(path: Path, needed: Sequence[str] = ()) -> list[dict]:
-    """The rows of `runs.csv`, numbers as numbers, empty cells left out.
-
-    Args:
-        needed: columns in which every row must have a value.
-
-    Raises:
-        UserError: it is not there, or not a table with these columns.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file, strict=True))
-        rows = [{key: _number(value) for key, value in row.items() if value != ""} for row in table]
-        missing = [key for key in needed if not all(key in row for row in rows)]
-        if missing or not rows:
-            raise ValueError(f"the column {missing[0]} is missing or not filled" if missing else "it has no rows")
-        return rows
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is missing or damaged: {error}") from None
-
-
-def _number(text: str):
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-
-# ---- curves, scores, verdict -----------------------------------------------------------------------------------------
-
-_LEARNS = 0.2  # an accuracy below this is chance
-
-Curve = dict[Any, float]  # x: y, in order of x
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One measure, at one value of the study's panel key: a curve for each (value of the series, seed)."""
-
-    measure: str
-    value: Any
-    curves: dict[tuple[str, int], Curve]
-
-    @property
-    def title(self) -> str:
-        return "" if self.value is None else figures.name_of(self.value)
-
-
-def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
-    """The curves of all runs that ended; a run that diverged counts with the accuracy of chance."""
-    values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
-    result = []
-    for measure, value in itertools.product(study.measures, values):
-        curves: dict[tuple[str, int], Curve] = {}
-        for row in rows:
-            if study.panel and row[study.panel] != value:
-                continue
-            curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
-            curve.update(_points(study, measure, row))
-        ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
-        result.append(Panel(measure, value, ordered))
-    return result
-
-
-def _points(study: Study, measure: str, row: dict) -> Curve:
-    if measure in configuration.allowed(CurveMeasure):
-        found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
-        return {int(key.rpartition("_")[2]): value for key, value in found.items()}
-    if measure.endswith("_accuracy") and row["status"] == "diverged":
-        return {row[study.x]: 0.1}
-    return {row[study.x]: row[measure]} if measure in row else {}
-
-
-def _mean(curve: Curve) -> float:
-    return float(np.mean(list(curve.values())))
-
-
-def _range(curve: Curve) -> float:
-    return max(curve.values()) - min(curve.values())
-
-
-def _imbalance(curve: Curve) -> float:
-    first, *_, last = curve.values()
-    return abs(math.log10(first / last)) if first > 0 and last > 0 else math.nan
-
-
-def _largest_usable(curve: Curve) -> float:
-    """The power of ten of x up to which y stays within 0.05 of its best, between two points along the straight line."""
-    limit = max(curve.values()) - 0.05
-    if limit < _LEARNS:
-        return math.nan
-    points = [(math.log10(x), y) for x, y in curve.items()]
-    usable = max(position for position, (_, y) in enumerate(points) if y >= limit)
-    if usable == len(points) - 1:
-        return points[-1][0]
-    (x, y), (next_x, next_y) = points[usable : usable + 2]
-    return x + (next_x - x) * (y - limit) / (y - next_y)
-
-
-def _loss_at_smallest(curve: Curve) -> float:
-    return max(curve.values()) - curve[min(curve)]
-
-
-SCORES = {
-    "mean": _mean,
-    "range": _range,
-    "imbalance": _imbalance,
-    "largest_usable": _largest_usable,
-    "loss_at_smallest": _loss_at_smallest,
-}
-
-
-def scores(study: Study, panel: Panel) -> dict[str, dict[int, float]]:
-    """{value of the series: {seed: score}} of the curves that have every point of the fullest, and a score."""
-    points = max(map(len, panel.curves.values()), default=0)
-    result: dict[str, dict[int, float]] = {}
-    for (value, seed), curve in panel.curves.items():
-        score = SCORES[study.score](curve) if len(curve) == points else math.nan
-        if math.isfinite(score):
-            result.setdefault(value, {})[seed] = score
-    return result
+from experiment.studies.table import read_table, write_table
 
 
 @dataclass(frozen=True)

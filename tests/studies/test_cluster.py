@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.studies import verdict
+from experiment.studies import measures, table
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-cluster.txt")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -41,9 +41,9 @@ def command(study_file: Path, folder: Path, *options: str) -> list[str]:
     return [sys.executable, "study.py", "--config", str(study_file), *data, *places, *options]
 
 
-def table(folder: Path) -> list[dict]:
-    rows = verdict.read_table(folder / "results" / "studies" / "little" / "runs.csv")
-    return [{key: value for key, value in row.items() if key not in verdict.TIMES} for row in rows]
+def rows_of(folder: Path) -> list[dict]:
+    rows = table.read_table(folder / "results" / "studies" / "little" / "runs.csv")
+    return [{key: value for key, value in row.items() if key not in measures.TIMES} for row in rows]
 
 
 @pytest.mark.slow
@@ -61,8 +61,8 @@ def test_a_study_survives_the_death_of_a_node_with_the_same_table(study_file, tm
     finally:
         cluster.shutdown()
     assert local.wait(timeout=600) == 0
-    assert len(table(tmp_path / "ray")) == 6
-    assert table(tmp_path / "ray") == table(tmp_path / "local")
+    assert len(rows_of(tmp_path / "ray")) == 6
+    assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "local")
 
 
 def kill_while_it_trains(node, cluster, checkpoints: Path, process: subprocess.Popen) -> None:

@@ -13,8 +13,8 @@ from experiment import config as configuration
 from experiment.errors import UserError
 from experiment.reporting import markdown
 from experiment.run_directory import RunDirectory
+from experiment.studies import measures, plan, scores, table, verdict
 from experiment.studies import study as studies
-from experiment.studies import verdict
 from tests.conftest import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,14 +57,14 @@ def load(path: Path) -> studies.Study:
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(studies.FOLDER)) for path in FILES])
 def test_every_study_of_the_project_can_be_planned(path, tmp_path):
     name, study = studies.load(str(path.relative_to(studies.FOLDER)))
-    planned = studies.plan(name, study, tmp_path)
+    planned = plan.plan(name, study, tmp_path)
     assert len({each.config for each in planned}) == len(planned) == len({each.run.path for each in planned})
     assert len(study.seeds) >= 3
     assert study.budget
 
 
 def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
-    planned = studies.plan("little", load(little()), tmp_path)
+    planned = plan.plan("little", load(little()), tmp_path)
     found = [(each.config.seed, each.config.model.batch_norm, each.config.optimizer.learning_rate) for each in planned]
     networks, rates = LITTLE["grid"].values()
     assert found == [(seed, network, rate) for seed in (0, 1) for network in networks for rate in rates]
@@ -74,7 +74,7 @@ def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
 
 def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
     grid = {**BN, "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
-    planned = studies.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
+    planned = plan.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
     found = [(each.config.batch_size, each.config.optimizer.learning_rate) for each in planned]
     assert sorted(found) == sorted([(2, 0.1), (4, 0.2)] * 2)
 
@@ -131,7 +131,7 @@ TRICKS = {"grid": {}, "variants": VARIANTS, "series": "variant", "x": "variant",
 
 def test_variants_are_an_axis_of_which_each_value_sets_several_keys(little, tmp_path):
     settings = {**LITTLE["settings"], "label_smoothing": 0.1}
-    planned = studies.plan("little", load(little(**TRICKS, settings=settings, seeds=[3])), tmp_path)
+    planned = plan.plan("little", load(little(**TRICKS, settings=settings, seeds=[3])), tmp_path)
     found = [(each.point["variant"], each.config.label_smoothing, each.config.augmentation.flip) for each in planned]
     assert found == [("all", 0.1, True), ("no smoothing", 0.0, True), ("no flips", 0.1, False)]
     assert planned[1].run.path == tmp_path / "studies/little/variant=no-smoothing/seed3"
@@ -147,7 +147,7 @@ def test_variants_are_an_axis_of_which_each_value_sets_several_keys(little, tmp_
 def test_a_value_that_no_run_can_have_is_told_before_anything_runs(little, tmp_path, grid, words):
     study = load(little(grid=grid, x=list(grid)[-1].split(",")[0]))
     with pytest.raises(UserError, match=words):
-        studies.plan("little", study, tmp_path)
+        plan.plan("little", study, tmp_path)
 
 
 def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirectory:
@@ -157,13 +157,13 @@ def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirecto
 
 
 def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_path):
-    planned = studies.plan("little", load(little()), tmp_path / "checkpoints")
+    planned = plan.plan("little", load(little()), tmp_path / "checkpoints")
     there = run_like(tmp_path / "results" / "somewhere", planned[2].config)
     run_like(tmp_path / "results" / "unfinished", planned[3].config, status="interrupted")
     run_like(tmp_path / "results" / "made-up", planned[4].config, data="generated")
     (tmp_path / "results" / "damaged").mkdir()
     (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
-    taken = studies.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], "cifar10")
+    taken = plan.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], "cifar10")
     assert taken[2].run.path == there.path
     assert [each.run for number, each in enumerate(taken) if number != 2] == [
         each.run for number, each in enumerate(planned) if number != 2
@@ -171,11 +171,11 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
 
 
 def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path):
-    planned = studies.plan("little", load(little()), tmp_path)
-    slow = studies.estimate_seconds(planned, [tmp_path])
+    planned = plan.plan("little", load(little()), tmp_path)
+    slow = plan.estimate_seconds(planned, [tmp_path])
     run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
-    assert studies.estimate_seconds(planned, [tmp_path]) < slow
-    assert [studies.has_ended(each, "cifar10") for each in planned] == [True] + [False] * 7
+    assert plan.estimate_seconds(planned, [tmp_path]) < slow
+    assert [plan.has_ended(each, "cifar10") for each in planned] == [True] + [False] * 7
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path)
     [({"epochs": 40}, "cifar10", "epochs differs"), ({}, "generated", "it was made on generated")],
 )
 def test_a_directory_with_another_run_is_not_taken_for_the_studys(little, tmp_path, changes, made_on, words):
-    planned = studies.plan("little", load(little()), tmp_path)
+    planned = plan.plan("little", load(little()), tmp_path)
     run_like(planned[0].run.path, planned[0].config.model_copy(update=changes), data=made_on)
     with pytest.raises(UserError, match=words):
-        studies.has_ended(planned[0], "cifar10")
+        plan.has_ended(planned[0], "cifar10")
 
 
 def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
@@ -232,7 +232,7 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
 
 
 def word(study: studies.Study, rows: list[dict]) -> str:
-    (panel,) = verdict.panels(study, rows)
+    (panel,) = scores.panels(study, rows)
     (judgement,) = verdict.judge(study, panel)
     return judgement.word
 
@@ -259,8 +259,8 @@ def test_values_of_the_series_survive_the_table(little, tmp_path):
         for value in values
         for seed in (0, 1)
     ]
-    verdict.write_table(rows, tmp_path / "runs.csv")
-    (panel,) = verdict.panels(study, verdict.read_table(tmp_path / "runs.csv"))
+    table.write_table(rows, tmp_path / "runs.csv")
+    (panel,) = scores.panels(study, table.read_table(tmp_path / "runs.csv"))
     (judgement,) = verdict.judge(study, panel)
     assert judgement.names == ("False", "True") and judgement.first == {0: 0.5, 1: 0.5}
 
@@ -269,7 +269,7 @@ def test_values_of_the_series_survive_the_table(little, tmp_path):
 def test_a_table_that_does_not_fit_is_told(tmp_path, text):
     (tmp_path / "runs.csv").write_text(text)
     with pytest.raises(UserError, match=r"runs\.csv is missing or damaged"):
-        verdict.read_table(tmp_path / "runs.csv", ["seed", "status"])
+        table.read_table(tmp_path / "runs.csv", ["seed", "status"])
 
 
 def test_one_seed_decides_nothing(little):
@@ -282,7 +282,7 @@ def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN", "val_accuracy": 0.7}
     del rows[1]["test_accuracy"]
-    (panel,) = verdict.panels(study, rows)
+    (panel,) = scores.panels(study, rows)
     assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
     text = verdict.verdict("little", study, rows)
     assert "1 of 12 runs did not finish" in text and "none 0.01 0: diverged; the loss became NaN" in text
@@ -293,7 +293,7 @@ def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
     del rows[1]["test_accuracy"]
-    (panel,) = verdict.panels(study, rows)
+    (panel,) = scores.panels(study, rows)
     (judgement,) = verdict.judge(study, panel)
     assert sorted(judgement.first) == [0, 1, 2] and sorted(judgement.second) == [1, 2]
     assert "none 0.01 0: failed; disk full" in verdict.verdict("little", study, rows)
@@ -307,15 +307,15 @@ def test_scores(score, value):
     curve = {0.001: 0.35, 0.01: 0.8, 0.1: 0.75, 1.0: 0.2}
     if score == "mean":
         curve = {1: 0.25, 2: 0.75}
-    assert verdict.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
+    assert scores.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
 
 
 def test_a_network_that_never_learns_has_no_largest_usable_rate():
-    assert math.isnan(verdict.SCORES["largest_usable"]({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
+    assert math.isnan(scores.SCORES["largest_usable"]({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
 
 
 def test_the_largest_usable_rate_lies_between_two_points_and_at_the_last_where_all_are_usable():
-    score = verdict.SCORES["largest_usable"]
+    score = scores.SCORES["largest_usable"]
     assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}) == pytest.approx(-1.5)
     assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}) == -1
 
@@ -326,9 +326,9 @@ def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
         for layer in (1, 2)
         for part in ("mean", "sd")
     ]
-    variation = verdict.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    variation = measures.MEASURES["gradient_variation"].columns(evaluated(), rows)
     assert all(map(math.isnan, variation.values()))
-    assert math.isnan(verdict.SCORES["imbalance"]({1: 0.0, 2: 0.0}))
+    assert math.isnan(scores.SCORES["imbalance"]({1: 0.0, 2: 0.0}))
 
 
 def test_seeds_without_any_spread_decide_nothing(little):
@@ -369,23 +369,23 @@ def test_each_variant_is_compared_with_the_first(little):
         for name, accuracy in accuracies.items()
         for seed, noise in enumerate((0.0, 0.001, 0.003) if name == "all" else (0.001, 0.0, 0.002))
     ]
-    (panel,) = verdict.panels(study, rows)
+    (panel,) = scores.panels(study, rows)
     judged = {judgement.names: judgement.word for judgement in verdict.judge(study, panel)}
     assert judged == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
 
 
 def test_the_table_keeps_every_digit(tmp_path):
     rows = [{"run": "a, b", "test_accuracy": 0.1 + 0.2, "reason": None}, {"run": "c", "status": "failed"}]
-    verdict.write_table(rows, tmp_path / "runs.csv")
-    read = verdict.read_table(tmp_path / "runs.csv")
+    table.write_table(rows, tmp_path / "runs.csv")
+    read = table.read_table(tmp_path / "runs.csv")
     assert read == [{"run": "a, b", "test_accuracy": 0.1 + 0.2}, {"run": "c", "status": "failed"}]
 
 
 def test_epochs_to_a_mark_are_counted_and_never_is_one_more_than_all(evaluated):
     run = evaluated()  # validation accuracy 0.5, 0.7, 0.6, 4.5 seconds each
-    epochs = verdict.MEASURES["epochs_to"].columns(run, [])
+    epochs = measures.MEASURES["epochs_to"].columns(run, [])
     assert epochs == {"epochs_to_60": 2, "epochs_to_70": 2, "epochs_to_75": 4, "epochs_to_80": 4}
-    seconds = verdict.MEASURES["seconds_to"].columns(run, [])
+    seconds = measures.MEASURES["seconds_to"].columns(run, [])
     assert seconds == {"seconds_to_60": 9.0, "seconds_to_70": 9.0, "seconds_to_75": 13.5, "seconds_to_80": 13.5}
 
 
@@ -396,9 +396,9 @@ def test_gradients_are_averaged_over_the_epochs(evaluated):
         for layer in (1, 2)
         for part, value in (("mean", 2.0 * layer), ("sd", 1.0))
     ]
-    norm = verdict.MEASURES["gradient_norm"].columns(evaluated(), rows)
+    norm = measures.MEASURES["gradient_norm"].columns(evaluated(), rows)
     assert norm == {"gradient_norm_1": 4.0, "gradient_norm_2": 8.0}
-    variation = verdict.MEASURES["gradient_variation"].columns(evaluated(), rows)
+    variation = measures.MEASURES["gradient_variation"].columns(evaluated(), rows)
     assert variation == {"gradient_variation_1": 0.5, "gradient_variation_2": 0.25}
 
 
@@ -451,7 +451,7 @@ def test_a_study_runs_skips_what_is_done_and_can_be_told_again(little, tmp_path)
     folder = tmp_path / "r" / "studies" / "little"
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert sorted(kept) == ["figure.png", "runs.csv", "verdict.md"]
-    statuses = {row["run"]: row["status"] for row in verdict.read_table(folder / "runs.csv")}
+    statuses = {row["run"]: row["status"] for row in table.read_table(folder / "runs.csv")}
     assert len(statuses) == 4 and "diverged" in statuses.values()
     assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
     again = study_command(*places, "--data", "generated")

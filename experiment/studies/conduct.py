@@ -1,0 +1,145 @@
+"""Conducts a study: trains what is missing, here or on a cluster, and writes its table, figure and verdict."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from experiment import run_directory
+from experiment.data import sources
+from experiment.errors import UserError
+from experiment.studies import measures, runner, verdict
+from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
+from experiment.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How runs are carried out: by `workers` processes of this machine, or as tasks of a Ray cluster."""
+
+    executor: str = "local"  # or ray
+    workers: int = 1
+    address: str | None = None  # of a running cluster; None starts one on this machine
+    cpus_per_run: int | None = None  # None: the cores over the workers
+    gpus_per_run: float = 0
+    ship_data: bool = False  # whether the images travel with the runs
+
+    def __post_init__(self):
+        if self.executor == "local" and (self.address or self.ship_data or self.gpus_per_run):
+            raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
+
+
+def conduct(
+    name: str, study: Study, data: str | None, checkpoints: Path, results: Path, execution: Execution, dry_run: bool
+) -> int:
+    """Trains the runs of a study that are not there yet, and concludes; returns the exit code.
+
+    Args:
+        data: where the images are, as in `sources.load`.
+        checkpoints: where the runs are kept; results: where table, figure and verdict go.
+        dry_run: print the runs and an estimate of the time instead.
+
+    Raises:
+        UserError: a run cannot be configured, or a directory holds another run.
+    """
+    checkpoints = checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
+    roots = [checkpoints, results]
+    data_name = "generated" if data == "generated" else "cifar10"
+    planned = take_equal_runs(plan(name, study, checkpoints), roots, data_name)
+    waiting = [each for each in planned if not has_ended(each, data_name)]
+    if dry_run:
+        for each in planned:
+            print(f"{'to do' if each in waiting else 'done '}  {each.name}")
+        minutes = estimate_seconds(waiting, roots) / 60
+        print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
+        return 0
+    try:
+        rows = _rows(study, planned, waiting, data, execution)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return conclude(name, study, rows, results)
+
+
+def conclude(name: str, study: Study, rows: Sequence[dict], results: Path) -> int:
+    """Writes table, figure and verdict (from the table that is there, where `rows` is empty); returns the exit code."""
+    folder = verdict.write(name, study, rows, results)
+    print((folder / "verdict.md").read_text())
+    print(f"written: runs.csv, figure.png and verdict.md in {folder}")
+    failed = sum(row["status"] == "failed" for row in rows)
+    if failed:
+        print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[PlannedRun], data, execution) -> list[dict]:
+    """Carries out what is to do, telling how far it is; returns the rows of the table in the order of the plan."""
+    rows = {each.name: _row(study, each) for each in planned if each not in waiting}
+    print(f"{len(planned)} runs, {len(rows)} of them done before", flush=True)
+    with _progress(len(waiting)) as advance:
+        for each, outcome in _outcomes(waiting, data, execution):
+            if isinstance(outcome, Exception):
+                rows[each.name] = _row(study, each, failure=outcome)
+            else:
+                each.run.keep(outcome)
+                rows[each.name] = _row(study, each)
+            advance(f"{each.name}: {_in_short(rows[each.name])}")
+    return [rows[each.name] for each in planned]
+
+
+def _outcomes(
+    waiting: Sequence[PlannedRun], data: str | None, execution: Execution
+) -> Iterator[tuple[PlannedRun, dict[str, bytes] | Exception]]:
+    """Yields (planned run, its small files or what went wrong)."""
+    if not waiting:
+        return
+    cores = execution.cpus_per_run or runner.cores_of(execution.workers)
+    where = str(Path(data).resolve()) if data and Path(data).exists() else data
+
+    def jobs(runs):
+        return [runner.Job(each.config, each.run.path, where, cores) for each in runs]
+
+    if execution.executor == "local":
+        sources.load(data)  # a mistake is told once, and a download made once
+        here, there = list(waiting), []
+    else:  # what only lacks its predictions has its weights here
+        here = [each for each in waiting if run_directory.is_finished(each.config, each.run)]
+        there = [each for each in waiting if each not in here]
+    for position, outcome in runner.run_locally(jobs(here), execution.workers):
+        yield here[position], outcome
+    if there:
+        shipped = sources.load(data) if execution.ship_data else None
+        for position, outcome in runner.run_on_ray(jobs(there), execution.address, execution.gpus_per_run, shipped):
+            yield there[position], outcome
+
+
+@contextlib.contextmanager
+def _progress(total: int):
+    """A bar with the time that is left; what it yields prints a line and advances the bar."""
+    columns = [TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left")]
+    with Progress(*columns, TimeRemainingColumn(), console=Console(soft_wrap=True)) as progress:
+        task = progress.add_task("runs", total=total)
+
+        def advance(line: str) -> None:
+            progress.console.print(line, highlight=False, markup=False)
+            progress.advance(task)
+
+        yield advance
+
+
+def _row(study: Study, planned: PlannedRun, failure: Exception | None = None) -> dict:
+    row = {"run": planned.name, **planned.point, "seed": planned.config.seed}
+    if failure is not None:
+        reason = " ".join(str(failure).split())[:300] or type(failure).__name__
+        return {**row, "status": "failed", "reason": reason}
+    return {**row, **measures.columns_of(study, planned.run)}
+
+
+def _in_short(row: dict) -> str:
+    if row["status"] != "finished":
+        return f"{row['status']}: {row.get('reason', '')}"
+    return f"test accuracy {row['test_accuracy']:.4f}, {row['train_seconds']:.0f} s"
