@@ -174,19 +174,21 @@ class RunDirectory:
             return facts, arrays
 
     def write_predictions(self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none") -> None:
-        """Keeps test logits [n, 10] as float16 and their labels [n] as uint8."""
+        """Keeps test logits [n, classes] as float16 and their labels [n] as the smallest integers that hold them."""
         with atomic(self.predictions_under(tta)) as temporary, temporary.open("wb") as file:
             largest = np.finfo(np.float16).max
             halves = np.clip(logits, -largest, largest).astype(np.float16)
-            np.savez_compressed(file, logits=halves, labels=labels.astype(np.uint8))
+            np.savez_compressed(file, logits=halves, labels=labels.astype(np.min_scalar_type(labels.max())))
 
     def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
         with reading(self.predictions_under(tta)) as archive:
             logits, labels = archive["logits"], archive["labels"]
-            if logits.shape != (labels.size, 10) or labels.shape != (labels.size,) or not labels.size:
+            if logits.ndim != 2 or labels.shape != (len(logits),) or not logits.size:
                 raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
-            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() <= 9:
-                raise ValueError("its labels are not 0 to 9 or its logits not numbers")
+            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+                raise ValueError("its logits or its labels are not numbers")
+            if not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+                raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}, as its logits are")
             return logits, labels
 
     def check_same_data(self, fingerprint: str, source: str) -> None:

@@ -286,6 +286,14 @@ def test_the_state_keeps_the_order_of_many_arrays(run):
     assert [int(array) for array in run.read_state()[1]] == list(range(12))
 
 
+@pytest.mark.parametrize("classes", [2, 100, 300])
+def test_predictions_of_any_number_of_classes_read_back(run, classes):
+    run.write_predictions(np.eye(classes), np.arange(classes, dtype=np.int32))
+    logits, labels = run.read_predictions()
+    assert np.array_equal(logits, np.eye(classes))
+    assert np.array_equal(labels, np.arange(classes))
+
+
 def test_predictions_read_back_to_half_precision(run):
     logits = np.random.default_rng(0).normal(0, 5, (20, 10))
     labels = np.arange(20, dtype=np.int32) % 10

@@ -1,6 +1,6 @@
 """Images with their labels, and the split of the training set.
 
-Images are uint8 [n, 32, 32, 3]; labels are int32 [n].
+Images are uint8 [n, h, w, c] of any size, with one channel or three; labels are int32 [n].
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from experiment.errors import UserError
 
 
 class Images(NamedTuple):
-    """Images [n, 32, 32, 3] uint8 and their labels [n] int32."""
+    """Images [n, h, w, c] uint8 and their labels [n] int32."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -33,6 +33,11 @@ class Dataset:
     test: Images
     class_names: tuple[str, ...]
     source: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.train.images.shape[1:]
 
     def fingerprint(self) -> str:
         """A SHA-256, computed once, over every image and label: equal for equal data, wherever it was read from."""

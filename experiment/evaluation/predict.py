@@ -52,7 +52,7 @@ def predict(
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
 ) -> np.ndarray:
-    """The logits [n, 10] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
+    """The logits [n, classes] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
 
     They are averaged over the views of each image that `tta` names. The weights are read into the network that the
     configuration builds; nothing of the file is run.

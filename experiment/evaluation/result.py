@@ -14,6 +14,8 @@ from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.run_directory import RunDirectory
 
+# Of runs whose summary does not name the classes.
+_CLASS_NAMES_BEFORE = {"cifar10": CLASS_NAMES, "generated": GENERATED_CLASS_NAMES}
 MILESTONES = (0.70, 0.75, 0.80)  # of validation accuracy
 
 
@@ -40,7 +42,7 @@ class RunResult:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return CLASS_NAMES if self.data_name == "cifar10" else GENERATED_CLASS_NAMES
+        return tuple(self.summary["data"].get("class_names") or _CLASS_NAMES_BEFORE[self.data_name])
 
     @property
     def predictions(self) -> np.ndarray:
@@ -154,12 +156,17 @@ def _check_summary(run: RunDirectory, summary: dict) -> None:
     missing = [key for key in needed if not isinstance(summary.get(key), int | float)]
     if not isinstance(summary.get("precision"), str):
         missing.append("precision")
-    if (
-        missing
-        or not isinstance(summary.get("data"), dict)
-        or summary["data"].get("name") not in ("cifar10", "generated")
-    ):
-        raise UserError(f"{run.summary_file} is damaged: {missing[0] if missing else 'data.name'} is missing or odd")
+    data = summary.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        missing.append("data.name")
+    elif not _are_names(data.get("class_names", _CLASS_NAMES_BEFORE.get(data["name"]))):
+        missing.append("data.class_names")
+    if missing:
+        raise UserError(f"{run.summary_file} is damaged: {missing[0]} is missing or odd")
+
+
+def _are_names(value) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(name, str) for name in value)
 
 
 def _in_words(summary: dict) -> str:

@@ -19,7 +19,7 @@ def batches_per_epoch(images: Images, config: Config) -> int:
 
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
-    """All epochs' batches from `first_epoch` on, as (float32 [b, 32, 32, 3], int32 [b]) tensors, without end."""
+    """All epochs' batches from `first_epoch` on, as (float32 [b, h, w, c], int32 [b]) tensors, without end."""
     augmented = AugmentedImages(images, config.augmentation)
     steps = batches_per_epoch(images, config)
 
@@ -28,7 +28,7 @@ def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf
 
     def tensors(step):
         pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
-        return tf.ensure_shape(pixels, [None, 32, 32, 3]), tf.ensure_shape(labels, [None])
+        return tf.ensure_shape(pixels, [None, *images.images.shape[1:]]), tf.ensure_shape(labels, [None])
 
     # Not `from_generator`, with which the steps of training take 8 % longer.
     return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))

@@ -93,7 +93,7 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: 
     )
     model.optimizer.build(model.trainable_variables)
     # So are the metrics' variables made now: a step that makes variables is traced twice.
-    model.compute_metrics(None, tf.zeros(1, "int32"), tf.zeros((1, 10)))
+    model.compute_metrics(None, tf.zeros(1, "int32"), tf.zeros((1, *model.output_shape[1:])))
     model.reset_metrics()
     return model
 

@@ -97,7 +97,7 @@ def build_loss(label_smoothing: float):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def smoothed_crossentropy(labels, logits):
-        targets = keras.ops.one_hot(labels, 10)
+        targets = keras.ops.one_hot(labels, logits.shape[-1])
         return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=label_smoothing)
 
     return smoothed_crossentropy

@@ -77,6 +77,9 @@ class Recorder(keras.callbacks.Callback):
             "data": {
                 "name": self.dataset.name,
                 "sha256": self.dataset.fingerprint(),
+                "class_names": list(self.dataset.class_names),
+                "image_shape": list(self.dataset.image_shape),
+                "preprocessing": "pixels / 127.5 - 1, as float32",
                 "protocol": self.config.data.protocol,
                 "training_images": self.image_count,
             },

@@ -89,6 +89,13 @@ def test_what_a_reader_must_know_is_marked(evaluated, name, overrides, marks):
     assert evaluated("plain/seed0", *overrides, data=name).measures()["marks"] == marks
 
 
+def test_the_classes_are_those_that_the_run_was_trained_on(tmp_path):
+    run, names = make_run(tmp_path / "run", data="own.npz"), [f"class {number}" for number in range(10)]
+    facts = run.read_summary()
+    run.write_summary(facts | {"data": facts["data"] | {"class_names": names}})
+    assert list(predict_and_load(run, "run", no_data).measures()["class_accuracy"]) == names
+
+
 def test_generated_images_have_their_own_classes(evaluated):
     measures = evaluated(data="generated").measures()
     assert list(measures["class_accuracy"]) == list(synthetic.GENERATED_CLASS_NAMES)
@@ -139,6 +146,8 @@ def test_a_damaged_file_is_named(tmp_path, name):
         ("data", {}),
         ("data", {"name": "mnist"}),
         ("data", {"name": ["cifar10"]}),
+        ("data", {"name": "cifar10", "class_names": "abcdefghij"}),
+        ("data", {"name": "cifar10", "class_names": list(range(10))}),
     ],
 )
 def test_a_summary_with_an_odd_value_is_refused(tmp_path, key, value):
