@@ -6,8 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiment import tensorflow_setup
-from experiment.errors import UserError, reported
+from experiment.errors import Interrupted, UserError, reported
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -27,11 +26,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace the run that is there")
-    existing.add_argument("--resume", action="store_true", help="go on with the run that is there")
-    existing.add_argument(
-        "--finish", action="store_true", help="start it, go on with it, or leave it if it is finished"
-    )
+    for way, what in (
+        ("overwrite", "replace the run that is there"),
+        ("resume", "go on with the run that is there"),
+        ("finish", "start it, go on with it, or leave it if it is finished"),
+    ):
+        existing.add_argument(f"--{way}", action="store_const", dest="existing", const=way, help=what)
+    parser.set_defaults(existing="refuse")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -41,7 +42,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
-    from experiment.run_directory import RunDirectory, check_resumable, is_finished
+    from experiment.run_directory import RunDirectory
+    from experiment.training import start
 
     config = configuration.load(arguments.config, arguments.set, arguments.seed)
     if arguments.tensorboard and find_spec("tensorboard") is None:
@@ -50,52 +52,31 @@ def main(arguments: argparse.Namespace) -> None:
         print(configuration.to_yaml(config), end="")
         return
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
-    finished = arguments.finish and is_finished(config, run)
-    arguments.resume |= arguments.finish and run.exists() and not finished
-    if arguments.resume:
-        check_resumable(config, run)
-    elif run.exists() and not (arguments.overwrite or finished):
-        raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
+    start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
 
     from experiment.data import sources
-    from experiment.data.dataset import split
 
     dataset = sources.load(arguments.data)
-    split(dataset, config.data)  # a split that cannot be made is said before anything is replaced
-    if arguments.resume or finished:
-        run.check_same_data(dataset.fingerprint(), dataset.source)
-    if finished:
-        print(f"{run.path}: finished already", file=sys.stderr)
-        return
-    run.prepare()
-    with run.locked():
-        if arguments.overwrite:
-            run.remove_files()
-        _train(config, run, dataset, arguments)
-
-
-def _train(config, run, dataset, arguments) -> None:
-    progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
-    tensorflow_setup.start()  # takes seconds, so only now
-    from experiment import hardware
-    from experiment.training import loop
-
-    hardware.divide_cores(config)
+    progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     try:
-        summary = loop.train(
-            config, run, dataset, resume=arguments.resume, progress=progress, tensorboard=arguments.tensorboard
-        )
-    except loop.Interrupted as interruption:
+        summary = start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard)
+    except Interrupted as interruption:
         print(f"\nstopped; go on with: {_resume_command()}", file=sys.stderr)
         sys.exit(interruption.exit_code)
     if not arguments.quiet:
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
             f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
-            f"curves: {run.curves_file}\nnext: python evaluate.py"
+            f"curves: {run.curves_file}\nnext: {_next_command(run)}"
         )
+
+
+def _next_command(run) -> str:
+    """`evaluate.py` finds by itself the runs under checkpoints/."""
+    inside = run.path.resolve().is_relative_to(CHECKPOINTS)
+    return shlex.join(["python", "evaluate.py", *([] if inside else [str(run.path)])])
 
 
 def _resume_command() -> str:

@@ -37,7 +37,7 @@ def main() -> None:
     dataset = sources.load(arguments.data)
     tensorflow_setup.start()
     from experiment import hardware
-    from experiment.training import input_pipeline, loop, recorder
+    from experiment.training import input_pipeline, recorder, start
 
     writing = []
     on_epoch_end = recorder.Recorder.on_epoch_end
@@ -59,7 +59,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder))
-        loop.train(config, run, dataset)
+        start.train(config, run, dataset)
         epochs = [row["seconds"] for row in run.read_history()]
     # Without the first epoch, which compiles.
     seconds, epoch = statistics.median(writing[1:]), statistics.median(epochs[1:])

@@ -76,7 +76,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
 
     config = configuration.load(network, [f"batch_size={batch}"])
     if ours:
-        hardware.divide_cores(config)
+        cores = hardware.settle(hardware.choose_cores(config))
         loop.make_deterministic(config.seed)
     images = synthetic.generate(batch * steps, 10).train
     floats = np.asarray(vgg.preprocess(images.images))
@@ -92,7 +92,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
                 times[-1] = time.perf_counter() - times[-1]
 
     if ours:
-        model = loop.compiled_model(config, steps, precision, hardware.batch_parts())
+        model = loop.compiled_model(config, steps, precision, cores.shards)
         batches = input_pipeline.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:

@@ -50,13 +50,13 @@ def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, fl
     if contestant == "keras":
         return _stock_keras(*split(dataset, config.data), keras_epochs, seed)
     from experiment.run_directory import RunDirectory
-    from experiment.training import loop
+    from experiment.training import start
 
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         run.prepare()
         began = time.perf_counter()
-        loop.train(config, run, dataset, progress="quiet")
+        start.train(config, run, dataset, progress="quiet")
         total = time.perf_counter() - began
         rows = run.read_history()
     # All that lies outside of the epochs counts as if it came before the first.

@@ -12,6 +12,18 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """The loss of a training became NaN or infinite."""
+
+
+class Interrupted(Exception):
+    """The user asked a training to stop (Ctrl-C, SIGTERM). `exit_code` is the one that a shell expects."""
+
+    def __init__(self, exit_code: int):
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 @contextmanager
 def reported():
     """Prints a `UserError` raised inside as one message on standard error, and exits with code 2; no traceback."""

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -32,28 +33,46 @@ def resolve_precision(precision: str) -> str:
     return "mixed_bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
 
 
-def divide_cores(config: Config, cores: int | None = None) -> None:
-    """Settles, before TensorFlow's first operation, how a training uses so many cores (default: all there are).
+@dataclass(frozen=True)
+class Cores:
+    """How a training uses the processor's cores.
 
-    Either every core takes a part of the batch through the network (`batch_parts`), or all cores share each operation,
-    which is TensorFlow's way. The first is quicker where there is enough for each to do, and no batch normalisation,
-    for which the parts would have to wait in every layer. What the user's environment says is left alone.
+    Either every core takes a shard of each batch through the network by itself (`shards` of them), or all share each
+    operation, which is TensorFlow's way (one shard).
     """
-    if "TF_NUM_INTRAOP_THREADS" in os.environ:
-        return
-    cores = cores or available_cores()
+
+    count: int
+    shards: int = 1
+
+
+def choose_cores(config: Config, count: int | None = None) -> Cores:
+    """The quicker use of so many cores (default: all that this process may use).
+
+    Shards are quicker where there is enough for each core to do, and no batch normalisation, for which the shards would
+    have to wait for each other in every layer.
+    """
+    count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
-    enough = config.model.batch_norm == "none" and config.batch_size >= cores * _FEWEST_IMAGES_A_CORE
-    side_by_side = processor_alone and enough
-    tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else cores)
-    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    enough = config.model.batch_norm == "none" and config.batch_size >= count * _FEWEST_IMAGES_A_CORE
+    return Cores(count, count if processor_alone and enough else 1)
 
 
-def batch_parts() -> int:
-    """Into how many parts a batch is divided: one for each core where operations keep to one core, else one."""
-    together = tf.config.threading.get_intra_op_parallelism_threads() != 1
-    several_devices = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    return 1 if together or several_devices else max(1, tf.config.threading.get_inter_op_parallelism_threads())
+def settle(cores: Cores) -> Cores:
+    """Tells TensorFlow how many threads to use, and returns how the cores are used then.
+
+    What the user's environment says is left alone, and so is what TensorFlow runs with already: it takes other numbers
+    only before its first operation. Sums are added in another order with another number of threads.
+    """
+    threading = tf.config.threading
+    if os.environ.get("TF_NUM_INTRAOP_THREADS", "").isdigit():
+        return Cores(int(os.environ["TF_NUM_INTRAOP_THREADS"]) or available_cores())
+    try:
+        threading.set_intra_op_parallelism_threads(1 if cores.shards > 1 else cores.count)
+        threading.set_inter_op_parallelism_threads(cores.count)
+    except RuntimeError:
+        within, across = threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads()
+        return Cores(across, across) if within == 1 < across else Cores(within or available_cores())
+    return cores
 
 
 def device_strategy(devices: str) -> tf.distribute.Strategy:
@@ -77,7 +96,7 @@ def _cpuinfo(key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
-def environment() -> dict:
+def environment(threads: int | None = None) -> dict:
     """Versions, machine, commit and time, for a run's summary."""
     cpu = _cpuinfo("model name") or platform.processor() or platform.machine()
     return {
@@ -91,20 +110,13 @@ def environment() -> dict:
             "cpu": cpu,
             "vector_instructions": next((name for name in _VECTOR_INSTRUCTIONS if name in _cpu_flags()), None),
             "cores": os.cpu_count(),
-            "threads": _threads(),
+            "threads": threads or available_cores(),
             "gpus": len(tf.config.list_physical_devices("GPU")),
         },
         "git_commit": _git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
     }
-
-
-def _threads() -> int:
-    """How many cores the work is divided among. Sums are added in another order with another number of them."""
-    asked_for = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-    asked_for = tf.config.threading.get_intra_op_parallelism_threads() or (asked_for.isdigit() and int(asked_for))
-    return max(asked_for or available_cores(), batch_parts())
 
 
 def _git_commit() -> str | None:

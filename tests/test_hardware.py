@@ -20,7 +20,7 @@ def threads(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("config", "settings", "cores", "expected", "parts"),
+    ("config", "settings", "count", "expected", "shards"),
     [
         ("plain", [], 2, {"intra": 1, "inter": 2}, 2),
         ("plain", [], 1, {"intra": 1, "inter": 1}, 1),
@@ -29,18 +29,26 @@ def threads(monkeypatch):
         ("bn", [], 2, {"intra": 2, "inter": 2}, 1),
     ],
 )
-def test_cores_take_parts_of_a_batch_where_that_is_quicker(threads, config, settings, cores, expected, parts):
-    hardware.divide_cores(configuration.load(config, settings), cores)
+def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, settings, count, expected, shards):
+    cores = hardware.settle(hardware.choose_cores(configuration.load(config, settings), count))
     assert threads == expected
-    assert hardware.batch_parts() == parts
-    assert hardware.environment()["machine"]["threads"] == cores
+    assert cores == hardware.Cores(count, shards)
 
 
 def test_threads_that_the_user_chose_are_left_alone(threads, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    hardware.divide_cores(configuration.load("plain"), 2)
+    assert hardware.settle(hardware.Cores(2, 2)) == hardware.Cores(1)
     assert threads == {"intra": 0, "inter": 0}
-    assert hardware.batch_parts() == 1
+
+
+def test_a_tensorflow_that_runs_already_keeps_its_threads(threads, monkeypatch):
+    def begun(number):
+        raise RuntimeError("cannot be modified after initialization")
+
+    monkeypatch.setattr(hardware.tf.config.threading, "set_intra_op_parallelism_threads", begun)
+    for within, across, expected in ((1, 4, hardware.Cores(4, 4)), (3, 3, hardware.Cores(3))):
+        threads.update(intra=within, inter=across)
+        assert hardware.settle(hardware.Cores(2, 2)) == expected
 
 
 @pytest.mark.parametrize(

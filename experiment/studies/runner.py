@@ -16,8 +16,10 @@ from experiment import tensorflow_setup
 from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset
-from experiment.errors import UserError
-from experiment.run_directory import RunDirectory, check_resumable, is_finished
+from experiment.errors import Diverged, Interrupted, UserError
+from experiment.evaluation.predict import predict_missing
+from experiment.run_directory import RunDirectory
+from experiment.training import start
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECTION_SECONDS = 10
@@ -45,38 +47,26 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     Raises:
         UserError: the directory holds a run of another configuration, or on other images.
     """
-    _prepare_tensorflow(job)
-    from experiment.evaluation.predict import predict_missing
-    from experiment.training import loop
-
     dataset, run = shipped or sources.load(job.where), RunDirectory(job.path)
-    resume = run.config_file.exists()
-    if not is_finished(job.config, run):
-        if resume:
-            check_resumable(job.config, run)
-            run.check_same_data(dataset.fingerprint(), dataset.source)
-        run.prepare()
-        with run.locked():
-            try:
-                loop.train(job.config, run, dataset, resume, progress="quiet")
-            except loop.Diverged:
-                pass  # its summary says so
-            except loop.Interrupted as interruption:
-                os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
+    _share_gpus()
+    try:
+        start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores)
+    except Diverged:
+        pass  # its summary says so
+    except Interrupted as interruption:
+        os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
     if run.read_summary()["status"] == "finished":
         predict_missing(run, lambda name: dataset)
     return {file.name: file.read_bytes() for file in run.small_files()}
 
 
-def _prepare_tensorflow(job: Job) -> None:
+def _share_gpus() -> None:
+    """Else the first run takes all the memory of a GPU that several share."""
     tensorflow_setup.start()
     import tensorflow as tf
 
-    from experiment import hardware
-
-    hardware.divide_cores(job.config, job.cores)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # else the first run takes all of what several share
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 # ---- on this machine -------------------------------------------------------------------------------------------------

@@ -5,72 +5,120 @@ augmentation. Together with the state that is written after every epoch, an inte
 ended without the interruption, bit for bit on the same machine and library versions.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
 from experiment.config import Config
 from experiment.data.dataset import Dataset, Images, split
-from experiment.hardware import batch_parts, device_strategy, resolve_precision
+from experiment.errors import Diverged, Interrupted
+from experiment.hardware import Cores, device_strategy, environment, resolve_precision
+from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics
 from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epoch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
-from experiment.training.recorder import Recorder, stop_signals
+from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
 from experiment.training.tensorboard import TensorBoardLog
 from models import vgg
 
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
 
 
-def train(
+def fit(
     config: Config,
     run: RunDirectory,
     dataset: Dataset,
+    cores: Cores,
     resume: bool = False,
     progress: str = "lines",
     tensorboard: bool = False,
 ) -> dict:
-    """Trains one run to its end and returns its summary.
+    """Trains one run to its end and returns its summary; `start.train` is what makes sure that it may.
 
     Args:
-        config: the experiment.
         run: a prepared directory; it holds this run's files already when `resume`, and none otherwise.
-        dataset: read by `data.load`.
+        cores: as `hardware.settle` returned them.
         resume: go on from the last whole epoch.
-        progress: "bar" (Keras's, for a terminal), "lines" (one an epoch) or "quiet".
-        tensorboard: write logs for TensorBoard, too.
-
-    Raises:
-        Diverged: the loss became NaN or infinite; the best weights so far are kept.
-        Interrupted: SIGINT or SIGTERM; the run can be resumed.
-        UserError: a file cannot be written, or the run cannot be resumed.
+        progress, tensorboard: as in `start.train`.
     """
     make_deterministic(config.seed)
     training_images, validation_images = split(dataset, config.data)
     precision = resolve_precision(config.precision)
     steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
-        parts = _parts((training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
-        model = compiled_model(config, steps, precision, parts)
-    recorder = Recorder(config, run, dataset, len(training_images.labels), precision, progress)
+        shards = _shards(cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
+        model = compiled_model(config, steps, precision, shards)
+    # Built once, in float32 and of Keras's own layers: what best.keras holds.
+    stock_model = vgg.build(config.model.batch_norm, seed=config.seed)
+    recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
     if resume:
         recorder.restore(model)
-    recorder.start(model)
-    measuring = diagnostics.callbacks(config, run, training_images)
-    if tensorboard:
-        measuring.append(TensorBoardLog(config, run, training_images))
-    with stop_signals(recorder):
-        model.fit(
-            training_dataset(training_images, config, first_epoch=recorder.epochs_done),
-            validation_data=evaluation_dataset(validation_images),
-            initial_epoch=recorder.epochs_done,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            callbacks=[*measuring, recorder, keras.callbacks.TerminateOnNaN()],
-            verbose=1 if progress == "bar" else 0,
-            shuffle=False,  # the batches come shuffled
-        )
-    return recorder.finish()
+    recorder.begin(config)
+    drawer = CurveDrawer(run, recorder.history, config, _title(config, dataset))
+    stopper = SignalStopper()
+    callbacks = [
+        *diagnostics.callbacks(config, run, training_images),
+        *([TensorBoardLog(config, run, training_images)] if tensorboard else []),
+        recorder,
+        *([EpochLines(recorder.history, config.epochs)] if progress == "lines" else []),
+        drawer,
+        stopper,
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    try:
+        with stopper.listening():
+            model.fit(
+                training_dataset(training_images, config, first_epoch=len(recorder.history)),
+                validation_data=evaluation_dataset(validation_images),
+                initial_epoch=len(recorder.history),
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                verbose=1 if progress == "bar" else 0,
+                shuffle=False,  # the batches come shuffled
+            )
+        return recorder.write_summary("finished")
+    except Interrupted:
+        recorder.write_summary("interrupted")
+        raise
+    except Diverged as error:
+        recorder.write_summary("diverged", reason=str(error))
+        raise Diverged(f"{run.path}: {error}; {_what_is_kept(run, recorder.history)}") from None
+    finally:
+        drawer.draw()  # last: no figure may cost a run its end
+
+
+def _facts(config: Config, dataset: Dataset, model, precision: str, training_images: Images, cores: Cores) -> dict:
+    """What the summary says of the run beside its results."""
+    return {
+        "network": config.model.batch_norm,
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
+        "seed": config.seed,
+        "precision": precision,
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.fingerprint(),
+            "protocol": config.data.protocol,
+            "training_images": len(training_images.labels),
+            "class_names": list(dataset.class_names),
+            "image_shape": list(dataset.image_shape),
+            "preprocessing": "pixels / 127.5 - 1, as float32",
+        },
+        **environment(cores.count),
+    }
+
+
+def _title(config: Config, dataset: Dataset) -> str:
+    title = f"{figures.NETWORK_NAMES[config.model.batch_norm]}, seed {config.seed}"
+    return title + ("" if dataset.name == "cifar10" else " (generated images, not CIFAR-10)")
+
+
+def _what_is_kept(run: RunDirectory, history: list[dict]) -> str:
+    kept = f"the weights of the best epoch so far are in {run.best_file}" if history else "no epoch was whole"
+    return f"{kept}. Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
 
 
 def make_deterministic(seed: int) -> None:
@@ -79,10 +127,10 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: int = 1) -> keras.Model:
-    """The configuration's network with its optimiser, ready for `fit` on batches of `parts` images or more."""
+def compiled_model(config: Config, steps_per_epoch: int, precision: str, shards: int = 1) -> keras.Model:
+    """The configuration's network with its optimiser, ready for `fit` on batches of `shards` images or more."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    settings = config.model.model_dump() | {"synchronized": synchronized, "parts": parts}
+    settings = config.model.model_dump() | {"synchronized": synchronized, "parts": shards}
     model = vgg.build(**settings, dtype=precision, seed=config.seed, fast=True)
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
@@ -98,10 +146,11 @@ def compiled_model(config: Config, steps_per_epoch: int, precision: str, parts: 
     return model
 
 
-def _parts(*batched: tuple[Images, int]) -> int:
-    """As many parts of a batch as the machine has a use for, unless one of the batches has fewer images than that."""
+def _shards(cores: Cores, *batched: tuple[Images, int]) -> int:
+    """As many shards of a batch as the cores have a use for, unless one of the batches has fewer images than that."""
+    several_devices = tf.distribute.get_strategy().num_replicas_in_sync > 1
     smallest = min(len(images.labels) % size or size for images, size in batched)
-    return batch_parts() if smallest >= batch_parts() else 1
+    return 1 if several_devices or smallest < cores.shards else cores.shards
 
 
 def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:

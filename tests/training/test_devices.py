@@ -17,6 +17,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from pathlib import Path
 from experiment import config
 from experiment.data import synthetic
+from experiment.hardware import Cores
 from experiment.training import loop, recorder
 from experiment.run_directory import RunDirectory
 losses = []
@@ -32,7 +33,7 @@ overrides = [
 ]
 with tempfile.TemporaryDirectory() as folder:
     run = RunDirectory(Path(folder))
-    loop.train(config.load(sys.argv[1], overrides), run, synthetic.generate(740, 100), progress="quiet")
+    loop.fit(config.load(sys.argv[1], overrides), run, synthetic.generate(740, 100), Cores(2), progress="quiet")
     assert run.best_file.exists()
 print(json.dumps(losses))
 """

@@ -7,6 +7,7 @@ import pytest
 from experiment import config as configuration
 from experiment.data import synthetic
 from experiment.data.dataset import Dataset
+from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics, loop
 from models import vgg
@@ -22,7 +23,7 @@ def train(path, dataset, *overrides):
     base = ["epochs=2", "batch_size=100", "data.validation_images=100", "precision=float32"]
     run = RunDirectory(path)
     run.prepare()
-    loop.train(configuration.load("bn.yaml", [*base, *overrides]), run, dataset, progress="quiet")
+    loop.fit(configuration.load("bn.yaml", [*base, *overrides]), run, dataset, Cores(2), progress="quiet")
     return run
 
 

@@ -64,14 +64,14 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole, number, c
 _SLOW_STEPS = """
 import sys, time
 import train
-from experiment.training import loop, recorder
-on_train_batch_end = recorder.Recorder.on_train_batch_end
+from experiment.training.recorder import Recorder
+on_train_batch_end = Recorder.on_train_batch_end
 def slow(self, batch, logs=None):
-    if self.epochs_done:
+    if self.history:
         print("slow", flush=True)
         time.sleep(60)
     on_train_batch_end(self, batch, logs)
-recorder.Recorder.on_train_batch_end = slow
+Recorder.on_train_batch_end = slow
 train.main(train.parse_arguments())
 """
 

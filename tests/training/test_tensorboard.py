@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from experiment import config as configuration
 from experiment.data import synthetic
+from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.training import loop
 from tests import killing
@@ -24,7 +25,7 @@ def train(path: Path, tensorboard: bool) -> RunDirectory:
     run = RunDirectory(path)
     run.prepare()
     config = configuration.load("bn.yaml", overrides)
-    loop.train(config, run, synthetic.generate(500, 100), progress="quiet", tensorboard=tensorboard)
+    loop.fit(config, run, synthetic.generate(500, 100), Cores(2), progress="quiet", tensorboard=tensorboard)
     return run
 
 

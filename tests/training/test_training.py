@@ -14,11 +14,13 @@ import pytest
 
 from experiment import config as configuration
 from experiment.data import synthetic
-from experiment.data.dataset import Dataset, Images, split
-from experiment.errors import UserError
+from experiment.data.dataset import Dataset, split
+from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation.predict import predict
+from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory, check_resumable
-from experiment.training import loop, recorder
+from experiment.training import loop
+from experiment.training.recorder import Recorder
 from tests import killing
 
 
@@ -32,24 +34,24 @@ def small_config(*overrides: str) -> configuration.Config:
     return configuration.load("bn.yaml", [*base, *overrides])
 
 
-def train(path, images, *overrides, resume=False):
+def train(path, images, *overrides, resume=False, shards=1):
     run = RunDirectory(path)
     run.prepare()
-    summary = loop.train(small_config(*overrides), run, images, resume=resume, progress="quiet")
+    summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress="quiet")
     return run, summary
 
 
 def interrupt_in_epoch(monkeypatch, number: int):
     """The run gets Ctrl-C after the second step of epoch `number`, counted from 1."""
     monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)  # step by step
-    original = recorder.Recorder.on_train_batch_end
+    original = Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.epochs_done == number - 1 and batch == 1:
+        if len(self.history) == number - 1 and batch == 1:
             signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
-    monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(Recorder, "on_train_batch_end", on_train_batch_end)
 
 
 def test_a_run_writes_what_it_promises(tmp_path, images):
@@ -96,7 +98,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
 
 
 @pytest.mark.parametrize(
-    ("epoch", "parts", "overrides"),
+    ("epoch", "shards", "overrides"),
     [
         (1, 1, []),
         (3, 1, []),
@@ -109,28 +111,20 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
         (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.nesterov=true"]),
         (2, 1, ["precision=mixed_float16", "epochs=2"]),
     ],
-    ids=["adam-first", "adam", "sgd-divided", "adamw", "muon", "float16"],
+    ids=["adam-first", "adam", "sgd-shards", "adamw", "muon", "float16"],
 )
-def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, parts, overrides):
-    monkeypatch.setattr(loop, "batch_parts", lambda: parts)
-    train(tmp_path / "whole", images, *overrides)
+def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, shards, overrides):
+    train(tmp_path / "whole", images, *overrides, shards=shards)
     with monkeypatch.context() as patched:
         interrupt_in_epoch(patched, epoch)
-        with pytest.raises(recorder.Interrupted) as interruption:
-            train(tmp_path / "stopped", images, *overrides)
+        with pytest.raises(Interrupted) as interruption:
+            train(tmp_path / "stopped", images, *overrides, shards=shards)
     assert interruption.value.exit_code == 130
     stopped = RunDirectory(tmp_path / "stopped")
     assert stopped.read_summary()["status"] == "interrupted"
     check_resumable(small_config(*overrides), stopped)
-    train(stopped.path, images, *overrides, resume=True)
+    train(stopped.path, images, *overrides, resume=True, shards=shards)
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
-
-
-@pytest.mark.parametrize(("count", "parts"), [(200, 3), (201, 1), (202, 1), (203, 3)])
-def test_batches_are_divided_where_none_has_fewer_images_than_parts(images, monkeypatch, count, parts):
-    monkeypatch.setattr(loop, "batch_parts", lambda: 3)
-    some = Images(images.train.images[:count], images.train.labels[:count])
-    assert loop._parts((images.train, 100), (some, 100)) == parts
 
 
 def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):
@@ -157,13 +151,13 @@ def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
 
 
 def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch):
-    original = recorder.Recorder.on_epoch_end
+    original = Recorder.on_epoch_end
 
     def on_epoch_end(self, epoch, logs=None):
         original(self, epoch, {**logs, "loss": math.nan} if epoch == 1 else logs)
 
-    monkeypatch.setattr(recorder.Recorder, "on_epoch_end", on_epoch_end)
-    with pytest.raises(recorder.Diverged, match="in epoch 2"):
+    monkeypatch.setattr(Recorder, "on_epoch_end", on_epoch_end)
+    with pytest.raises(Diverged, match="in epoch 2"):
         train(tmp_path / "run", images)
     run = RunDirectory(tmp_path / "run")
     assert run.read_summary()["status"] == "diverged"
@@ -175,7 +169,7 @@ def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path,
 
 def test_an_absurd_learning_rate_diverges(tmp_path, images):
     sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
-    with pytest.raises(recorder.Diverged, match="in epoch 1"):
+    with pytest.raises(Diverged, match="in epoch 1"):
         train(tmp_path / "run", images, *sgd)
 
 
@@ -204,14 +198,14 @@ def test_steps_at_a_time_divide_an_epoch(steps, batch_size, at_a_time):
 
 
 def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
-    original = recorder.Recorder.on_train_batch_end
+    original = Recorder.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.epochs_done == 1:
+        if len(self.history) == 1:
             shutil.rmtree(self.run.path, ignore_errors=True)
         original(self, batch, logs)
 
-    monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(Recorder, "on_train_batch_end", on_train_batch_end)
     with pytest.raises(UserError, match=str(tmp_path / "run")):
         train(tmp_path / "run", images)
 

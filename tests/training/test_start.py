@@ -1,0 +1,70 @@
+"""One way to start, resume or finish a run, with the same guards and bits for the command and for Python."""
+
+import subprocess
+import sys
+
+import pytest
+
+from experiment import config as configuration
+from experiment.data import synthetic
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory
+from experiment.training import start
+from tests import killing
+from tests.conftest import make_run
+
+SMALL = ["epochs=3"]  # those of `make_run`
+
+
+def test_where_there_is_no_run_one_is_started(tmp_path):
+    config, run = configuration.load("plain.yaml"), RunDirectory(tmp_path / "run")
+    assert [start.plan(config, run, existing) for existing in ("refuse", "overwrite", "finish")] == ["start"] * 3
+    with pytest.raises(UserError, match="holds no run to resume"):
+        start.plan(config, run, "resume")
+    assert not run.path.exists()
+
+
+def test_a_finished_run_is_refused_kept_or_replaced(tmp_path):
+    config, run = configuration.load("plain.yaml", SMALL), make_run(tmp_path / "run")
+    before = {file: file.read_bytes() for file in run.path.iterdir()}
+    with pytest.raises(UserError, match=r"holds a run already.*--resume.*--overwrite"):
+        start.plan(config, run)
+    with pytest.raises(UserError, match="is finished"):
+        start.plan(config, run, "resume")
+    assert start.plan(config, run, "finish") == "finished"
+    assert start.plan(config, run, "overwrite") == "start"
+    assert {file: file.read_bytes() for file in run.path.iterdir()} == before
+
+
+def test_a_run_that_was_stopped_is_resumed_by_the_same_configuration_alone(tmp_path):
+    run = make_run(tmp_path / "run", status="interrupted")
+    for existing in ("resume", "finish"):
+        assert start.plan(configuration.load("plain.yaml", SMALL), run, existing) == "resume"
+        with pytest.raises(UserError, match="batch_size: 128 in the run, 64 now"):
+            start.plan(configuration.load("plain.yaml", [*SMALL, "batch_size=64"]), run, existing)
+
+
+def test_a_run_on_other_images_is_neither_resumed_nor_taken_for_finished(tmp_path):
+    for status in ("interrupted", "finished"):
+        run = make_run(tmp_path / status, status=status)
+        with pytest.raises(UserError, match="the images differ"):
+            start.train(configuration.load("plain.yaml", SMALL), run, synthetic.generate(500, 100), "finish")
+
+
+@pytest.mark.slow
+def test_python_and_the_command_give_the_same_bits(tmp_path):
+    """`plain.yaml` divides its batches into shards, one for each core, where there are several."""
+    killing.finish("plain", tmp_path / "command")
+    code = (
+        "import sys; from pathlib import Path; from experiment import config; from experiment.data import sources\n"
+        "from experiment.run_directory import RunDirectory; from experiment.training import start\n"
+        "settings = config.load('plain.yaml', ['epochs=4', 'batch_size=250'])\n"
+        "run = RunDirectory(Path(sys.argv[1]))\n"
+        "start.train(settings, run, sources.load('generated'))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "python"], cwd=killing.ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch  ") == 4
+    assert killing.differences(killing.outcome(tmp_path / "command"), killing.outcome(tmp_path / "python")) == []
