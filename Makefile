@@ -38,7 +38,7 @@ optimism: .venv/installed  ## the same, the weights chosen on the test set, thre
 
 studies: .venv/installed  ## all nine studies, two runs at a time (finished ones are skipped): 2 hours after `make seeds`
 	for study in accuracy convergence gradients initialization initializer learning_rate batch_size placement precision; do \
-	    $(RUN) study.py --config $$study.yaml --workers 2 || exit; done
+	    $(RUN) study.py --config $$study.yaml --workers 2 --results results || exit; done
 
 recipes: .venv/installed  ## fast.yaml five times, both records three times, into results/recipes (finished ones are skipped): 2 hours
 	for run in fast/seed0 fast/seed1 fast/seed2 fast/seed3 fast/seed4 record/seed0 record/seed1 record/seed2 \
@@ -48,7 +48,7 @@ recipes: .venv/installed  ## fast.yaml five times, both records three times, int
 	$(RUN) evaluate.py checkpoints/record checkpoints/plain_record --tta flip_shift --keep results/recipes --output results/recipes
 
 ablation: .venv/installed  ## what each choice of fast.yaml is worth, into results/ablation.md: 70 minutes
-	$(RUN) study.py --config ablation.yaml --workers 2
+	$(RUN) study.py --config ablation.yaml --workers 2 --results results
 	cp results/studies/ablation/verdict.md results/ablation.md
 
 test: .venv/installed-test lint  ## the whole test suite

@@ -1,6 +1,8 @@
-"""Runs a study, a grid of runs with a question, and answers it: python study.py --config learning_rate.yaml"""
+"""Runs a sweep, or a study that judges a claim, and answers it: python study.py --config learning_rate.yaml"""
 
 import argparse
+import itertools
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,15 +14,21 @@ ROOT = Path(__file__).resolve().parent
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train the runs of a study, and write its table, figure and verdict. Finished runs stay.",
-        epilog="Example: python study.py --config learning_rate.yaml --dry-run",
+        epilog="Example: python study.py --base bn.yaml --grid optimizer.learning_rate=0.0003,0.001,0.003 --seeds 0-2",
     )
     add = parser.add_argument
-    add("--config", required=True, metavar="NAME_OR_PATH", help="a file, or the name of one in configs/studies/")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="NAME_OR_PATH", help="a file, or the name of one in configs/studies/")
+    what.add_argument("--base", metavar="NAME_OR_PATH", help="a sweep without a file: the configuration to vary")
+    add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="of a sweep: values of a key; repeatable")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="of a sweep: one value for all; repeatable")
+    add("--seeds", metavar="0-2|0,3", help="the seeds (default: the file's; of a sweep 0-2)")
     add("--data", metavar="DIR|download|generated", help="where CIFAR-10 is (default: as for train.py)")
     add("--dry-run", action="store_true", help="print the runs and an estimate of the time, and stop")
     add("--from-table", action="store_true", help="make figure and verdict again from runs.csv, without training")
     add("--checkpoints", type=Path, metavar="DIR", default=ROOT / "checkpoints", help="where the runs are kept")
-    add("--results", type=Path, metavar="DIR", default=ROOT / "results", help="where table, figure and verdict go")
+    add("--results", type=Path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
+    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figure's format (default: png)")
     add("--executor", choices=["local", "ray"], default="local", help="processes of this machine, or a Ray cluster")
     add("--workers", type=_positive, default=1, metavar="N", help="local: so many runs at a time (default: 1)")
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: one is started on this machine)")
@@ -38,7 +46,7 @@ def _positive(text: str) -> int:
 
 def main(arguments: argparse.Namespace) -> int:
     from experiment.studies import study as studies
-    from experiment.studies.conduct import Execution, conclude, conduct
+    from experiment.studies.conduct import Execution, Output, conclude, conduct
 
     execution = Execution(
         arguments.executor,
@@ -48,10 +56,18 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.gpus_per_run,
         arguments.ship_data,
     )
-    name, study = studies.load(arguments.config)
+    if arguments.config:
+        name, study = studies.load(arguments.config, arguments.seeds)
+        said = ["--config", f"{name}.yaml", *(["--seeds", arguments.seeds] if arguments.seeds else [])]
+    else:
+        name, study = studies.sweep(arguments.base, arguments.grid, arguments.seeds or "0-2", arguments.set)
+        pairs = [("--grid", axis) for axis in arguments.grid] + [("--set", setting) for setting in arguments.set]
+        said = ["--base", arguments.base, *itertools.chain(*pairs), "--seeds", arguments.seeds or "0-2"]
+    command = shlex.join(["python", "study.py", *said])
+    output = Output(arguments.results or arguments.checkpoints, command, arguments.figures)
     if arguments.from_table:
-        return conclude(name, study, [], arguments.results)
-    return conduct(name, study, arguments.data, arguments.checkpoints, arguments.results, execution, arguments.dry_run)
+        return conclude(name, study, [], output)
+    return conduct(name, study, arguments.data, arguments.checkpoints, output, execution, arguments.dry_run)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse_text(text: str, where: str) -> Any:
+def parse_text(text: str, where: str) -> Any:
+    """A YAML value; a UserError begins with `where`."""
     try:
         return yaml.load(text, Loader=_Loader)
     except Exception as error:  # at a value that does not fit its tag PyYAML fails in any way: !!int '', 2022-99-99
@@ -240,7 +241,7 @@ def _parse(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    return _parse_text(text, str(path))
+    return parse_text(text, str(path))
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
@@ -280,7 +281,7 @@ def _apply_override(values: dict, override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise UserError(f"--set {override!r}: {section!r} is a value, not a section")
-    values[key] = _parse_text(text, f"--set {override!r}")
+    values[key] = parse_text(text, f"--set {override!r}")
 
 
 def _explain(mistake: dict, known: list[str]) -> str:

@@ -6,10 +6,8 @@ Ito, which the colour-blind tell apart.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiment.evaluation.metrics import Calibration, pooled, surest_disagreements
@@ -34,11 +32,6 @@ _STYLE = {
 }
 
 
-def name_of(value) -> str:
-    """What a reader calls a value of the configuration."""
-    return NETWORK_NAMES.get(value, str(value))
-
-
 def colours_of(networks: Sequence[str]) -> list[str]:
     """A colour for each group of runs: its network's, or one of its own where the network has come before."""
     spare, colours = list(_SPARE_COLOURS), []
@@ -58,9 +51,9 @@ def new(*arguments, **keywords) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, atomically. Raises UserError where it cannot be written."""
+    """Writes a figure in the format of the path's suffix, atomically. Raises UserError where it cannot be written."""
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110)
 
 
 def curves(history: list[dict], network: str, title: str, optimistic: bool = False) -> Figure:
@@ -238,62 +231,3 @@ def disagreement(
                 ]
                 axes.set_title("\n".join(says), fontsize=7)
     return figure
-
-
-class StudyPanel(NamedTuple):
-    title: str
-    x_label: str
-    y_label: str
-    log: bool  # whether y is logarithmic
-    curves: dict[tuple[str, int], dict[Any, float]]  # {(value of the series, seed): {x: y}}
-
-
-def study(panels: Sequence[StudyPanel], title: str) -> Figure:
-    """One panel a measure: a point for each run, a line through the means of each value of the series."""
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new(figsize=(9, 3.6 * rows + 0.3))
-    figure.suptitle(title)
-    all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, panel in zip(all_axes, panels, strict=False):
-        positions = _positions(axes, [x for curve in panel.curves.values() for x in curve])
-        series = list(dict.fromkeys(value for value, _ in panel.curves))
-        networks = list(NETWORK_NAMES)  # always in this order
-        series.sort(key=lambda value: networks.index(value) if value in networks else len(networks))
-        for number, value in enumerate(series):
-            own = [curve for key, curve in panel.curves.items() if key[0] == value]
-            colour, means = COLOURS.get(value, f"C{number}"), {}
-            for x in sorted({x for curve in own for x in curve}, key=positions.get):
-                values = [curve[x] for curve in own if x in curve]
-                means[positions[x]] = np.mean(values)
-                axes.plot([positions[x]] * len(values), values, "o", color=colour, markersize=4, alpha=0.45, mew=0)
-            line = {"marker": "_", "markersize": 16} if len(means) == 1 else {}
-            axes.plot(list(means), list(means.values()), color=colour, linewidth=1.8, label=name_of(value), **line)
-        axes.set_title(panel.title)
-        axes.set_xlabel(panel.x_label)
-        axes.set_ylabel(panel.y_label)
-        if panel.log:
-            axes.set_yscale("log")
-            axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
-    for axes in all_axes[len(panels) :]:
-        axes.axis("off")
-    lines = [(value, curve) for panel in panels for (value, _), curve in panel.curves.items()]
-    if any(len(curve) > 1 or value not in map(str, curve) for value, curve in lines):
-        figure.axes[0].legend()  # else the x-axis tells the values of the series apart
-    return figure
-
-
-def _positions(axes, values: Sequence) -> dict:
-    """Where each value stands on the x-axis: numbers over more than a decade on a logarithmic one, words in a row."""
-    distinct = list(dict.fromkeys(values))
-    if any(isinstance(value, str) for value in distinct) or len(distinct) < 2:
-        names = [name_of(value) for value in distinct]
-        crowded = sum(map(len, names)) > 60
-        axes.set_xticks(range(len(names)), names, rotation=25 if crowded else 0, ha="right" if crowded else "center")
-        axes.set_xlim(-0.5, len(distinct) - 0.5)
-        return {value: position for position, value in enumerate(distinct)}
-    if min(distinct) > 0 and max(distinct) / min(distinct) > 10:
-        axes.set_xscale("log")
-    return {value: value for value in distinct}

@@ -8,6 +8,7 @@ reader), takes 0.9 MB, and is free (BSD). All text from files goes through Jinja
 import base64
 import datetime
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from experiment import files
 from experiment.errors import UserError
 from experiment.evaluation import comparison, metrics
 from experiment.evaluation.result import RunResult
-from experiment.reporting import figures, markdown, text
+from experiment.reporting import figures, text
 
 _PARTS = Path(__file__).with_name("page")
 _IMAGES_A_CELL = 6
 _GALLERY = 12
 _SPRITE_COLUMNS = 32
+_STUDY_FIGURES = {"figure.svg": "image/svg+xml", "figure.png": "image/png"}
 
 
 def write(
@@ -34,7 +36,7 @@ def write(
     Args:
         evaluations: the runs; content: what `write.write` returned for them.
         images: the test images uint8 [n, 32, 32, 3] of the compared runs, or None where there are none here.
-        studies: a folder of studies' results, each with figure.png and verdict.md.
+        studies: a folder of studies' results, each with its verdict.json and figure.
 
     Raises:
         UserError: Jinja2 or vl-convert is not installed, or the page cannot be written.
@@ -111,17 +113,15 @@ def _listed(facts) -> str:
 
 
 def _studies(folder: Path | None) -> list[dict]:
-    """The studies that are there, each with its claim, its verdict's paragraphs and tables, and its figure."""
+    """The studies that are there: what verdict.json holds, the name, and the figure."""
     found = []
-    for file in sorted(folder.rglob("verdict.md")) if folder and folder.is_dir() else []:
-        figure = file.with_name("figure.png")
-        title, *blocks = file.read_text(encoding="utf-8").replace("*", "").strip().split("\n\n")
+    for file in sorted(folder.rglob("verdict.json")) if folder and folder.is_dir() else []:
+        figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if path.exists()), None)
         found.append(
             {
+                **json.loads(file.read_text(encoding="utf-8")),
                 "name": file.parent.relative_to(folder).as_posix(),
-                "claim": title.removeprefix("# "),
-                "blocks": [markdown.cells(block) or block for block in blocks],
-                "figure": _inline(figure.read_bytes(), "image/png") if figure.exists() else None,
+                "figure": figure and _inline(figure.read_bytes(), _STUDY_FIGURES[figure.name]),
             }
         )
     return found

@@ -21,12 +21,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
         return "| " + " | ".join(aligned) + " |"
 
     return "\n".join(line(row) for row in [header, rule, *rows])
-
-
-def cells(block: str) -> list[list[str]]:
-    """The header's and the rows' cells of a Markdown table; nothing where the text is none."""
-    lines = block.splitlines()
-    if len(lines) < 2 or not all(line.startswith("|") and line.endswith("|") for line in lines):
-        return []
-    header, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
-    return [header, *rows]

@@ -12,9 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiment import run_directory
 from experiment.data import sources
 from experiment.errors import UserError
-from experiment.studies import measures, runner, verdict
+from experiment.studies import measures, runner, write
 from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
 from experiment.studies.study import Study
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"  # the committed runs
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,30 @@ class Execution:
             raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where table, figure and verdict go, the figure's format, and the command that the verdict names."""
+
+    results: Path
+    command: str
+    figures: str = "png"  # or svg, pdf
+
+
 def conduct(
-    name: str, study: Study, data: str | None, checkpoints: Path, results: Path, execution: Execution, dry_run: bool
+    name: str, study: Study, data: str | None, checkpoints: Path, output: Output, execution: Execution, dry_run: bool
 ) -> int:
     """Trains the runs of a study that are not there yet, and concludes; returns the exit code.
 
     Args:
         data: where the images are, as in `sources.load`.
-        checkpoints: where the runs are kept; results: where table, figure and verdict go.
+        checkpoints: where the runs are kept.
         dry_run: print the runs and an estimate of the time instead.
 
     Raises:
         UserError: a run cannot be configured, or a directory holds another run.
     """
     checkpoints = checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
-    roots = [checkpoints, results]
+    roots = [checkpoints, output.results, RESULTS]
     data_name = "generated" if data == "generated" else "cifar10"
     planned = take_equal_runs(plan(name, study, checkpoints), roots, data_name)
     waiting = [each for each in planned if not has_ended(each, data_name)]
@@ -56,20 +67,21 @@ def conduct(
             print(f"{'to do' if each in waiting else 'done '}  {each.name}")
         minutes = estimate_seconds(waiting, roots) / 60
         print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
+        print(*write.power(name, study, output.results), sep="\n", end="")
         return 0
     try:
         rows = _rows(study, planned, waiting, data, execution)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)
         return 130
-    return conclude(name, study, rows, results)
+    return conclude(name, study, rows, output)
 
 
-def conclude(name: str, study: Study, rows: Sequence[dict], results: Path) -> int:
+def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> int:
     """Writes table, figure and verdict (from the table that is there, where `rows` is empty); returns the exit code."""
-    folder = verdict.write(name, study, rows, results)
+    folder = write.write(name, study, rows, output.results, output.command, output.figures)
     print((folder / "verdict.md").read_text())
-    print(f"written: runs.csv, figure.png and verdict.md in {folder}")
+    print(f"written: runs.csv, figure.{output.figures}, verdict.md and verdict.json in {folder}")
     failed = sum(row["status"] == "failed" for row in rows)
     if failed:
         print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
@@ -136,10 +148,11 @@ def _row(study: Study, planned: PlannedRun, failure: Exception | None = None) ->
     if failure is not None:
         reason = " ".join(str(failure).split())[:300] or type(failure).__name__
         return {**row, "status": "failed", "reason": reason}
-    return {**row, **measures.columns_of(study, planned.run)}
+    wanted = ["test_accuracy", *study.measures] if study.claim else study.measures
+    return {**row, **measures.columns_of(wanted, planned.run)}
 
 
 def _in_short(row: dict) -> str:
     if row["status"] != "finished":
         return f"{row['status']}: {row.get('reason', '')}"
-    return f"test accuracy {row['test_accuracy']:.4f}, {row['train_seconds']:.0f} s"
+    return f"validation accuracy {row['val_accuracy']:.4f}, {row['train_seconds']:.0f} s"

@@ -1,40 +1,48 @@
-"""What a study measures: how each measure is read off a run."""
+"""What a study can measure: the one list of its measures, and how each is read off a run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from experiment.evaluation.result import RunResult, load_result
+from experiment.evaluation.result import MILESTONES, RunResult, load_result
 from experiment.run_directory import RunDirectory
-from experiment.studies.study import Study
 
 TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # all else is equal wherever and whenever it is made
-MILESTONES = (60, 70, 75, 80)  # per cent of validation accuracy
 
 
 @dataclass(frozen=True)
-class MeasureOf:
-    """How a measure is read off a run: `columns` gives {column of the table: value}, several named
-    `measure_x` where the measure is a curve."""
+class Measure:
+    """How a measure is read off a run and shown. One of several numbers a run, a curve, has `over`."""
 
-    label: str  # with its unit
-    columns: Callable[[RunResult, list[dict]], dict[str, float]]  # of the run and its diagnostics
-    factor: int = 1  # from the table's numbers to that unit
+    label: str
+    unit: str
+    columns: Callable[[RunResult, list[dict]], dict[str, float]]  # of a run and its diagnostics: {column: value}
+    factor: int = 1  # from the table's numbers to the unit
     log: bool = False  # whether the axis is logarithmic
+    over: str = ""  # what the numbers of a curve belong to; its columns are called measure_x
+    diagnostics: str = "none"  # what the runs have to write beside their history
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def difference_unit(self) -> str:
+        return "points" if self.unit == "%" else self.unit
 
 
 def _epochs_to(run, diagnostics) -> dict[str, float]:
     """A run that never got there counts with one epoch more than it had."""
     never = {"epoch": len(run.history) + 1}
-    return {f"epochs_to_{share}": (run.first_reached(share / 100) or never)["epoch"] for share in MILESTONES}
+    return {f"epochs_to_{share:.0%}"[:-1]: (run.first_reached(share) or never)["epoch"] for share in MILESTONES}
 
 
 def _seconds_to(run, diagnostics) -> dict[str, float]:
     """A run that never got there counts with all of its seconds."""
     never = {"seconds": float(run.seconds()[-1])}
-    return {f"seconds_to_{share}": (run.first_reached(share / 100) or never)["seconds"] for share in MILESTONES}
+    return {f"seconds_to_{share:.0%}"[:-1]: (run.first_reached(share) or never)["seconds"] for share in MILESTONES}
 
 
 def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:
@@ -64,20 +72,28 @@ def _over_layers(measure: str):
 
 
 MEASURES = {
-    "test_accuracy": MeasureOf("test accuracy (%)", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100),
-    "val_accuracy": MeasureOf(
-        "validation accuracy (%)", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
+    "test_accuracy": Measure("test accuracy", "%", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100),
+    "val_accuracy": Measure(
+        "validation accuracy", "%", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
     ),
-    "epochs_to": MeasureOf("epochs to a validation accuracy", _epochs_to),
-    "seconds_to": MeasureOf("seconds to a validation accuracy", _seconds_to),
-    "gradient_norm": MeasureOf("norm of a layer's gradient", _gradient_norm, log=True),
-    "gradient_variation": MeasureOf("spread over batches (sd / mean)", _gradient_variation),
-    "mean_scatter": MeasureOf("scatter of the batch means", _over_layers("mean_scatter"), log=True),
-    "variance_scatter": MeasureOf("scatter of the batch variances", _over_layers("variance_scatter"), log=True),
+    "epochs_to": Measure("time to a validation accuracy", "epochs", _epochs_to, over="validation accuracy (%)"),
+    "seconds_to": Measure("time to a validation accuracy", "seconds", _seconds_to, over="validation accuracy (%)"),
+    "gradient_norm": Measure(
+        "norm of a layer's gradient", "", _gradient_norm, log=True, over="layer", diagnostics="gradients"
+    ),
+    "gradient_variation": Measure(
+        "spread over batches (sd / mean)", "", _gradient_variation, over="layer", diagnostics="gradients"
+    ),
+    "mean_scatter": Measure(
+        "scatter of the batch means", "", _over_layers("mean_scatter"), log=True, diagnostics="batch_statistics"
+    ),
+    "variance_scatter": Measure(
+        "scatter of the batch variances", "", _over_layers("variance_scatter"), log=True, diagnostics="batch_statistics"
+    ),
 }
 
 
-def columns_of(study: Study, run: RunDirectory) -> dict:
+def columns_of(measures: Sequence[str], run: RunDirectory) -> dict:
     """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
     summary = run.read_summary()
     columns = {key: summary.get(key) for key in ("status", "best_epoch", "val_accuracy", "reason")}
@@ -87,7 +103,7 @@ def columns_of(study: Study, run: RunDirectory) -> dict:
     if summary["status"] == "finished":
         evaluated = load_result(run, run.path.name)
         diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []
-        for name in ["test_accuracy", *study.measures]:
+        for name in measures:
             columns |= MEASURES[name].columns(evaluated, diagnostics)
     machine = summary.get("machine")
     return columns | {key: (summary | machine if isinstance(machine, dict) else summary).get(key) for key in TIMES}

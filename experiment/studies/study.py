@@ -1,56 +1,62 @@
-"""A study, a grid of runs with a question: its file, checked before anything runs."""
+"""A study, a grid of runs with a question: its file or its command line, checked before anything runs.
 
-from collections.abc import Iterator
+Every key is told in docs/studies.md.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiment import config as configuration
-from experiment.config import CONFIGS, Section
+from experiment.config import CONFIGS, Positive, Section
 from experiment.errors import UserError
+from experiment.studies.measures import MEASURES
+from experiment.studies.scores import SCORES
 
 FOLDER = CONFIGS / "studies"
 VARIANT = "variant"  # what stands in the place of a key where a study has variants
-_DIAGNOSTICS = {
-    "gradient_norm": "gradients",
-    "gradient_variation": "gradients",
-    "mean_scatter": "batch_statistics",
-    "variance_scatter": "batch_statistics",
-}
-
-CurveMeasure = Literal["epochs_to", "seconds_to", "gradient_norm", "gradient_variation"]  # several numbers a run
-NumberMeasure = Literal["test_accuracy", "val_accuracy", "mean_scatter", "variance_scatter"]  # one number a run
+_FORMER_NAMES = {"judged": "primary", "score_means": "score_label", "budget": "scope"}
 
 
 class Study(Section):
-    """One question. `grid` names configuration keys, each with the values that it takes; keys that are joined by commas
-    take their values together. `variants` names groups of settings that are tried one after the other; they make an
-    axis of the grid that is called `variant`. The values of the key `series` are what is compared: the two in
-    `compare`, or every other one with the first. What is measured, and how it is judged, stands in `verdict`."""
+    """A base configuration, the values that its keys take, and seeds. All else says how it is drawn, and how a claim,
+    where there is one, is tested. Without a claim the study is a sweep: which settings are best?"""
 
-    claim: str
-    question: str
     base: str
-    settings: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Annotated[list, Field(min_length=1)]] = Field(default_factory=dict)
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w .+-]*$")], dict[str, Any]] = Field(default_factory=dict)
-    series: str = "model.batch_norm"
-    compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    measures: Annotated[list[CurveMeasure | NumberMeasure], Field(min_length=1)]
-    judged: list[CurveMeasure | NumberMeasure] = Field(default_factory=list)  # default: the first; all are drawn
-    x: str | None = None  # the grid key along the figure's x-axis, for measures of one number a run
-    panel: str | None = None  # the grid key of which each value has a panel of its own
-    score: Literal["mean", "range", "imbalance", "largest_usable", "loss_at_smallest"]
-    score_means: str
-    expected: Literal["higher", "lower"]
-    budget: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
 
-    def values_of(self, key: str) -> list:
+    question: str = ""
+    measures: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["val_accuracy"])
+    series: str | None = None  # the grid key whose values are compared: a curve each; default: the first
+    x: str | None = None  # the grid key along the x-axis, for measures of one number a run; default: the last
+    panel: str | None = None  # the grid key of which each value has a panel of its own
+    labels: dict[str, str] = Field(default_factory=dict)  # what a reader calls a value or a key
+
+    claim: str = ""
+    primary: list[str] = Field(default_factory=list)  # the measures that the claim is tested on; default: the first
+    compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None  # default: each value with the first
+    score: str = "mean"
+    score_label: str = ""
+    expected: Literal["higher", "lower", "equal"] | None = None  # of the first of each comparison
+    margin: Positive | None = None  # for equal: the largest difference that does not matter, in the measure's unit
+    scope: str = ""  # what was cut
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: Any) -> Any:
+        return {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
+
+    def values_of(self, key: str | None) -> list:
         """The values that a key takes in the grid, whether it stands there alone or joined with others."""
         if key == VARIANT:
             return list(self.variants)
-        joined = next((joined for joined in self.grid if key in joined.split(",")), key)
+        joined = next((joined for joined in self.grid if key in joined.split(",")), "")
         keys, values = joined.split(","), self.grid.get(joined, [])
         return values if len(keys) == 1 else [row[keys.index(key)] for row in values]
 
@@ -60,24 +66,91 @@ class Study(Section):
         first, *others = map(str, self.values_of(self.series))
         return [tuple(map(str, self.compare))] if self.compare else [(other, first) for other in others]
 
+    def label(self, value: Any) -> str:
+        """What a reader calls a value of the grid."""
+        return self.labels.get(str(value), str(value))
 
-def load(name_or_path: str) -> tuple[str, Study]:
-    """A study's name and its checked file. Raises UserError where it is missing or a key or value is not allowed."""
+    def axis_label(self, key: str) -> str:
+        """What a reader calls a key of the grid: optimizer.learning_rate is "learning rate"."""
+        return self.labels.get(key, key.rpartition(".")[2].replace("_", " "))
+
+
+def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
+    """A study's name and its checked file; `seeds`, a text like "0-2", replaces those of the file.
+
+    Raises:
+        UserError: it is missing, or a key or value is not allowed.
+    """
     path = configuration.find(name_or_path, FOLDER)
-    study = configuration.check(configuration.read(path), str(path), Study)
+    inside = path.resolve().is_relative_to(FOLDER.resolve())
+    name = str(path.resolve().relative_to(FOLDER.resolve()).with_suffix("")) if inside else path.stem
+    values = configuration.read(path)
+    return name, _checked(values | ({"seeds": seeds_of(seeds)} if seeds else {}), str(path))
+
+
+def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -> tuple[str, Study]:
+    """A name and a study of what the command line says.
+
+    Args:
+        base: a configuration, as for `train.py --config`.
+        grid: texts like "optimizer.learning_rate=0.001,0.01"; the values are read as YAML.
+        seeds: a text like "0-2" or "0,3,5".
+        settings: texts like "epochs=10", the same for all runs.
+    """
+    axes = {key: f"[{values}]" for key, values in map(_assignment, grid)}
+    values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
+    for section, texts in (("grid", axes), ("settings", dict(map(_assignment, settings)))):
+        values[section] = {key: configuration.parse_text(text, f"{key}={text}") for key, text in texts.items()}
+    name = "-".join([Path(base).stem, *(key.rpartition(".")[2] for key in axes)])
+    return name, _checked(values, "the sweep")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"{text!r}: write it as key=value or section.key=value")
+    return key.strip(), value
+
+
+def seeds_of(text: str) -> list[int]:
+    """The seeds of a text like "0-2" or "0,3,5-7"."""
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
+        raise UserError(f"--seeds {text!r}: write them as 0-2 or 0,3,5")
+    parts = [list(map(int, part.split("-"))) for part in text.split(",")]
+    return [seed for part in parts for seed in range(part[0], part[-1] + 1)]
+
+
+# ---- mistakes that would only be noticed after hours of training ----------------------------------------------------
+
+
+def _checked(values: dict, where: str) -> Study:
+    study = _with_axes(configuration.check(values, where, Study))
     mistake = next(_mistakes(study), None)
     if mistake:
-        raise UserError(f"{path}: {mistake}")
-    inside = path.resolve().is_relative_to(FOLDER.resolve())
-    return str(path.resolve().relative_to(FOLDER.resolve()).with_suffix("")) if inside else path.stem, study
+        raise UserError(f"{where}: {mistake}")
+    return study
+
+
+def _axes(study: Study) -> list[list[str]]:
+    """The keys of each axis of the grid; those that are joined share one."""
+    return [joined.split(",") for joined in study.grid] + ([[VARIANT]] if study.variants else [])
+
+
+def _with_axes(study: Study) -> Study:
+    """The study with a place in the figure for each axis that was given none."""
+    free = [axis[0] for axis in _axes(study) if not {study.series, study.x, study.panel} & set(axis)]
+    places = {"series": study.series or (free.pop(0) if free else study.x)}
+    if not study.x and any(not MEASURES[name].over for name in study.measures if name in MEASURES):
+        places["x"] = free.pop() if free else places["series"]
+    if not study.panel and free:
+        places["panel"] = free.pop(0)
+    return study.model_copy(update=places)
 
 
 def _mistakes(study: Study) -> Iterator[str]:
-    """What would only be noticed after hours of training."""
-    axes = [joined.split(",") for joined in study.grid]
-    varied = [key for settings in study.variants.values() for key in settings]
+    axes = _axes(study)
     keys = [key for axis in axes for key in axis]
-    yield from _wrong_keys(study, keys, varied)
+    yield from _wrong_keys(study, [key for key in keys if key != VARIANT])
     for joined, values in study.grid.items():
         count = len(joined.split(","))
         for row in values if count > 1 else []:
@@ -87,23 +160,17 @@ def _mistakes(study: Study) -> Iterator[str]:
             yield f"grid: {joined}: a value stands there twice"
     if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
         yield "variants: two names differ by a space and a hyphen alone, and would share a directory"
-    if study.variants:
-        axes.append([VARIANT])
-        keys.append(VARIANT)
     for field, key in (("series", study.series), ("x", study.x), ("panel", study.panel)):
         if key is not None and key not in keys:
             yield f"{field}: {key} is missing from the grid ({', '.join(keys)})"
         elif key is not None and None in study.values_of(key):
             yield f"grid: {key}: null has no place in a figure"
-    values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), study.compare or []))
-    if len(values) < 2:
-        yield f"grid: {study.series}: one value alone can be compared with nothing"
-    if study.compare and not (chosen <= values and len(chosen) == 2):
-        yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"
     yield from _wrong_measures(study, axes)
+    yield from _wrong_claim(study)
 
 
-def _wrong_keys(study: Study, keys: list[str], varied: list[str]) -> Iterator[str]:
+def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
+    varied = [key for settings in study.variants.values() for key in settings]
     known = configuration.known_keys()
     for key in (*keys, *study.settings, *varied):
         if key not in known:
@@ -120,23 +187,39 @@ def _wrong_keys(study: Study, keys: list[str], varied: list[str]) -> Iterator[st
 
 
 def _wrong_measures(study: Study, axes: list[list[str]]) -> Iterator[str]:
-    numbers = [measure for measure in study.measures if measure in configuration.allowed(NumberMeasure)]
-    if study.x is None and numbers:
-        yield f"x: {numbers[0]} is one number a run; name the key of the grid to draw it over"
+    for measure in study.measures:
+        if measure not in MEASURES:
+            yield f"measures: no such measure: {measure}{configuration.nearest(measure, list(MEASURES))}"
+            return
+        needed = MEASURES[measure].diagnostics
+        if needed not in ("none", study.settings.get("diagnostics")):
+            yield f"measures: {measure} needs diagnostics: {needed} in the settings"
     # A measure of several numbers a run has an x-axis of its own.
-    drawn = {study.series, study.panel} | ({study.x} if len(numbers) == len(study.measures) else set())
+    drawn = {study.series, study.panel} | (
+        {study.x} if not any(MEASURES[name].over for name in study.measures) else set()
+    )
     for axis in axes:
         if not drawn & set(axis):
             yield f"grid: {','.join(axis)}: neither series nor x nor panel, so its values would be mixed up"
-    if not set(study.judged) <= set(study.measures):
-        yield f"judged: {', '.join(study.judged)}: not all are among the measures"
-    for measure in study.measures:
-        needed = _DIAGNOSTICS.get(measure)
-        if needed and study.settings.get("diagnostics") != needed:
-            yield f"measures: {measure} needs diagnostics: {needed} in the settings"
-    if study.score == "imbalance" and not set(study.judged or study.measures[:1]) <= {"gradient_norm"}:
+
+
+def _wrong_claim(study: Study) -> Iterator[str]:
+    if not set(study.primary) <= set(study.measures):
+        yield f"primary: {', '.join(study.primary)}: not all are among the measures"
+    if study.score not in SCORES:
+        yield f"score: no such score: {study.score}{configuration.nearest(study.score, list(SCORES))}"
+    if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
         yield "score: imbalance is between the layers of gradient_norm"
     if study.score == "largest_usable":
-        for value in study.values_of(study.x or ""):
+        for value in study.values_of(study.x):
             if not isinstance(value, int | float) or value <= 0:
                 yield f"score: largest_usable needs numbers above 0 along x, not {value!r}"
+    if study.claim and not study.expected:
+        yield "expected: a claim needs it: higher, lower or equal"
+    if (study.expected == "equal") != (study.margin is not None):
+        yield "margin: expected: equal needs it, and nothing else has it"
+    values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), study.compare or []))
+    if study.claim and len(values) < 2:
+        yield f"grid: {study.series}: one value alone can be compared with nothing"
+    if study.compare and not (chosen <= values and len(chosen) == 2):
+        yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"

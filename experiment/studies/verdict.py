@@ -1,128 +1,225 @@
-"""What a study found: from its runs to a table, and from the table to a figure and a verdict.
+"""What the runs of a study say: its curves, the differences of their scores, and the answer; nothing is drawn here."""
 
-The table (`runs.csv`) holds every number; figure and verdict can be made again from it without training.
-"""
-
+import collections
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from experiment import config as configuration
-from experiment import files
 from experiment.evaluation import metrics
-from experiment.reporting import figures, markdown
+from experiment.evaluation.power import runs_needed
 from experiment.studies.measures import MEASURES
-from experiment.studies.scores import Panel, panels, scores
-from experiment.studies.study import CurveMeasure, Study
-from experiment.studies.table import read_table, write_table
+from experiment.studies.scores import SCORES, Curve
+from experiment.studies.study import VARIANT, Study
+
+UNDECIDED = "not decided"
+_CHANCE = 0.1  # the accuracy with which a run counts that diverged
+
+Scores = dict[int, float]  # seed: score
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Two values of the series against each other in one panel: their scores by seed, and the word for it."""
+class Panel:
+    """One measure, at one value of the study's panel key: a curve for each (value of the series, seed)."""
 
-    panel: Panel
-    names: tuple[str, str]
-    first: dict[int, float]
-    second: dict[int, float]
-    comparison: dict | None
-    word: str
+    measure: str
+    value: Any
+    curves: dict[tuple[str, int], Curve]
 
 
-def judge(study: Study, panel: Panel) -> list[Judgement]:
-    """A judgement for each of the study's comparisons."""
-    by_value = scores(study, panel)
-    judgements = []
-    for values in study.comparisons:
-        first, second = (by_value.get(value, {}) for value in values)
-        comparison = metrics.compare_groups(first, second) if first and second else None
-        word = _word(comparison and comparison["interval_95"], study.expected)
-        names = tuple(map(figures.name_of, values))
-        judgements.append(Judgement(panel, names, first, second, comparison, word))
-    return judgements
+@dataclass(frozen=True)
+class Finding:
+    """Two groups of runs, by their scores in `unit`: how far the first is from the second, and what that says."""
+
+    about: str  # the measure, and the panel
+    first: str
+    second: str
+    unit: str
+    answer: str
+    means: tuple[float, float] | None = None  # this and what follows: None where too few runs ended
+    difference: float | None = None
+    interval_95: tuple[float, float] | None = None
+    sd: float | None = None  # of the difference between one run of each
+    runs: tuple[int, int] = (0, 0)
+    paired: bool = False
+    seeds_needed: int | None = None  # to tell a difference of this size (for equal: the margin) with 80 % power
 
 
-def _word(interval, expected: str) -> str:
-    sign = 1 if expected == "higher" else -1
-    low, high = sorted(sign * bound for bound in interval) if interval else (-1, 1)
-    return "supported" if low > 0 else "contradicted" if high < 0 else "not decided by these runs"
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a study, as verdict.json holds it."""
+
+    study: str
+    claim: str  # empty for a sweep
+    question: str
+    answer: str
+    score: str  # what is compared
+    expected: str
+    findings: list[Finding]
+    caveats: list[str]  # what a reader must know before trusting any number
+    unfinished: list[str]
+    runs: int
+    scope: str
+    command: str
 
 
-def marks(rows: Sequence[dict]) -> list[str]:
-    """What a reader must know before trusting any number of the study."""
-    found = ["On generated images, not CIFAR-10."] if any(row.get("data") == "generated" for row in rows) else []
-    if any(row.get("protocol") == "test_as_validation" for row in rows):
-        found.append("Optimistic: weights chosen on the test set.")
+def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
+    """The curves of all runs that ended; a run that diverged counts with the accuracy of chance."""
+    values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
+    result = []
+    for measure, value in itertools.product(study.measures, values):
+        curves: dict[tuple[str, int], Curve] = {}
+        for row in rows:
+            if study.panel is None or row[study.panel] == value:
+                curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
+                curve.update(_points(study, measure, row))
+        ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
+        result.append(Panel(measure, value, ordered))
+    return result
+
+
+def _points(study: Study, measure: str, row: dict) -> Curve:
+    if MEASURES[measure].over:
+        found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
+        return {int(key.rpartition("_")[2]): value for key, value in found.items()}
+    if measure.endswith("_accuracy") and row["status"] == "diverged":
+        return {row[study.x]: _CHANCE}
+    return {row[study.x]: row[measure]} if measure in row else {}
+
+
+def scores(study: Study, panel: Panel) -> dict[str, Scores]:
+    """{value of the series: {seed: score}} of the curves that have every point of the fullest, and a score."""
+    points = max(map(len, panel.curves.values()), default=0)
+    result: dict[str, Scores] = {}
+    for (value, seed), curve in panel.curves.items():
+        score = SCORES[study.score].of(curve) if len(curve) == points else math.nan
+        if math.isfinite(score):
+            result.setdefault(value, {})[seed] = score
+    return result
+
+
+def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
+    """One for each of the study's comparisons, in each panel of a primary measure."""
+    found = []
+    for panel in panels(study, rows):
+        if panel.measure not in (study.primary or study.measures[:1]):
+            continue
+        by_value = scores(study, panel)
+        about = MEASURES[panel.measure].title
+        about += "" if panel.value is None else f", {study.label(panel.value)}"
+        for first, second in study.comparisons:
+            sides = [by_value.get(value, {}) for value in (first, second)]
+            found.append(_finding(study, panel.measure, about, (study.label(first), study.label(second)), sides))
     return found
 
 
-def verdict(name: str, study: Study, rows: Sequence[dict]) -> str:
-    """The answer as a Markdown page."""
-    judged = [
-        judgement
-        for panel in panels(study, rows)
-        if panel.measure in (study.judged or study.measures[:1])
-        for judgement in judge(study, panel)
+def _finding(study: Study, measure: str, about: str, names: tuple[str, str], sides: Sequence[Scores]) -> Finding:
+    own_unit = SCORES[study.score].unit
+    factor, unit = (1, own_unit) if own_unit else (MEASURES[measure].factor, MEASURES[measure].difference_unit)
+    first, second = ({seed: factor * score for seed, score in side.items()} for side in sides)
+    if not (first and second):
+        return Finding(about, *names, unit, UNDECIDED)
+    compared = metrics.compare_groups(first, second)
+    if compared["paired"]:
+        sd = metrics.mean_and_sd([first[seed] - second[seed] for seed in first])["sd"]
+    else:
+        spreads = [metrics.mean_and_sd(list(side.values()))["sd"] for side in (first, second)]
+        sd = None if None in spreads else math.hypot(*spreads)
+    # To show that two are equal, each of two tests, one a side, has to succeed: hence the higher power of each.
+    target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
+    return Finding(
+        about,
+        *names,
+        unit,
+        _answer(study, compared["interval_95"]),
+        (float(np.mean(list(first.values()))), float(np.mean(list(second.values())))),
+        compared["difference"],
+        compared["interval_95"],
+        sd,
+        tuple(compared["runs"]),
+        compared["paired"],
+        None if sd is None else runs_needed(sd, target, power),
+    )
+
+
+def _answer(study: Study, interval: tuple[float, float] | None) -> str:
+    """What the 95 % interval of a difference says of the claim; of a sweep, that the first is better."""
+    if interval is None:
+        return UNDECIDED
+    low, high = interval
+    if study.margin is not None:
+        outside = low > study.margin or high < -study.margin
+        return "supported" if max(-low, high) < study.margin else "contradicted" if outside else UNDECIDED
+    if study.expected == "lower":
+        low, high = -high, -low
+    return "supported" if low > 0 else "contradicted" if high < 0 else UNDECIDED
+
+
+def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verdict:
+    """The answer of a study; `command` makes it again."""
+    found, answer = _claim(study, rows) if study.claim else _best(study, rows)
+    words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
+    caveats = ["On generated images, not CIFAR-10."] if any(row.get("data") == "generated" for row in rows) else []
+    if any(row.get("protocol") == "test_as_validation" for row in rows):
+        caveats.append("Optimistic: weights chosen on the test set.")
+    if len(found) > 5:
+        caveats.append(f"Of {len(found)} comparisons at 95 %, about one in twenty is decided by chance alone.")
+    return Verdict(
+        study=name,
+        claim=study.claim,
+        question=study.question or f"Which {' and '.join(map(study.axis_label, _axes(study)))} is best?",
+        answer=answer,
+        score=study.score_label or SCORES[study.score].label.format(**words),
+        expected=study.expected or "higher",
+        findings=found,
+        caveats=caveats,
+        unfinished=[
+            f"{row['run']}: {row['status']}; {row.get('reason', '')}" for row in rows if row["status"] != "finished"
+        ],
+        runs=len(rows),
+        scope=study.scope,
+        command=command,
+    )
+
+
+def _claim(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
+    found = findings(study, rows)
+    counts = collections.Counter(finding.answer for finding in found)
+    if len(counts) == 1:
+        return found, found[0].answer.capitalize()
+    parts = [f"{counts[word]} {word}" for word in ("supported", "contradicted", UNDECIDED) if counts[word]]
+    return found, f"Mixed: of {len(found)} comparisons {', '.join(parts)}"
+
+
+def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
+    """The best settings of a sweep beside each of the others, and the answer in a sentence."""
+    measure = MEASURES[study.measures[0]]
+    (best, its_scores), *others = _ranked(study, rows)
+    if not its_scores:
+        return [], "No run ended."
+    found = [
+        _finding(study, study.measures[0], measure.title, (best, name), (its_scores, side)) for name, side in others
     ]
-    words = {judgement.word for judgement in judged}
-    overall = words.pop() if len(words) == 1 else "not decided by these runs: the rows below do not agree"
-    troubled = [row for row in rows if row["status"] != "finished"]
-    header = ["compared", study.score_means, "difference [95 % interval]", "seeds", "verdict"]
-    parts = [
-        f"# {study.claim}",
-        f"**{overall[0].upper()}{overall[1:]}.** {study.question}",
-        *marks(rows),
-        markdown.table(header, [_judgement_row(study, judgement) for judgement in judged], 1),
-        f'Where the claim holds, what stands before "against" is {study.expected} than what stands behind it.',
-    ]
-    if len(judged) > 5:
-        parts.append(f"Of {len(judged)} comparisons, each at 95 %, about one in twenty is decided by chance alone.")
-    if troubled:
-        parts.append(f"{len(troubled)} of {len(rows)} runs did not finish:")
-        parts.append("\n".join(f"- {row['run']}: {row['status']}; {row.get('reason', '')}" for row in troubled))
-    parts += [f"Budget: {study.budget}"] if study.budget else []
-    return "\n\n".join([*parts, f"`python study.py --config {name}.yaml`"]) + "\n"
+    mean = measure.factor * np.mean(list(its_scores.values()))
+    answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} (mean of {len(its_scores)} seeds)"
+    close = [finding.second for finding in found if finding.answer != "supported"]
+    return found, answer + (f"; not told apart from it by these runs: {', '.join(close)}" if close else "")
 
 
-_IN_UNITS_OF_THE_MEASURE = ("mean", "range", "loss_at_smallest")  # of the scores
+def _axes(study: Study) -> list[str]:
+    return [*(key for joined in study.grid for key in joined.split(",")), *([VARIANT] if study.variants else [])]
 
 
-def _judgement_row(study: Study, judgement: Judgement) -> list[str]:
-    measure = MEASURES[judgement.panel.measure]
-    about = ", ".join(filter(None, [measure.label, judgement.panel.title])) + ": " + " against ".join(judgement.names)
-    comparison = judgement.comparison
-    if comparison is None:
-        return [about, "", "too few runs ended", "", judgement.word]
-    factor = measure.factor if study.score in _IN_UNITS_OF_THE_MEASURE else 1
-    means = [f"{factor * np.mean(list(side.values())):.4g}" for side in (judgement.first, judgement.second)]
-    interval = comparison["interval_95"]
-    told = "[{:+.3g}, {:+.3g}]".format(*(factor * bound for bound in interval)) if interval else "[unknown: no spread]"
-    seeds = f"{comparison['runs'][0]} in pairs" if comparison["paired"] else "{} and {}".format(*comparison["runs"])
-    return [about, " against ".join(means), f"{factor * comparison['difference']:+.3g} {told}", seeds, judgement.word]
-
-
-def _drawn(study: Study, panel: Panel) -> figures.StudyPanel:
-    measure = MEASURES[panel.measure]
-    curves = {key: {x: measure.factor * y for x, y in curve.items()} for key, curve in panel.curves.items()}
-    return figures.StudyPanel(panel.title, _x_label(study, panel.measure), measure.label, measure.log, curves)
-
-
-def _x_label(study: Study, measure: str) -> str:
-    if measure not in configuration.allowed(CurveMeasure):
-        return study.x
-    return "validation accuracy (%)" if measure.endswith("_to") else "layer"
-
-
-def write(name: str, study: Study, rows: Sequence[dict], results: Path) -> Path:
-    """Writes runs.csv, and from it figure.png and verdict.md; returns the folder."""
-    folder = results / "studies" / name
-    files.make_folder(folder)
-    if rows:
-        write_table(rows, folder / "runs.csv")
-    table = read_table(folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"])
-    shown = [_drawn(study, panel) for panel in panels(study, table)]
-    figures.save(figures.study(shown, " ".join([study.claim, *marks(table)])), folder / "figure.png")
-    files.write_text(folder / "verdict.md", verdict(name, study, table))
-    return folder
+def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
+    """The settings of a sweep, each with its runs' scores by seed, the best mean first."""
+    groups: dict[str, Scores] = {}
+    for row in rows:
+        name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in _axes(study))
+        points = list(_points(study, study.measures[0], row).values())
+        groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if points else {})
+    sign = 1 if study.expected == "lower" else -1
+    full = max(map(len, groups.values()))  # settings of which runs are missing come last
+    return sorted(groups.items(), key=lambda item: (len(item[1]) < full, sign * np.mean([*item[1].values()] or [0])))

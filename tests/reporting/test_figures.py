@@ -7,7 +7,7 @@ import pytest
 from experiment.data.sources import CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
-from experiment.reporting import figures
+from experiment.reporting import figures, study_figure
 from tests.conftest import history_rows
 
 MATRIX = 10 * np.eye(10, dtype=int)
@@ -52,7 +52,8 @@ def disagreement(labels=None):
 
 def study(panels=3):
     values = {("none", 0): {1: 0.4, 10: 0.5, 100: 4.0}, ("after_activation", 0): {1: 0.6, 10: 0.7, 100: 2.0}}
-    return figures.study([figures.StudyPanel("", "batch size", "norm", True, values)] * panels, "A claim")
+    panel = study_figure.Panel("", "batch size", "norm", True, [1, 10, 100], values)
+    return study_figure.draw([panel] * panels, "A question?", "An answer")
 
 
 FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes, reliability, study])
@@ -202,5 +203,5 @@ def test_further_groups_of_a_network_have_colours_of_their_own():
     assert len(set(found)) == 5 and found[5] == PLAIN  # when none is left, the network's own
 
 
-def test_a_study_of_three_panels_shows_three():
-    assert [axes.axison for axes in study(3).axes] == [True, True, True, False]
+def test_three_panels_of_a_study_leave_no_place_empty():
+    assert [axes.axison for axes in study(3).axes] == [True, True, True]

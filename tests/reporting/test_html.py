@@ -66,8 +66,9 @@ def page_file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     study = folder / "studies" / "learning_rate"
     study.mkdir(parents=True)
-    table = "| compared | verdict |\n| --- | --- |\n| b | yes |"
-    (study / "verdict.md").write_text(f"# Large rates\n\n**Supported.** <i>Is it?</i>\n\n{table}\n")
+    verdict = {"claim": "Large rates", "question": "<i>Is it?</i>", "answer": "Supported", "command": "python study.py"}
+    verdict |= {"findings": [{}], "table": [["compared", "verdict"], ["b", "yes"]]}
+    (study / "verdict.json").write_text(json.dumps(verdict))
     images = np.random.default_rng(1).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
     return write_page(fake_runs(folder / "runs"), folder, folder / "studies", images)
 

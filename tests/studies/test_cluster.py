@@ -23,7 +23,6 @@ seeds: [0, 1, 2]
 x: model.batch_norm
 measures: [test_accuracy]
 score: mean
-score_means: test accuracy
 expected: higher
 """
 

@@ -11,9 +11,9 @@ import yaml
 
 from experiment import config as configuration
 from experiment.errors import UserError
-from experiment.reporting import markdown
+from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
-from experiment.studies import measures, plan, scores, table, verdict
+from experiment.studies import measures, plan, scores, table, verdict, write
 from experiment.studies import study as studies
 from tests.conftest import make_run
 
@@ -28,7 +28,6 @@ LITTLE = {
     "x": "optimizer.learning_rate",
     "measures": ["test_accuracy"],
     "score": "mean",
-    "score_means": "mean accuracy",
     "expected": "higher",
 }
 BN = {"model.batch_norm": ["none", "after_activation"]}
@@ -60,7 +59,7 @@ def test_every_study_of_the_project_can_be_planned(path, tmp_path):
     planned = plan.plan(name, study, tmp_path)
     assert len({each.config for each in planned}) == len(planned) == len({each.run.path for each in planned})
     assert len(study.seeds) >= 3
-    assert study.budget
+    assert study.scope
 
 
 def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
@@ -86,10 +85,13 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"grid": {}}, "grid"),
         ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
-        ({"grid": {"optimizer.learning_rate": [0.1]}}, "model.batch_norm is missing"),
+        ({"grid": {"optimizer.learning_rate": [0.1]}}, "one value alone"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [1, 1]}, "twice"),
-        ({"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8]}}, "batch_size: neither series nor x"),
+        (
+            {"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8], "epochs": [2]}},
+            "epochs: neither series nor x",
+        ),
         ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
         ({"compare": ["before_activation", "none"]}, "not two values of the grid's"),
         ({"compare": ["none", "none"]}, "not two values of the grid's"),
@@ -108,14 +110,20 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ),
         ({"score": "imbalance"}, "between the layers"),
         ({"grid": {**BN, "optimizer.learning_rate,epochs": [[1]]}}, "is not a list of 2 values"),
-        ({"variants": {"one": {}, "other": {"epochs": 3}}}, "variant: neither series nor x"),
-        ({"judged": ["epochs_to"]}, "not all are among the measures"),
+        (
+            {"variants": {"one": {}, "other": {"epochs": 3}}, "grid": {**LITTLE["grid"], "batch_size": [8]}},
+            "variant: neither series nor x",
+        ),
+        ({"primary": ["epochs_to"]}, "not all are among the measures"),
         ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
         ({"x": "epochs"}, "x: epochs is missing from the grid"),
-        ({"x": None}, "test_accuracy is one number a run"),
+        ({"score": "meen"}, "did you mean 'mean'"),
+        ({"expected": None}, "a claim needs it"),
+        ({"expected": "equal"}, "expected: equal needs it"),
+        ({"margin": 0.5}, "nothing else has it"),
         ({"panel": "epochs"}, "panel: epochs is missing from the grid"),
         ({"settings": {"seed": 1}}, "seeds of a study"),
-        ({"measures": ["test_acuracy"]}, "measures"),
+        ({"measures": ["test_acuracy"]}, "did you mean 'test_accuracy'"),
         ({"questoin": "?"}, "did you mean 'question'"),
     ],
 )
@@ -231,10 +239,13 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
     }
 
 
+def page(study: studies.Study, rows: list[dict]) -> str:
+    return write.markdown_of(verdict.verdict("little", study, rows, "python study.py"))
+
+
 def word(study: studies.Study, rows: list[dict]) -> str:
-    (panel,) = scores.panels(study, rows)
-    (judgement,) = verdict.judge(study, panel)
-    return judgement.word
+    (finding,) = verdict.findings(study, rows)
+    return finding.answer
 
 
 @pytest.mark.parametrize(
@@ -244,7 +255,7 @@ def word(study: studies.Study, rows: list[dict]) -> str:
         ("higher", [0.8, 0.8], [0.7, 0.7], "contradicted"),
         ("lower", [0.8, 0.8], [0.7, 0.7], "supported"),
         ("lower", [0.7, 0.7], [0.8, 0.8], "contradicted"),
-        ("higher", [0.7, 0.7], [0.7, 0.7], "not decided by these runs"),
+        ("higher", [0.7, 0.7], [0.7, 0.7], "not decided"),
     ],
 )
 def test_a_claim_is_judged_by_the_interval_of_the_difference(little, expected, plain, normalised, said):
@@ -260,9 +271,8 @@ def test_values_of_the_series_survive_the_table(little, tmp_path):
         for seed in (0, 1)
     ]
     table.write_table(rows, tmp_path / "runs.csv")
-    (panel,) = scores.panels(study, table.read_table(tmp_path / "runs.csv"))
-    (judgement,) = verdict.judge(study, panel)
-    assert judgement.names == ("False", "True") and judgement.first == {0: 0.5, 1: 0.5}
+    (finding,) = verdict.findings(study, table.read_table(tmp_path / "runs.csv"))
+    assert (finding.first, finding.second) == ("False", "True") and finding.means == pytest.approx((50, 60))
 
 
 @pytest.mark.parametrize("text", ["", "seed,status\n", "seed\n1\n", "seed,status\n1\n", "seed,status\n1,finished,2\n"])
@@ -274,7 +284,7 @@ def test_a_table_that_does_not_fit_is_told(tmp_path, text):
 
 def test_one_seed_decides_nothing(little):
     curves = {key: curve for key, curve in curves_of([0.7, 0.7], [0.9, 0.9]).items() if key[1] == 0}
-    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+    assert word(load(little()), rows_of(curves)) == "not decided"
 
 
 def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
@@ -282,9 +292,9 @@ def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN", "val_accuracy": 0.7}
     del rows[1]["test_accuracy"]
-    (panel,) = scores.panels(study, rows)
+    (panel,) = verdict.panels(study, rows)
     assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
-    text = verdict.verdict("little", study, rows)
+    text = page(study, rows)
     assert "1 of 12 runs did not finish" in text and "none 0.01 0: diverged; the loss became NaN" in text
 
 
@@ -293,10 +303,9 @@ def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
     del rows[1]["test_accuracy"]
-    (panel,) = scores.panels(study, rows)
-    (judgement,) = verdict.judge(study, panel)
-    assert sorted(judgement.first) == [0, 1, 2] and sorted(judgement.second) == [1, 2]
-    assert "none 0.01 0: failed; disk full" in verdict.verdict("little", study, rows)
+    (finding,) = verdict.findings(study, rows)
+    assert finding.runs == (3, 2) and not finding.paired
+    assert "none 0.01 0: failed; disk full" in page(study, rows)
 
 
 @pytest.mark.parametrize(
@@ -307,15 +316,15 @@ def test_scores(score, value):
     curve = {0.001: 0.35, 0.01: 0.8, 0.1: 0.75, 1.0: 0.2}
     if score == "mean":
         curve = {1: 0.25, 2: 0.75}
-    assert scores.SCORES[score](curve) == pytest.approx(value, abs=1e-4)
+    assert scores.SCORES[score].of(curve) == pytest.approx(value, abs=1e-4)
 
 
 def test_a_network_that_never_learns_has_no_largest_usable_rate():
-    assert math.isnan(scores.SCORES["largest_usable"]({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
+    assert math.isnan(scores.SCORES["largest_usable"].of({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
 
 
 def test_the_largest_usable_rate_lies_between_two_points_and_at_the_last_where_all_are_usable():
-    score = scores.SCORES["largest_usable"]
+    score = scores.SCORES["largest_usable"].of
     assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}) == pytest.approx(-1.5)
     assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}) == -1
 
@@ -328,7 +337,7 @@ def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
     ]
     variation = measures.MEASURES["gradient_variation"].columns(evaluated(), rows)
     assert all(map(math.isnan, variation.values()))
-    assert math.isnan(scores.SCORES["imbalance"]({1: 0.0, 2: 0.0}))
+    assert math.isnan(scores.SCORES["imbalance"].of({1: 0.0, 2: 0.0}))
 
 
 def test_seeds_without_any_spread_decide_nothing(little):
@@ -337,7 +346,7 @@ def test_seeds_without_any_spread_decide_nothing(little):
         for network, accuracy in (("none", 0.5), ("after_activation", 0.75))
         for seed in (0, 1)
     }
-    assert word(load(little()), rows_of(curves)) == "not decided by these runs"
+    assert word(load(little()), rows_of(curves)) == "not decided"
 
 
 @pytest.mark.parametrize(
@@ -345,19 +354,17 @@ def test_seeds_without_any_spread_decide_nothing(little):
     [({"data": "generated"}, "generated images, not CIFAR-10"), ({"protocol": "test_as_validation"}, "Optimistic")],
 )
 def test_a_verdict_is_marked_as_a_run_is(little, column, words):
-    assert words in verdict.verdict("little", load(little()), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **column))
+    assert words in page(load(little()), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **column))
 
 
 def test_each_value_of_the_panel_key_is_judged_by_itself(little):
     grid = {**LITTLE["grid"], "optimizer.name": ["adam", "sgd"]}
     study = load(little(grid=grid, panel="optimizer.name"))
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **{"optimizer.name": "adam"})
-    assert "**Supported.**" in verdict.verdict("little", study, rows)
+    assert "**Supported.**" in page(study, rows)
     rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
-    text = verdict.verdict("little", study, rows)
-    assert "the rows below do not agree" in text
-    (table,) = filter(None, map(markdown.cells, text.split("\n\n")))
-    said = {cells[0].split(":")[0]: cells[-1] for cells in table[1:]}
+    assert "**Mixed: of 2 comparisons 1 supported, 1 contradicted.**" in page(study, rows)
+    said = {finding.about: finding.answer for finding in verdict.findings(study, rows)}
     assert said == {"test accuracy (%), adam": "supported", "test accuracy (%), sgd": "contradicted"}
 
 
@@ -369,9 +376,93 @@ def test_each_variant_is_compared_with_the_first(little):
         for name, accuracy in accuracies.items()
         for seed, noise in enumerate((0.0, 0.001, 0.003) if name == "all" else (0.001, 0.0, 0.002))
     ]
-    (panel,) = scores.panels(study, rows)
-    judged = {judgement.names: judgement.word for judgement in verdict.judge(study, panel)}
-    assert judged == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
+    said = {(finding.first, finding.second): finding.answer for finding in verdict.findings(study, rows)}
+    assert said == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
+
+
+def test_former_names_of_keys_are_read(little):
+    study = load(little(judged=["test_accuracy"], budget="nothing was cut"))
+    assert study.primary == ["test_accuracy"] and study.scope == "nothing was cut"
+
+
+def test_equal_is_supported_within_the_margin_only(little):
+    def said(second: float, margin: float) -> str:
+        study = load(little(expected="equal", margin=margin))
+        return word(study, rows_of(curves_of([0.7, 0.7], [second, second])))
+
+    assert said(0.7, 1.0) == "supported"
+    assert said(0.7, 0.01) == "not decided"
+    assert said(0.8, 1.0) == "contradicted"
+
+
+def test_what_is_not_decided_says_how_many_seeds_it_takes(little):
+    study = load(little())
+    rows = rows_of(curves_of([0.7, 0.7], [0.7005, 0.7005]))  # sd of the difference: 0.1 points
+    (finding,) = verdict.findings(study, rows)
+    assert finding.answer == "not decided" and finding.seeds_needed == runs_needed(finding.sd, finding.difference)
+    assert f"| {finding.seeds_needed} |" in " ".join(page(study, rows).split())
+
+
+# ---- a sweep: no claim, and perhaps no file
+
+
+def sweep_rows(accuracies: dict[float, list[float]]) -> list[dict]:
+    return [
+        {
+            "run": str(rate),
+            "optimizer.learning_rate": rate,
+            "seed": seed,
+            "status": "finished",
+            "val_accuracy": accuracy,
+        }
+        for rate, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+
+
+def test_a_sweep_needs_a_base_a_grid_and_seeds(tmp_path):
+    path = tmp_path / "rates.yaml"
+    path.write_text("base: bn.yaml\ngrid: {optimizer.learning_rate: [0.001, 0.01]}\nseeds: [0, 1]\n")
+    study = load(path)
+    assert (study.series, study.x, study.measures) == ("optimizer.learning_rate",) * 2 + (["val_accuracy"],)
+    name, said = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,1e-2"], "0-1", [])
+    assert name == "bn-learning_rate" and said == study
+    assert len(plan.plan(name, said, tmp_path)) == 4
+
+
+def test_each_axis_of_a_sweep_has_its_place_in_the_figure():
+    grid = ["optimizer.name=adam,adamw", "batch_size=8,16", "optimizer.learning_rate=0.1,0.2"]
+    _, study = studies.sweep("bn.yaml", grid, "0", ["epochs=2"])
+    assert (study.series, study.panel, study.x) == ("optimizer.name", "batch_size", "optimizer.learning_rate")
+
+
+def test_a_sweep_names_the_best_and_what_is_not_told_apart_from_it():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01,0.1"], "0-2", [])
+    rows = sweep_rows({0.001: [0.70, 0.71, 0.72], 0.01: [0.71, 0.70, 0.73], 0.1: [0.50, 0.51, 0.53]})
+    found = verdict.verdict("sweep", study, rows, "")
+    assert found.answer.startswith("Best: learning rate 0.01, with 71.33 % validation accuracy (mean of 3 seeds)")
+    assert found.answer.endswith("not told apart from it by these runs: learning rate 0.001")
+
+
+def test_a_setting_of_which_a_run_is_missing_is_not_the_best():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
+    found = verdict.verdict("sweep", study, sweep_rows({0.001: [0.7, 0.7], 0.01: [0.9]}), "")
+    assert found.answer.startswith("Best: learning rate 0.001")
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "words"),
+    [
+        ([], "0", "it is empty"),
+        (["optimizer.learning_rat=1"], "0", "did you mean 'optimizer.learning_rate'"),
+        (["epochs"], "0", "write it as key=value"),
+        (["epochs=1"], "0..2", "write them as 0-2 or 0,3,5"),
+        (["epochs=1"], "2-1", "seeds"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_told(grid, seeds, words):
+    with pytest.raises(UserError, match=words.replace(".", r"\.")):
+        studies.sweep("bn.yaml", grid, seeds, [])
 
 
 def test_the_table_keeps_every_digit(tmp_path):
@@ -450,7 +541,7 @@ def test_a_study_runs_skips_what_is_done_and_can_be_told_again(little, tmp_path)
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "r" / "studies" / "little"
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert sorted(kept) == ["figure.png", "runs.csv", "verdict.md"]
+    assert sorted(kept) == ["figure.png", "runs.csv", "verdict.json", "verdict.md"]
     statuses = {row["run"]: row["status"] for row in table.read_table(folder / "runs.csv")}
     assert len(statuses) == 4 and "diverged" in statuses.values()
     assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout

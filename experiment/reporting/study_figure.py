@@ -1,0 +1,152 @@
+"""The figure of a study: each run a point, means with their 95 % intervals over the seeds, a curve a value compared."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from experiment.evaluation import metrics
+from experiment.reporting import figures
+
+_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's
+_ONE_COLOUR = "#0072B2"
+_ROOM = 1.0  # of the runs' range: as far as an interval that reaches beyond it is followed
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on common axes. An x that is a text is a category."""
+
+    title: str
+    x_label: str
+    y_label: str
+    log: bool  # whether y is logarithmic; means and intervals are then those of the logarithms
+    xs: list[Any]  # in order
+    curves: dict[tuple[str, int], dict[Any, float]]  # {(value compared, seed): {x: y}}
+    baseline: str = ""  # the x that all others are compared with
+
+    @property
+    def series(self) -> list[str]:
+        return list(dict.fromkeys(value for value, _ in self.curves))
+
+    @property
+    def one_colour(self) -> bool:
+        """Whether the x-axis tells the values apart already."""
+        return all(set(curve) <= {value} or len(self.series) == 1 for (value, _), curve in self.curves.items())
+
+    @property
+    def lying(self) -> bool:
+        """Whether the categories are too many, or their names too long, to stand beside each other."""
+        return any(isinstance(x, str) for x in self.xs) and sum(map(len, self.xs)) > 50
+
+
+def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
+    """All panels under the question and its answer, and one legend below them."""
+    columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
+    rows = -(-len(panels) // columns)
+    width, height = (7.2, 9, 12)[columns - 1], 3.7 * rows
+    tallest = max(len(panel.xs) if panel.lying else 0 for panel in panels)
+    figure = figures.new(figsize=(width, max(height, 0.34 * tallest * rows) + 0.9))
+    lines = [textwrap.fill(text, int(11.5 * width), break_on_hyphens=False) for text in (title, answer) if text]
+    figure.suptitle("\n".join(lines), fontsize=12)
+    axes_of_panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, panel in zip(axes_of_panels, panels, strict=False):
+        _draw_panel(axes, panel)
+    for axes in axes_of_panels[len(panels) :]:
+        axes.axis("off")
+    handles, names = axes_of_panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4 if sum(map(len, names)) < 90 else 2)
+    return figure
+
+
+def _draw_panel(axes, panel: Panel) -> None:
+    place, categories = _place_xs(axes, panel), any(isinstance(x, str) for x in panel.xs)
+    several = not panel.one_colour
+    ends = []  # of the intervals
+    for number, value in enumerate(panel.series):
+        colour = _COLOURS[number % len(_COLOURS)] if several else _ONE_COLOUR
+        # Categories have room for several values beside each other, and for the runs beside their mean.
+        aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
+        own = [curve for (of, _), curve in panel.curves.items() if of == value]
+        means = {}
+        for x in panel.xs:
+            ys = [curve[x] for curve in own if np.isfinite(curve.get(x, np.nan)) and (curve[x] > 0 or not panel.log)]
+            if ys:
+                means[place[x] + aside] = _mean_and_interval(ys, panel.log)
+                run_place = place[x] + aside + (0.15 if panel.lying else 0.06 if categories else 0)
+                where = (ys, [run_place] * len(ys)) if panel.lying else ([run_place] * len(ys), ys)
+                axes.plot(*where, "o", color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
+        if not means:
+            continue
+        centre, low, high = np.array(list(means.values())).T
+        ends += [*low, *high]
+        places = (centre, list(means)) if panel.lying else (list(means), centre)
+        error = {("xerr" if panel.lying else "yerr"): [centre - low, high - centre]}
+        marker = {"marker": "|" if panel.lying else "_", "ms": 12, "ls": ""} if categories else {"ls": "-"}
+        axes.errorbar(*places, **error, **marker, color=colour, lw=1.6, elinewidth=1.1, capsize=3)
+        if several:
+            axes.plot([], [], color=colour, lw=2, label=value)
+    _draw_baseline(axes, panel)
+    _limit(axes, panel, ends)
+    axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
+    axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
+    axes.set_title(panel.title, fontsize=10.5)
+    axes.set(**{"xlabel": panel.y_label} if panel.lying else {"xlabel": panel.x_label, "ylabel": panel.y_label})
+
+
+def _mean_and_interval(ys: Sequence[float], log: bool) -> tuple[float, float, float]:
+    values = np.log10(ys) if log else np.asarray(ys)
+    ends = (values.mean(), *(metrics.mean_interval(values) or [values.mean()] * 2))
+    return tuple(10**end if log else end for end in ends)
+
+
+def _place_xs(axes, panel: Panel) -> dict[Any, float]:
+    """Where each x stands: numbers over more than a decade on a logarithmic axis, categories in a row."""
+    if not any(isinstance(x, str) for x in panel.xs):
+        if min(panel.xs) > 0 and max(panel.xs) / min(panel.xs) > 10:
+            axes.set_xscale("log")
+        if len(panel.xs) <= 10:
+            axes.set_xticks(panel.xs, [f"{x:g}" for x in panel.xs], fontsize=8.5)
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+        return {x: x for x in panel.xs}
+    places = {x: place for place, x in enumerate(panel.xs)}
+    if panel.lying:
+        axes.set_yticks(list(places.values()), list(map(str, places)))
+        axes.set_ylim(len(places) - 0.5, -0.5)
+    else:
+        axes.set_xticks(list(places.values()), list(map(str, places)))
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    return places
+
+
+def _draw_baseline(axes, panel: Panel) -> None:
+    ys = [curve[panel.baseline] for curve in panel.curves.values() if panel.baseline in curve]
+    if ys:
+        line = axes.axvline if panel.lying else axes.axhline
+        line(np.mean(ys), color="0.45", ls="--", lw=1.1, zorder=0, label=f"mean of {panel.baseline}")
+
+
+def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
+    """The axis shows every run, and of intervals as much as leaves the runs room."""
+    ys = np.array([y for curve in panel.curves.values() for y in curve.values()], float)
+    ys = ys[np.isfinite(ys) & ((ys > 0) | (not panel.log))]
+    if not len(ys):
+        return
+    there, back = (np.log10, lambda value: 10**value) if panel.log else (np.asarray, float)
+    low, high = there(ys.min()), there(ys.max())
+    room = (high - low) or 1.0
+    seen = there([end for end in ends if end > 0 or not panel.log])
+    lowest, highest = max(seen.min(), low - _ROOM * room), min(seen.max(), high + _ROOM * room)
+    lowest, highest = min(low, lowest) - 0.05 * room, max(high, highest) + 0.05 * room
+    if not panel.log and low >= 0:
+        lowest = max(lowest, -0.02 * room)
+    (axes.set_xlim if panel.lying else axes.set_ylim)(back(lowest), back(highest))
+    if panel.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if highest - lowest < 2.5 else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())

@@ -1,0 +1,144 @@
+"""Writes what a study found: runs.csv, verdict.json, verdict.md and the figure."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiment import files
+from experiment.evaluation.power import runs_needed
+from experiment.reporting import figures, markdown, study_figure
+from experiment.studies import table
+from experiment.studies.measures import MEASURES
+from experiment.studies.study import Study
+from experiment.studies.verdict import UNDECIDED, Finding, Panel, Verdict, panels, verdict
+
+
+def write(
+    name: str, study: Study, rows: Sequence[dict], results: Path, command: str, figure_format: str = "png"
+) -> Path:
+    """Writes the table (or reads the one that is there, where `rows` is empty), and from it all else; returns the
+    folder."""
+    folder = results / "studies" / name
+    files.make_folder(folder)
+    if rows:
+        table.write_table(rows, folder / "runs.csv")
+    read = table.read_table(
+        folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"]
+    )
+    found = verdict(name, study, read, command)
+    content = dataclasses.asdict(found) | {"table": table_of(found)}
+    files.write_text(folder / "verdict.json", json.dumps(content, indent=1) + "\n")
+    files.write_text(folder / "verdict.md", markdown_of(found))
+    figures.save(draw(study, found, panels(study, read)), folder / f"figure.{figure_format}")
+    return folder
+
+
+def power(name: str, study: Study, results: Path) -> list[str]:
+    """How many seeds tell differences of several sizes, by the spread of the runs of a table that is there."""
+    path = results / "studies" / name / "runs.csv"
+    found = verdict(name, study, table.read_table(path), "").findings if path.exists() else []
+    lines = []
+    for finding in found:
+        if finding.sd is not None:
+            sizes = (0.5, 1, 2) if finding.unit == "points" else [finding.sd * share for share in (0.5, 1, 2)]
+            needed = [f"{size:.2g}: {runs_needed(finding.sd, size) or 'over 10,000'}" for size in sizes]
+            lines.append(f"{_about(finding)}: seeds to tell a difference ({finding.unit}) of {', '.join(needed)}\n")
+    return [*(["With 80 % power, by the spread of the runs that there are:"] if lines else []), *lines]
+
+
+def markdown_of(found: Verdict) -> str:
+    """The answer as a page."""
+    parts = [
+        f"# {found.claim or found.question}",
+        f"**{found.answer}.** {found.question if found.claim else ''}".strip(),
+    ]
+    parts += found.caveats
+    if found.claim:
+        expected = "where the two are equal" if found.expected == "equal" else f"where the first is {found.expected}"
+        parts.append(f"Compared: {found.score}. The claim holds {expected}.")
+    if found.findings:
+        header, *rows = table_of(found)
+        parts.append(markdown.table(header, rows, 1))
+    if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
+        size = "to show that they are equal" if found.expected == "equal" else "to tell a difference of the size seen"
+        parts.append(f"Seeds needed: about how many it takes {size} with 80 % power, by the spread of these runs.")
+    if found.unfinished:
+        parts.append(f"{len(found.unfinished)} of {found.runs} runs did not finish:")
+        parts.append("\n".join(f"- {line}" for line in found.unfinished))
+    parts += [f"Scope: {found.scope}"] if found.scope else []
+    return "\n\n".join([*parts, f"`{found.command}`"]) + "\n"
+
+
+def table_of(found: Verdict) -> list[list[str]]:
+    """A row of texts for each finding, after the header."""
+    header = ["compared", "first", "second", "difference [95 % interval]", "runs", "answer", "seeds needed"]
+    return [header, *map(_cells, found.findings)]
+
+
+def _cells(finding: Finding) -> list[str]:
+    about = _about(finding)
+    if finding.means is None:
+        return [about, "", "", "too few runs ended", "", finding.answer, ""]
+    runs = f"{finding.runs[0]} pairs" if finding.paired else "{} and {}".format(*finding.runs)
+    known = finding.answer == UNDECIDED and finding.sd is not None
+    needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else "over 10,000") if known else ""
+    return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
+
+
+def _about(finding: Finding) -> str:
+    return f"{finding.about}: {finding.first} vs. {finding.second}"
+
+
+def _difference(finding: Finding) -> str:
+    interval = finding.interval_95
+    told = "[unknown: no spread]" if interval is None else "[{:+.3g}, {:+.3g}]".format(*interval)
+    return f"{finding.difference:+.3g} {told}"
+
+
+# ---- the figure ------------------------------------------------------------------------------------------------------
+
+
+def draw(study: Study, found: Verdict, drawn: Sequence[Panel]):
+    """The figure: the question, the answer with the difference and its interval, and every run."""
+    answer = found.answer
+    if study.claim and len({(finding.first, finding.second) for finding in found.findings}) == 1:
+        finding = found.findings[0]
+        pair = f"{finding.first} − {finding.second}"
+        answer += f": {pair} = {_in_words(finding)}" if len(found.findings) == 1 else f" ({pair})"
+    return study_figure.draw([_drawn(study, found, panel) for panel in drawn], found.question, answer)
+
+
+def _in_words(finding: Finding) -> str:
+    """The difference with its interval and the number of runs, for a title."""
+    if finding.difference is None:
+        return "too few runs ended"
+    runs = f"n = {finding.runs[0]} pairs" if finding.paired else "n = {} and {}".format(*finding.runs)
+    return f"{_difference(finding)} {finding.unit}, {runs}".replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
+    measure = MEASURES[panel.measure]
+    title = "" if panel.value is None else study.label(panel.value)
+    about = ", ".join([measure.title, *filter(None, [title])])
+    own = [finding for finding in found.findings if finding.about == about]
+    if len(own) == 1 < len(found.findings) and study.claim:
+        title = ": ".join([*filter(None, [title]), own[0].answer]) + f"\n{_in_words(own[0])}"
+    curves = {
+        (study.label(value), seed): {_shown(study, x): measure.factor * y for x, y in curve.items()}
+        for (value, seed), curve in panel.curves.items()
+    }
+    # The table's values, which are texts for words and numbers else, in the order of the grid.
+    order = {str(value): place for place, value in enumerate(study.values_of(study.x))}
+    xs = {x for curve in panel.curves.values() for x in curve}
+    xs = sorted(xs, key=lambda x: order.get(str(x), x)) if not measure.over else sorted(xs)
+    x_label = measure.over or study.axis_label(study.x or "")
+    baseline = study.label(study.comparisons[0][1]) if study.claim and study.series == study.x else ""
+    return study_figure.Panel(
+        title, x_label, measure.title, measure.log, [_shown(study, x) for x in xs], curves, baseline
+    )
+
+
+def _shown(study: Study, x):
+    """An x of the figure: numbers as they are, all else in words."""
+    return x if isinstance(x, int | float) and str(x) not in study.labels else study.label(x)
