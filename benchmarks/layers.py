@@ -136,10 +136,11 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     """The network of a run, or a fresh one, on all test images by both engines."""
     import numpy as np
 
+    from experiment import config as configuration
     from experiment.data import sources, synthetic
     from experiment.evaluation import weights
     from experiment.run_directory import RunDirectory
-    from models import vgg
+    from models.network import build_model, preprocess
     from numpy_layers.network import NumpyNetwork
 
     dataset = (
@@ -147,13 +148,11 @@ def whole_network(arguments: argparse.Namespace) -> dict:
         if arguments.data or os.environ.get("CIFAR10_DIR")
         else synthetic.generate(10, 10_000)
     )
-    batch_norm = "after_activation"
-    if arguments.run:
-        batch_norm = RunDirectory(arguments.run).read_config().model.batch_norm
-    model = vgg.build(batch_norm, seed=0)
+    config = RunDirectory(arguments.run).read_config() if arguments.run else configuration.load("bn")
+    model = build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=0)
     if arguments.run:
         weights.load_weights(model, RunDirectory(arguments.run).best_file)
-    images = np.asarray(vgg.preprocess(dataset.test.images))
+    images = np.asarray(preprocess(dataset.test.images))
     network, answers = NumpyNetwork.from_keras(model), {}
 
     def keep(name: str, predict: Callable) -> Callable:
@@ -162,7 +161,7 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     ours = keep("ours", lambda: network.predict(images))
     times = compare(ours, keep("keras", lambda: model.predict(images, verbose=0)), arguments.network_rounds)
     return times | {
-        "network": batch_norm,
+        "network": config.model.model_dump(),
         "weights": "trained" if arguments.run else "initial",
         "images": len(images),
         "largest_logit_difference": float(np.abs(answers["ours"] - answers["keras"]).max()),

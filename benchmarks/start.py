@@ -47,7 +47,7 @@ def evaluation_seconds(path: Path, times: int) -> list[float]:
     from experiment.run_directory import RunDirectory
 
     tensorflow_setup.start()
-    from models import vgg  # noqa: F401  imports Keras
+    import keras  # noqa: F401
 
     run, dataset = RunDirectory(path), sources.load(None)
     config = run.read_config()

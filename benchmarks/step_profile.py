@@ -72,14 +72,15 @@ def profile(name: str, config, rows: int) -> str:
     from experiment.data import synthetic
     from experiment.reporting import markdown
     from experiment.training import loop
-    from models import vgg
+    from models.network import build_model, preprocess
 
-    images, labels = synthetic.generate(config.batch_size, 10).train
-    inputs = vgg.preprocess(images)
-    stock = vgg.build(config.model.batch_norm, seed=0)
+    dataset = synthetic.generate(config.batch_size, 10)
+    images, labels = dataset.train
+    inputs = preprocess(images)
+    stock = build_model(config.model, dataset.image_shape, 10, seed=0)
     stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     precision = hardware.resolve_precision(config.precision)
-    ours = loop.compiled_model(config, 100, precision)
+    ours = loop.compiled_model(config, dataset, 100, precision)
     before, after = (milliseconds_by_operation(model, inputs, labels) for model in (stock, ours))
     largest = sorted(before[1] | after[1], key=lambda operation: -max(before[1][operation], after[1][operation]))
     times = [(operation, before[1][operation], after[1][operation]) for operation in largest[:rows]]

@@ -72,14 +72,15 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     from experiment import hardware
     from experiment.data import synthetic
     from experiment.training import input_pipeline, loop
-    from models import vgg
+    from models.network import build_model, preprocess
 
     config = configuration.load(network, [f"batch_size={batch}"])
+    dataset = synthetic.generate(batch * steps, 10)
+    images = dataset.train
     if ours:
-        cores = hardware.settle(hardware.choose_cores(config))
+        cores = hardware.settle(hardware.choose_cores(config, dataset))
         loop.make_deterministic(config.seed)
-    images = synthetic.generate(batch * steps, 10).train
-    floats = np.asarray(vgg.preprocess(images.images))
+    floats = np.asarray(preprocess(images.images))
     times = []
 
     class Clock(keras.callbacks.Callback):
@@ -92,11 +93,11 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
                 times[-1] = time.perf_counter() - times[-1]
 
     if ours:
-        model = loop.compiled_model(config, steps, precision, cores.shards)
+        model = loop.compiled_model(config, dataset, steps, precision, cores.shards)
         batches = input_pipeline.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:
-        model = vgg.build(NETWORKS[network], dtype=precision)
+        model = build_model(config.model, dataset.image_shape, 10, precision)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adam", loss, metrics=["accuracy"])
         fit = {"x": floats, "y": images.labels, "batch_size": batch}

@@ -68,7 +68,8 @@ def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, fl
 def _stock_keras(training, validation, epochs: int, seed: int) -> list[tuple[float, float]]:
     import keras
 
-    from models import vgg
+    from experiment import config as configuration
+    from models.network import build_model, preprocess
 
     points = []
     began = time.perf_counter()
@@ -80,14 +81,14 @@ def _stock_keras(training, validation, epochs: int, seed: int) -> list[tuple[flo
                 self.model.stop_training = True
 
     keras.utils.set_random_seed(seed)
+    (images, labels), held_out = training, (preprocess(validation.images), validation.labels)
     augmentation = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(2 / 32, 2 / 32)]
-    network = vgg.build("after_activation", seed=seed)
+    network = build_model(configuration.load("bn").model, images.shape[1:], 10, seed=seed)
     model = keras.Sequential([keras.layers.Input((32, 32, 3)), *augmentation, network])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss, metrics=["accuracy"])
-    (images, labels), held_out = training, (vgg.preprocess(validation.images), validation.labels)
     model.fit(
-        vgg.preprocess(images).numpy(),
+        preprocess(images).numpy(),
         labels,
         batch_size=128,
         epochs=epochs,

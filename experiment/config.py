@@ -1,4 +1,5 @@
-"""YAML to a frozen, typed, checked configuration. Every key, default and allowed value stands here.
+"""YAML to a frozen, typed, checked configuration. Every key, default and allowed value stands here; a network's keys
+stand in its file in `models/`.
 
 A configuration is the whole experiment except for where the data lies and where the results go. A file may say
 `extends: other.yaml` (relative to itself) and state only what differs.
@@ -10,40 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+import models
 from experiment.errors import UserError
+from experiment.schema import Fraction, Positive, Section
+from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-BatchNorm = Literal["none", "after_activation", "before_activation"]
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
-Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 Diagnostics = Literal["none", "gradients", "batch_statistics"]
 TestTimeAugmentation = Literal["none", "flip", "flip_shift"]  # of evaluate.py; no key of a configuration
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Frozen, strict, and without room for a key that nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Model(Section):
-    """The network: 8 convolutions; `batch_norm` says where, if anywhere, a normalisation stands beside each.
-
-    The initial kernels are those of `initializer`, times `initial_scale`. `batch_norm_momentum` is how much of the
-    moving averages each step keeps.
-    """
-
-    batch_norm: BatchNorm = "none"
-    initializer: Initializer = "glorot_uniform"
-    initial_scale: Positive = 1.0
-    batch_norm_momentum: Fraction = 0.99
 
 
 class Data(Section):
@@ -103,7 +83,7 @@ class Schedule(Section):
 class Config(Section):
     """One experiment. See the sections for their keys; the command line can override any key with --set."""
 
-    model: Model = Model()
+    model: SerializeAsAny[Network] = Field(default_factory=lambda: models.get(models.DEFAULT)())
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
@@ -115,6 +95,11 @@ class Config(Section):
     devices: Literal["one", "all"] = "one"  # all: each batch is divided among the machine's GPUs
     diagnostics: Diagnostics = "none"  # what else is measured while it trains; see experiment/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _of_its_name(cls, value):
+        return models.get(_name(value, "model")).model_validate(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _warmup_fits(self):
@@ -139,9 +124,10 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
         UserError: the file is missing or does not parse, `extends` loops, or a key or value is not allowed.
     """
     path = find(name_or_path)
-    values = read(path)
+    values, changes = read(path), {}
     for override in overrides:
-        _apply_override(values, override)
+        _apply_override(changes, override)
+    values = _merge(values, changes)
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))
@@ -171,8 +157,12 @@ def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
         raise UserError(f"{where}: a configuration is a mapping of keys to values, not {type(values).__name__}")
     try:
         return kind.model_validate(values)
+    except UserError as error:  # a network that there is not
+        raise UserError(f"{where}: {error}") from None
     except ValidationError as error:
-        lines = [_explain(mistake, known_keys(kind)) for mistake in error.errors()]
+        model = values.get("model")
+        known = known_keys(kind, _name(model, "model") if isinstance(model, dict) else models.DEFAULT)
+        lines = [_explain(mistake, known) for mistake in error.errors()]
         raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
 
 
@@ -187,9 +177,9 @@ def to_yaml(config: Config) -> str:
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The dotted keys in which two configurations differ, each with its (old, new) values."""
-    old_values, new_values = dict(flatten(old.model_dump())), dict(flatten(new.model_dump()))
-    return {key: (old_values[key], new_values[key]) for key in old_values if old_values[key] != new_values[key]}
+    """The dotted keys in which two configurations differ, each with its (old, new) values; None: it has no such key."""
+    before, after = dict(flatten(old.model_dump())), dict(flatten(new.model_dump()))
+    return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
 
 
 def flatten(values: dict, prefix: str = ""):
@@ -257,7 +247,7 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
         raise UserError(f"{path}: a configuration is a mapping of keys to values, not {type(values).__name__}")
     base_name = values.pop("extends", None)
     if base_name is None:
-        return values
+        return _merge({}, values)
     base_path = path.parent / str(base_name)
     if not _is_file(base_path):
         raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
@@ -265,11 +255,23 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
 
 
 def _merge(base: dict, changes: dict) -> dict:
+    """The values of `base` with `changes`, key by key; a network or an optimiser of another name replaces its base."""
     merged = dict(base)
     for key, value in changes.items():
-        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_sections else value
+        before = merged.get(key, {})
+        if isinstance(value, dict) and isinstance(before, dict):
+            name = _name(before | value, key)
+            if key == "model" and name in models.names():
+                value = models.get(name).today(value)
+            value = _merge(before, value) if name == _name(before, key) else value
+        merged[key] = value
     return merged
+
+
+def _name(section: dict, key: str) -> Any:
+    """The name of a network or an optimiser, whose other keys depend on it; None for other sections."""
+    default = {"model": models.DEFAULT, "optimizer": Optimizer.model_fields["name"].default}.get(key)
+    return section.get("name", default) if default else None
 
 
 def _apply_override(values: dict, override: str) -> None:
@@ -300,12 +302,16 @@ def _explain(mistake: dict, known: list[str]) -> str:
         return f"{location}: {message}"
 
 
-def known_keys(kind: type[Section] = Config) -> list[str]:
-    """Every dotted key that a configuration can have."""
+def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> list[str]:
+    """Every dotted key that a configuration with that network can have."""
     keys = []
     for name, field in kind.model_fields.items():
-        section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        keys += [f"{name}.{key}" for key in known_keys(field.annotation)] if section else [name]
+        section = field.annotation
+        if section is Network:
+            section = models.get(network)
+            keys += [f"{name}.{key}" for key in section.former_keys]
+        is_section = isinstance(section, type) and issubclass(section, Section)
+        keys += [f"{name}.{key}" for key in known_keys(section)] if is_section else [name]
     return keys
 
 

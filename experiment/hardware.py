@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from experiment.config import Config
+from experiment.data.dataset import Dataset
 from experiment.tensorflow_setup import available_cores
+from models.network import can_be_sharded
 
 _FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
 _VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # the quickest first
@@ -45,16 +47,17 @@ class Cores:
     shards: int = 1
 
 
-def choose_cores(config: Config, count: int | None = None) -> Cores:
+def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> Cores:
     """The quicker use of so many cores (default: all that this process may use).
 
-    Shards are quicker where there is enough for each core to do, and no batch normalisation, for which the shards would
-    have to wait for each other in every layer.
+    Shards are quicker where there is enough for each core to do, and no layer for which the shards would have to wait
+    for each other, as for a batch normalisation.
     """
     count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
-    enough = config.model.batch_norm == "none" and config.batch_size >= count * _FEWEST_IMAGES_A_CORE
-    return Cores(count, count if processor_alone and enough else 1)
+    enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE
+    sharded = processor_alone and enough and can_be_sharded(config.model, dataset.image_shape, len(dataset.class_names))
+    return Cores(count, count if sharded else 1)
 
 
 def settle(cores: Cores) -> Cores:

@@ -10,7 +10,7 @@ times faster for float16 than for bfloat16, and which of the two the sixteen bit
 mean, variance, subtract, multiply, add, and as many again for the gradient. TensorFlow has a kernel that does it in two
 passes, and another for the gradient.
 
-`DividedSequential`. An operation that is divided among cores ends when the last core is done, and only then the next
+`ShardedModel`. An operation that is divided among cores ends when the last core is done, and only then the next
 one begins: for operations of a millisecond, a good part of the time is waiting. Shards of a batch that go through the
 network side by side, each on one core, wait for each other at its end alone.
 """
@@ -29,12 +29,13 @@ class QuickGradientConv2D(keras.layers.Conv2D):
     def call(self, inputs, training=None):
         simple = self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
         # Without a gradient the stock layer is quicker: TensorFlow fuses its convolution, bias and ReLU.
-        if not (training and simple and self.use_bias and self.compute_dtype == "bfloat16"):
+        if not (training and simple and self.compute_dtype == "bfloat16"):
             return super().call(inputs)
         small = inputs.shape[1] is not None and inputs.shape[1] <= _LARGEST_MAP
         kernel = tf.cast(self.kernel, inputs.dtype)
         outputs = _convolution(inputs, kernel) if small else tf.nn.conv2d(inputs, kernel, 1, "SAME")
-        outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
         return _relu(outputs) if self.activation is keras.activations.relu else self.activation(outputs)
 
 
@@ -93,21 +94,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         moving.assign(moving * self.momentum + tf.cast(value, moving.dtype) * (1.0 - self.momentum))
 
 
-class DividedSequential(keras.Sequential):
-    """`keras.Sequential`, with every batch divided into `parts`: the same results up to the order of sums.
+class ShardedModel(keras.Model):
+    """A functional model that takes every batch in `shards`: the same results up to the order of sums.
 
-    For layers that take each image by itself; a batch normalisation does not. A batch must have as many images as
-    there are parts, or more.
+    For networks that take each image by itself; a batch normalisation does not. A batch must have as many images as
+    there are shards, or more.
     """
 
-    def __init__(self, layers, parts: int):
-        super().__init__(layers)
-        self.parts = parts
+    shards = 1
 
     def call(self, inputs, training=None, mask=None):
         count = tf.shape(inputs)[0]
-        ends = [count * part // self.parts for part in range(self.parts + 1)]
-        outputs = [inputs[start:end] for start, end in itertools.pairwise(ends)]
-        for layer in self.layers:
-            outputs = [layer(part) for part in outputs]
-        return tf.concat(outputs, 0)
+        ends = [count * shard // self.shards for shard in range(self.shards + 1)]
+        shards = [inputs[start:end] for start, end in itertools.pairwise(ends)]
+        return tf.concat([super(ShardedModel, self).call(shard, training=training) for shard in shards], 0)

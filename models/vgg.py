@@ -1,91 +1,63 @@
-"""The two networks: eight 3x3 convolutions in four pairs, plain or with batch normalisation.
+"""Eight 3x3 convolutions in four pairs, with or without a normalisation beside each.
 
-Network A (`batch_norm="none"`) has 294,810 parameters, network B (`"after_activation"`) 296,730.
+At 32 x 32 pixels and 10 classes, the report's network A (`norm: none`) has 294,810 parameters, its network B
+(`norm: batch`) 296,730.
 """
 
-import itertools
+from typing import Any, ClassVar, Literal
 
-import keras
-import numpy as np
-
-from models.fast_layers import DividedSequential, FusedBatchNormalization, QuickGradientConv2D
+import models.network as network
+from experiment.schema import Fraction, Positive
 
 WIDTHS = (16, 32, 64, 128)
 
 
-def build(
-    batch_norm: str = "none",
-    dtype: str = "float32",
-    seed: int | None = None,
-    fast: bool = False,
-    synchronized: bool = False,
-    initializer: str = "glorot_uniform",
-    initial_scale: float = 1.0,
-    batch_norm_momentum: float = 0.99,
-    parts: int = 1,
-) -> keras.Sequential:
-    """Builds one of the networks, for images [n, 32, 32, 3] as `preprocess` gives them; it returns logits [n, 10].
+class Network(network.Network):
+    """A VGG-like network, for images of 8 x 8 pixels and more.
 
-    Args:
-        batch_norm: "none", "after_activation" (convolution, ReLU, normalisation: the report's network B), or
-            "before_activation" (convolution, normalisation, ReLU).
-        dtype: Keras's dtype policy of all layers but the last: "float32", "mixed_bfloat16", "mixed_float16".
-        seed: of the initial weights; None draws others each time. Both networks start from the same kernels.
-        fast: quicker layers of the same mathematics, for training. A network that is saved for others to load is built
-            without, so that the file names Keras's own layers only. The two exchange weights by position.
-        synchronized: batch statistics are those of the whole batch, over all devices that share it.
-        initializer: Keras's name of the kernels' initialiser.
-        initial_scale: what the initial kernels are multiplied with.
-        batch_norm_momentum: how much of the moving averages each step keeps.
-        parts: into how many parts a `fast` network without batch normalisation divides a batch, for as many cores.
+    `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU.
+    `norm_momentum` is how much of the moving averages each step keeps (batch); `groups` is into how many groups the
+    channels are divided (group). The initial kernels are those of `initializer`, times `initial_scale`.
     """
-    convolution = QuickGradientConv2D if fast else keras.layers.Conv2D
-    normalization = FusedBatchNormalization if fast else keras.layers.BatchNormalization
-    initializers = _initializers(initializer, seed)
-    layers = [keras.layers.Input((32, 32, 3))]
-    for block, width in enumerate(WIDTHS):
-        for _ in range(2):
-            before = batch_norm == "before_activation"
-            layers.append(
-                convolution(
-                    width,
-                    3,
-                    padding="same",
-                    activation=None if before else "relu",
-                    kernel_initializer=next(initializers),
-                    dtype=dtype,
-                )
-            )
-            if batch_norm != "none":
-                layers.append(normalization(momentum=batch_norm_momentum, synchronized=synchronized, dtype=dtype))
-            if before:
-                layers.append(keras.layers.ReLU(dtype=dtype))
-        last_block = block == len(WIDTHS) - 1
-        pooling = (
-            keras.layers.AveragePooling2D(4, dtype=dtype) if last_block else keras.layers.MaxPooling2D(2, dtype=dtype)
-        )
-        layers.append(pooling)
-    # The logits stay in float32 under every policy: the loss needs their digits.
-    layers += [
-        keras.layers.Flatten(dtype=dtype),
-        keras.layers.Dense(10, kernel_initializer=next(initializers), dtype="float32"),
-    ]
-    divided = fast and parts > 1 and batch_norm == "none"
-    model = DividedSequential(layers, parts) if divided else keras.Sequential(layers)
-    if initial_scale != 1:
-        for layer in model.layers:
-            if hasattr(layer, "kernel"):
-                layer.kernel.assign(initial_scale * layer.kernel)
-    return model
 
+    name: Literal["vgg"] = "vgg"
+    norm: Literal["none", "batch", "group", "layer"] = "none"
+    norm_position: Literal["after_activation", "before_activation"] = "after_activation"
+    norm_momentum: Fraction = 0.99
+    groups: Literal[1, 2, 4, 8, 16] = 8
+    initializer: network.Initializer = "glorot_uniform"
+    initial_scale: Positive = 1.0
 
-def _initializers(name: str, seed: int | None):
-    """Keras's initialiser of that name, once for each layer with a kernel, each with a seed of its own."""
-    for layer in itertools.count():
-        layer_seed = None if seed is None else int(np.random.SeedSequence([seed, layer]).generate_state(1)[0] >> 1)
-        yield keras.initializers.get({"class_name": name, "config": {"seed": layer_seed}})
+    former_keys: ClassVar = ("batch_norm", "batch_norm_momentum")
 
+    @classmethod
+    def today(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`batch_norm` said in one key whether there is a batch normalisation, and where."""
+        values = dict(values)
+        if "batch_norm" in values and not {"norm", "norm_position"} & values.keys():
+            position = values.pop("batch_norm")
+            plain = position == "none"
+            values["norm"] = "none" if plain else "batch"
+            values["norm_position"] = "after_activation" if plain else position
+        if "batch_norm_momentum" in values and "norm_momentum" not in values:
+            values["norm_momentum"] = values.pop("batch_norm_momentum")
+        return values
 
-def preprocess(images):
-    """uint8 pixels [n, 32, 32, 3] to the networks' input, float32 in [-1, 1]; for tensors and arrays alike."""
-    return keras.ops.cast(images, "float32") / 127.5 - 1.0
+    def build(self, inputs, classes, layers):
+        import keras
+
+        kernel = {"kernel_initializer": self.initializer, "scale": self.initial_scale}
+        before = self.norm != "none" and self.norm_position == "before_activation"
+        if min(inputs.shape[1:3]) < 8:
+            raise ValueError(f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels; it takes 8 x 8 and more")
+        maps = inputs
+        for block, width in enumerate(WIDTHS):
+            if block:
+                maps = keras.layers.MaxPooling2D(2)(maps)
+            for _ in range(2):
+                maps = layers.conv(width, activation=None if before else "relu", **kernel)(maps)
+                maps = layers.norm(self.norm, momentum=self.norm_momentum, groups=self.groups)(maps)
+                if before:
+                    maps = keras.layers.ReLU()(maps)
+        maps = keras.layers.AveragePooling2D(maps.shape[1:3])(maps)  # the whole map
+        return layers.dense(classes, **kernel)(keras.layers.Flatten()(maps))

@@ -35,8 +35,10 @@ class NumpyNetwork:
         Raises:
             ValueError: a layer, or an option of one, has no counterpart here; the message names it.
         """
-        require(isinstance(model, keras.Sequential), "model", model, "a keras.Sequential")
-        return cls([step for layer in model.layers for step in _steps(layer)])
+        chain = isinstance(model, keras.Sequential) or all(len(node.input_tensors) == 1 for node in _nodes(model))
+        require(chain, "model", model, "a chain of layers")
+        layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+        return cls([step for layer in layers for step in _steps(layer)])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs [n, classes] for its inputs [n, h, w, c], computed in their precision."""
@@ -50,6 +52,10 @@ class NumpyNetwork:
         for step in self.steps:
             maps = step(maps)
         return maps
+
+
+def _nodes(model: keras.Model) -> list:
+    return [node for layer in model.operations for node in layer._inbound_nodes if node.input_tensors]
 
 
 def _steps(layer: keras.Layer) -> list[Step]:

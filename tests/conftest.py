@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import models
 from experiment import config as configuration
 from experiment import tensorflow_setup
 from experiment.evaluation.predict import predict_missing
 from experiment.evaluation.result import RunResult, load_result
 from experiment.run_directory import RunDirectory
+from models.network import build_model
 
 tensorflow_setup.set_environment()  # before any test file imports TensorFlow
 
@@ -38,6 +40,12 @@ def no_cifar10(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(home))
     return home
+
+
+def build_vgg(batch_norm: str = "none", **keywords):
+    """The VGG-like network for CIFAR-10, as `models.network.build_model` makes it with these keywords."""
+    network = models.get("vgg").model_validate({"batch_norm": batch_norm})
+    return build_model(network, (32, 32, 3), 10, **keywords)
 
 
 def history_rows(*accuracies: float) -> list[dict]:

@@ -58,9 +58,9 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     run = RunDirectory(folder / "run")
     run.write_predictions(np.zeros((50, 10)), np.arange(50) % 10)
     tensorflow_setup.start()
-    from models import vgg
+    from tests.conftest import build_vgg
 
-    network = vgg.build("after_activation")
+    network = build_vgg("after_activation")
 
     def of_run(name: str, read: Callable[[RunDirectory], object]):
         def replaced(content: bytes):

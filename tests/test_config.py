@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import models
 from experiment import config as configuration
-from experiment.config import Augmentation, Config, Data, Model, Optimizer, Schedule
+from experiment.config import Augmentation, Config, Data, Optimizer, Schedule
 from experiment.errors import UserError
 
 CONFIG_FILES = sorted(configuration.CONFIGS.glob("*.yaml"))
@@ -40,9 +41,9 @@ def test_every_shipped_file_loads(path):
     assert isinstance(configuration.load(str(path)), Config)
 
 
-def test_bn_differs_from_plain_in_batch_norm_alone():
+def test_bn_differs_from_plain_in_its_norm_alone():
     plain, bn = configuration.load("plain.yaml"), configuration.load("bn.yaml")
-    assert configuration.differences(plain, bn) == {"model.batch_norm": ("none", "after_activation")}
+    assert configuration.differences(plain, bn) == {"model.norm": ("none", "batch")}
 
 
 def test_a_name_is_looked_for_in_configs_with_and_without_its_ending():
@@ -113,7 +114,7 @@ def test_a_mistake_in_a_base_names_the_base(write):
         ("epochs=3", "epochs", 3),
         ("optimizer.learning_rate=3e-4", "optimizer.learning_rate", 3e-4),
         ("augmentation.flip=false", "augmentation.flip", False),
-        ("model={batch_norm: before_activation}", "model.batch_norm", "before_activation"),
+        ("model={norm: group}", "model.norm", "group"),
         (" seed = 5", "seed", 5),
     ],
 )
@@ -138,7 +139,8 @@ def test_an_override_without_key_or_value_is_refused(override):
 
 
 def test_an_override_below_a_value_is_refused():
-    assert "'batch_norm' is a value, not a section" in refusal("plain.yaml", ["model.batch_norm.x=1"])
+    assert "epochs: Input should be a valid integer" in refusal("plain.yaml", ["epochs.x=1"])
+    assert "'norm' is a value, not a section" in refusal("plain.yaml", ["model.norm=batch", "model.norm.x=1"])
 
 
 @pytest.mark.parametrize("override", ["epochs=[", "epochs=*name", "seed=!!int ''", "seed=!!bool maybe"])
@@ -197,7 +199,7 @@ def test_an_unknown_key_like_no_other_lists_those_that_stand_there(write, text, 
         ("augmentation: {flip: 1}", "augmentation.flip"),
         ("augmentation: true", "augmentation"),
         ("model: none", "model"),
-        ("model: {batch_norm: null}", "model.batch_norm"),
+        ("model: {norm: null}", "model.norm"),
         ("precision: 16", "precision"),
     ],
 )
@@ -222,7 +224,7 @@ def test_a_value_of_the_wrong_type_is_refused(write, text, key):
         ("data: {validation_images: 5}", "data.validation_images"),
         ("data: {split_seed: -1}", "data.split_seed"),
         ("augmentation: {shift: 17}", "augmentation.shift"),
-        ("model: {batch_norm: sometimes}", "model.batch_norm"),
+        ("model: {norm: sometimes}", "model.norm"),
         ("optimizer: {name: rmsprop}", "optimizer.name"),
         ("schedule: {name: step}", "schedule.name"),
         ("precision: float16", "precision"),
@@ -358,7 +360,7 @@ def test_a_configuration_cannot_be_changed():
     with pytest.raises(pydantic.ValidationError):
         config.epochs = 3
     with pytest.raises(pydantic.ValidationError):
-        config.model.batch_norm = "none"
+        config.model.norm = "none"
 
 
 def test_configurations_of_equal_values_are_equal_keys():
@@ -380,7 +382,10 @@ def optimizers():
 
 configs = st.builds(
     Config,
-    model=st.builds(Model, batch_norm=st.sampled_from(configuration.allowed(configuration.BatchNorm))),
+    model=st.one_of(
+        st.builds(models.get("vgg"), norm=st.sampled_from(["none", "batch", "group", "layer"])),
+        st.builds(models.get("resnet"), depth=st.sampled_from([20, 32, 44, 56])),
+    ),
     data=st.builds(
         Data,
         protocol=st.sampled_from(configuration.allowed(configuration.Protocol)),

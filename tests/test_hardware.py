@@ -4,6 +4,7 @@ import pytest
 
 from experiment import config as configuration
 from experiment import hardware
+from experiment.data import synthetic
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ def threads(monkeypatch):
     ],
 )
 def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, settings, count, expected, shards):
-    cores = hardware.settle(hardware.choose_cores(configuration.load(config, settings), count))
+    cores = hardware.settle(
+        hardware.choose_cores(configuration.load(config, settings), synthetic.generate(10, 10), count)
+    )
     assert threads == expected
     assert cores == hardware.Cores(count, shards)
 

@@ -7,14 +7,14 @@ import pytest
 import evaluate
 from experiment.data import synthetic
 from experiment.evaluation.predict import predict
-from models import vgg
+from models.network import preprocess
 from numpy_layers.network import NumpyNetwork
-from tests.conftest import make_run, predict_and_load
+from tests.conftest import build_vgg, make_run, predict_and_load
 
 
 def network(batch_norm: str) -> keras.Sequential:
     """A network as training leaves it: no bias, scale or moving average is what it was at the start."""
-    model, rng = vgg.build(batch_norm, seed=1), np.random.default_rng(2)
+    model, rng = build_vgg(batch_norm, seed=1), np.random.default_rng(2)
     for variable in model.variables:
         if not variable.path.endswith("kernel"):
             variable.assign(variable + rng.uniform(0.05, 0.3, variable.shape))
@@ -28,7 +28,7 @@ def images() -> np.ndarray:
 
 @pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation"])
 def test_logits_are_those_of_keras(batch_norm, images):
-    model, inputs = network(batch_norm), np.asarray(vgg.preprocess(images))
+    model, inputs = network(batch_norm), np.asarray(preprocess(images))
     theirs, ours = np.asarray(model(inputs)), NumpyNetwork.from_keras(model).predict(inputs)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
@@ -36,14 +36,14 @@ def test_logits_are_those_of_keras(batch_norm, images):
 
 
 def test_the_images_precision_is_the_computations(images):
-    model, inputs = network("after_activation"), np.asarray(vgg.preprocess(images[:20]))
+    model, inputs = network("after_activation"), np.asarray(preprocess(images[:20]))
     single, double = (NumpyNetwork.from_keras(model).predict(inputs.astype(kind)) for kind in ("float32", "float64"))
     assert double.dtype == np.float64
     assert 0 < np.abs(single - double).max() < 1e-4
 
 
 def test_batches_do_not_change_the_answers_and_may_be_empty(images):
-    numpy_network, inputs = NumpyNetwork.from_keras(network("none")), np.asarray(vgg.preprocess(images[:40]))
+    numpy_network, inputs = NumpyNetwork.from_keras(network("none")), np.asarray(preprocess(images[:40]))
     one_by_one = [numpy_network.predict(inputs[number : number + 1]) for number in range(40)]
     np.testing.assert_allclose(np.concatenate(one_by_one), numpy_network.predict(inputs), atol=1e-5)
     assert numpy_network.predict(inputs[:0]).shape == (0, 10)

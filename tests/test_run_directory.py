@@ -519,7 +519,7 @@ def test_a_diverged_run_is_not_resumed(tmp_path, summary):
     [
         ("seed=1", "seed: 0 in the run, 1 now"),
         ("optimizer.learning_rate=0.01", "optimizer.learning_rate: 0.001 in the run, 0.01 now"),
-        ("model.batch_norm=before_activation", "model.batch_norm: 'none' in the run, 'before_activation' now"),
+        ("model.norm=batch", "model.norm: 'none' in the run, 'batch' now"),
         ("epochs=2", "epochs: 3 in the run, 2 now"),
     ],
 )

@@ -59,7 +59,8 @@ class Group:
 def experiment_of(run: RunResult, *left_out: str) -> tuple:
     """What an experiment is: the data and every key of the configuration, but for the seed and some more."""
     keys = dict(configuration.flatten(run.config.model_dump()))
-    return run.data_name, *((key, value) for key, value in keys.items() if key not in ("seed", *left_out))
+    kept = (item for item in keys.items() if item[0] != "seed" and not item[0].startswith(left_out))
+    return run.data_name, *kept
 
 
 def groups(evaluations: Sequence[RunResult]) -> list[Group]:
@@ -151,8 +152,7 @@ def _compared_groups(together: Sequence[Group]) -> list[tuple[Group, Group]]:
         (group, plain)
         for plain in together
         for group in together
-        if plain.network == "none" != group.network
-        and group.but_for("model.batch_norm") == plain.but_for("model.batch_norm")
+        if plain.network == "none" != group.network and group.but_for("model.norm") == plain.but_for("model.norm")
     ]
     return found or ([(together[1], together[0])] if len(together) == 2 else [])
 

@@ -58,9 +58,9 @@ def predict(
     configuration builds; nothing of the file is run.
     """
     tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
-    from models import vgg
+    from models.network import build_model, preprocess
 
-    model = vgg.build(config.model.batch_norm, seed=0)
+    model = build_model(config.model, images.shape[1:], 10, seed=0)
     weights.load_weights(model, run.best_file)
     if engine == "numpy":
         from numpy_layers.network import NumpyNetwork
@@ -72,7 +72,7 @@ def predict(
         logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
     return np.concatenate(
         [
-            np.mean([logits_of(np.asarray(vgg.preprocess(view))) for view in views(part, tta)], axis=0)
+            np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0)
             for part in np.array_split(images, max(1, len(images) // 500))
         ]
     )

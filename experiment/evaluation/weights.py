@@ -8,6 +8,7 @@ from pathlib import Path
 from experiment.errors import UserError
 
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__")  # what Keras writes like a class
 _LARGEST_MEMBER = 64 * 2**20
 
 
@@ -22,11 +23,9 @@ def load_weights(model, path: Path) -> None:
         members = _read_members(path)
         description = json.loads(members["config.json"])
         _check_classes(description)
-        layers = [
-            layer["class_name"] for layer in description["config"]["layers"] if layer["class_name"] != "InputLayer"
-        ]
+        layers = [layer["class_name"] for layer in description["config"]["layers"]]
         # Keras reads the weights it knows and passes over the rest, so another network's could seem to fit.
-        if layers != [type(layer).__name__ for layer in model.layers]:
+        if layers != [type(operation).__name__ for operation in model.operations]:
             raise UserError("its layers are not those of the configuration's network")
         if _count_weights(members["model.weights.h5"]) != model.count_params():
             raise UserError("its weights are not those of the configuration's network")
@@ -56,8 +55,9 @@ def _check_classes(description) -> None:
             _check_classes(part)
     elif isinstance(description, dict):
         name, module = description.get("class_name"), description.get("module")
-        own = isinstance(module, str) and module.split(".")[0] == "keras" and not description.get("registered_name")
-        if name is not None and (not own or name in ("Lambda", "__lambda__", "function")):
+        own = isinstance(module, str) and module.split(".")[0] == "keras"
+        own &= description.get("registered_name") in (None, name)  # a class that was registered has "package>name"
+        if name not in (None, *_VALUES) and (not own or name in ("Lambda", "__lambda__", "function")):
             raise UserError(f"it names the class {module}.{name}; only Keras's own layers are read")
         for part in description.values():
             _check_classes(part)

@@ -52,7 +52,7 @@ def sentences(comparison: dict) -> list[str]:
 def verdict(difference: dict) -> list[str]:
     """What the numbers support, and what they do not."""
     keys = [key for key in difference["differ_in"] if key != "seed"]
-    remark = [] if keys == ["model.batch_norm"] else [f"They differ in {', '.join(keys)}."]
+    remark = [] if all(key.startswith("model.norm") for key in keys) else [f"They differ in {', '.join(keys)}."]
     return [*_verdict(difference), *remark]
 
 

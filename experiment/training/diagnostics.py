@@ -17,7 +17,7 @@ import tensorflow as tf
 from experiment.config import Config
 from experiment.data.dataset import Images
 from experiment.run_directory import RunDirectory
-from models import vgg
+from models.network import preprocess
 
 _GRADIENT_BATCHES = 8
 _MOST_BATCHES, _MOST_IMAGES = 64, 8192  # of the batch statistics
@@ -64,7 +64,7 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
         return [tf.norm(tf.cast(gradient, tf.float32)) for gradient in tape.gradient(loss, kernels)]
 
     batches = _random_batches(images, batch_size, _GRADIENT_BATCHES)
-    values = [np.array(norms(vgg.preprocess(batch.images), batch.labels)) for batch in batches]
+    values = [np.array(norms(preprocess(batch.images), batch.labels)) for batch in batches]
     for variable, value in zip(model.non_trainable_variables, before, strict=True):
         variable.assign(value)
     return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": np.std(values, axis=0)}
@@ -76,7 +76,7 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
     activations = keras.Model(model.inputs, convolutions)
     means, variances = [], []
     for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):
-        answers = activations(vgg.preprocess(batch.images), training=False)
+        answers = activations(preprocess(batch.images), training=False)
         outputs = [tf.cast(output, tf.float32) for output in answers]
         means.append([tf.reduce_mean(output, [0, 1, 2]).numpy() for output in outputs])
         variances.append([tf.math.reduce_variance(output, [0, 1, 2]).numpy() for output in outputs])

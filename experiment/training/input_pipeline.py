@@ -8,7 +8,7 @@ import tensorflow as tf
 from experiment.config import Config
 from experiment.data.augmentation import AugmentedImages
 from experiment.data.dataset import Images
-from models import vgg
+from models.network import preprocess
 
 EVALUATION_BATCH = 500
 
@@ -42,5 +42,5 @@ def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     # The tuner's thread sleeps for up to 10 s at a time, and the end of an epoch waits for it to wake.
     options.autotune.enabled = False
-    dataset = dataset.map(lambda images, labels: (vgg.preprocess(images), labels))
+    dataset = dataset.map(lambda images, labels: (preprocess(images), labels))
     return dataset.prefetch(2).with_options(options)

@@ -21,7 +21,7 @@ from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epo
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
 from experiment.training.tensorboard import TensorBoardLog
-from models import vgg
+from models.network import build_model
 
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
 
@@ -49,9 +49,9 @@ def fit(
     steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
         shards = _shards(cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
-        model = compiled_model(config, steps, precision, shards)
+        model = compiled_model(config, dataset, steps, precision, shards)
     # Built once, in float32 and of Keras's own layers: what best.keras holds.
-    stock_model = vgg.build(config.model.batch_norm, seed=config.seed)
+    stock_model = build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=config.seed)
     recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
     if resume:
         recorder.restore(model)
@@ -127,11 +127,14 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def compiled_model(config: Config, steps_per_epoch: int, precision: str, shards: int = 1) -> keras.Model:
+def compiled_model(
+    config: Config, dataset: Dataset, steps_per_epoch: int, precision: str, shards: int = 1
+) -> keras.Model:
     """The configuration's network with its optimiser, ready for `fit` on batches of `shards` images or more."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    settings = config.model.model_dump() | {"synchronized": synchronized, "parts": shards}
-    model = vgg.build(**settings, dtype=precision, seed=config.seed, fast=True)
+    fast = not tf.config.list_physical_devices("GPU")  # the fast layers are made for processors
+    of_the_data = dataset.image_shape, len(dataset.class_names)
+    model = build_model(config.model, *of_the_data, precision, config.seed, fast, synchronized, shards)
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
         loss=build_loss(config.label_smoothing),

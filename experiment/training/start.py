@@ -70,5 +70,5 @@ def train(
             return run.read_summary()
         if existing == "overwrite":
             run.remove_files()
-        use = hardware.settle(hardware.choose_cores(config, cores))
+        use = hardware.settle(hardware.choose_cores(config, dataset, cores))
         return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard)

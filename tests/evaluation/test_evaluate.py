@@ -205,13 +205,14 @@ def test_the_views_of_an_image_are_itself_its_neighbours_and_their_mirror_images
 
 def test_averaged_logits_are_those_of_the_views(tmp_path):
     keras = pytest.importorskip("keras")
-    from models import vgg
+    from models.network import preprocess
+    from tests.conftest import build_vgg
 
     run = make_run(tmp_path / "run")
-    model = vgg.build(seed=0)
+    model = build_vgg(seed=0)
     model.save(run.best_file)
     images = synthetic.generate(20, 10).test.images
-    by_hand = [np.asarray(model(vgg.preprocess(view))) for view in (images, images[:, :, ::-1])]
+    by_hand = [np.asarray(model(preprocess(view))) for view in (images, images[:, :, ::-1])]
     averaged = predict(run, run.read_config(), images, tta="flip")
     assert np.allclose(averaged, np.mean(by_hand, axis=0), atol=1e-5)
     assert not np.allclose(averaged, by_hand[0], atol=1e-3)

@@ -12,19 +12,19 @@ import pytest
 
 from experiment.errors import UserError
 from experiment.evaluation import weights
-from models import vgg
+from tests.conftest import build_vgg
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "best.keras"
-    vgg.build("after_activation", seed=5).save(path)
+    build_vgg("after_activation", seed=5).save(path)
     return path
 
 
 @pytest.fixture(scope="module")
 def network():
-    return vgg.build("after_activation", seed=6)
+    return build_vgg("after_activation", seed=6)
 
 
 def rewrite(source, target, **members):
@@ -38,7 +38,7 @@ def rewrite(source, target, **members):
 
 def test_weights_arrive(saved, network):
     weights.load_weights(network, saved)
-    expected = vgg.build("after_activation", seed=5).get_weights()
+    expected = build_vgg("after_activation", seed=5).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), expected, strict=True))
 
 
@@ -95,7 +95,7 @@ def test_weights_that_point_elsewhere_or_are_huge_are_refused(saved, network, tm
 def test_weights_of_another_network_are_refused(saved):
     for batch_norm in ("none", "before_activation"):
         with pytest.raises(UserError, match="not those of the configuration"):
-            weights.load_weights(vgg.build(batch_norm), saved)
+            weights.load_weights(build_vgg(batch_norm), saved)
 
 
 def test_weights_too_few_are_refused(saved, network, tmp_path):

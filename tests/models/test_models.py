@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import vgg
-from models.fast_layers import FusedBatchNormalization, QuickGradientConv2D
+from models.fast_layers import FusedBatchNormalization, QuickGradientConv2D, ShardedModel
+from models.network import preprocess
+from tests.conftest import build_vgg
 
 CONVOLUTIONS = [  # output shape, parameters: the report's table of network A
     ((32, 32, 16), 448),
@@ -37,12 +38,12 @@ def expected_layers(with_batch_norm: bool) -> list[tuple]:
 
 
 def layers_of(model: keras.Model) -> list[tuple]:
-    return [(type(layer).__name__, layer.output.shape[1:], layer.count_params()) for layer in model.layers]
+    return [(type(layer).__name__, layer.output.shape[1:], layer.count_params()) for layer in model.layers[1:]]
 
 
 @pytest.mark.parametrize(("batch_norm", "with_batch_norm"), [("none", False), ("after_activation", True)])
 def test_layers_shapes_and_parameters_are_the_reports(batch_norm, with_batch_norm):
-    assert layers_of(vgg.build(batch_norm)) == expected_layers(with_batch_norm)
+    assert layers_of(build_vgg(batch_norm)) == expected_layers(with_batch_norm)
 
 
 @pytest.mark.parametrize(
@@ -51,22 +52,22 @@ def test_layers_shapes_and_parameters_are_the_reports(batch_norm, with_batch_nor
 )
 @pytest.mark.parametrize("fast", [False, True])
 def test_parameter_counts(batch_norm, parameters, trainable, fast):
-    model = vgg.build(batch_norm, fast=fast)
+    model = build_vgg(batch_norm, fast=fast)
     assert model.count_params() == parameters
     assert sum(np.prod(variable.shape) for variable in model.trainable_variables) == trainable
 
 
 def test_the_activation_stands_where_batch_norm_says():
-    after, before = vgg.build("after_activation"), vgg.build("before_activation")
-    assert after.layers[0].activation is keras.activations.relu
-    assert before.layers[0].activation is keras.activations.linear
-    names = [type(layer).__name__ for layer in before.layers[:3]]
+    after, before = build_vgg("after_activation"), build_vgg("before_activation")
+    assert after.layers[1].activation is keras.activations.relu
+    assert before.layers[1].activation is keras.activations.linear
+    names = [type(layer).__name__ for layer in before.layers[1:4]]
     assert names == ["Conv2D", "BatchNormalization", "ReLU"]
 
 
 def test_both_networks_start_from_the_same_kernels_of_their_seed():
     def kernels(batch_norm, seed):
-        return [w.numpy() for w in vgg.build(batch_norm, seed=seed).weights if w.path.endswith("kernel")]
+        return [w.numpy() for w in build_vgg(batch_norm, seed=seed).weights if w.path.endswith("kernel")]
 
     plain, normalised, other = kernels("none", 3), kernels("after_activation", 3), kernels("none", 4)
     assert all(np.array_equal(a, b) for a, b in zip(plain, normalised, strict=True))
@@ -76,18 +77,18 @@ def test_both_networks_start_from_the_same_kernels_of_their_seed():
 
 @pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation"])
 def test_fast_and_stock_networks_exchange_weights_and_agree(batch_norm):
-    fast, stock = vgg.build(batch_norm, fast=True, seed=1), vgg.build(batch_norm, seed=2)
+    fast, stock = build_vgg(batch_norm, fast=True, seed=1), build_vgg(batch_norm, seed=2)
     stock.set_weights(fast.get_weights())
-    images = vgg.preprocess(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
+    images = preprocess(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
     np.testing.assert_allclose(fast(images, training=False), stock(images, training=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [32, 7, 3])
 def test_a_divided_batch_gives_the_same_answers_and_gradients(count):
     rng = np.random.default_rng(0)
-    images = vgg.preprocess(rng.integers(0, 256, (count, 32, 32, 3), np.uint8))
+    images = preprocess(rng.integers(0, 256, (count, 32, 32, 3), np.uint8))
     upstream = rng.normal(size=(count, 10)).astype(np.float32)
-    whole, divided = (vgg.build(fast=True, seed=1, parts=parts) for parts in (1, 3))
+    whole, divided = (build_vgg(fast=True, seed=1, shards=shards) for shards in (1, 3))
     assert closeness(*(run_training_step(each, images, upstream) for each in (divided, whole))) == pytest.approx(
         [0] * 20, abs=1e-5
     )
@@ -95,11 +96,11 @@ def test_a_divided_batch_gives_the_same_answers_and_gradients(count):
 
 
 def test_a_network_with_batch_norm_is_never_divided():
-    assert type(vgg.build("after_activation", fast=True, parts=2)) is keras.Sequential
+    assert not isinstance(build_vgg("after_activation", fast=True, shards=2), ShardedModel)
 
 
 def test_preprocessing_maps_bytes_to_minus_one_to_one():
-    images = vgg.preprocess(np.array([0, 255], np.uint8))
+    images = preprocess(np.array([0, 255], np.uint8))
     np.testing.assert_array_equal(np.asarray(images), np.array([-1, 1], np.float32))
 
 
@@ -184,7 +185,7 @@ def test_quick_convolutions_relu_passes_gradients_on_to_the_bit():
 
 
 def test_a_saved_network_opens_without_this_project(tmp_path):
-    vgg.build("after_activation", seed=0).save(tmp_path / "best.keras")
+    build_vgg("after_activation", seed=0).save(tmp_path / "best.keras")
     code = "import keras, numpy; m = keras.models.load_model('best.keras'); print(m(numpy.zeros((2, 32, 32, 3))).shape)"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -64,7 +64,7 @@ def test_every_study_of_the_project_can_be_planned(path, tmp_path):
 
 def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
     planned = plan.plan("little", load(little()), tmp_path)
-    found = [(each.config.seed, each.config.model.batch_norm, each.config.optimizer.learning_rate) for each in planned]
+    found = [(each.config.seed, each.config.model.norm, each.config.optimizer.learning_rate) for each in planned]
     networks, rates = LITTLE["grid"].values()
     assert found == [(seed, network, rate) for seed in (0, 1) for network in networks for rate in rates]
     assert all(each.config.epochs == 2 for each in planned)

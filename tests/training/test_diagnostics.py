@@ -10,8 +10,9 @@ from experiment.data.dataset import Dataset
 from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics, loop
-from models import vgg
+from models.network import preprocess
 from tests import killing
+from tests.conftest import build_vgg
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +55,19 @@ def test_a_repeated_epoch_replaces_its_rows(tmp_path, dataset):
 
 def test_gradient_norms_are_those_of_the_loss(dataset):
     config = configuration.load("plain.yaml", ["precision=float32"])
-    model = loop.compiled_model(config, 5, "float32")
+    model = loop.compiled_model(config, dataset, 5, "float32")
     images = dataset.train.select(np.arange(500) < 100)
     found = diagnostics.gradient_norms(model, images, 100)
     assert found["gradient_mean"].shape == (9,) and np.all(found["gradient_sd"] == 0)  # one batch
     # The gradient of the last layer's kernel by its formula: features times (probabilities - truth).
-    features = np.array(keras.Model(model.inputs, model.layers[-2].output)(vgg.preprocess(images.images)))
-    logits = np.array(model(vgg.preprocess(images.images)), np.float64)
+    features = np.array(keras.Model(model.inputs, model.layers[-2].output)(preprocess(images.images)))
+    logits = np.array(model(preprocess(images.images)), np.float64)
     errors = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(10)[images.labels]
     assert found["gradient_mean"][-1] == pytest.approx(np.linalg.norm(features.T @ errors / 100), rel=1e-4)
 
 
 def test_statistics_of_small_batches_scatter_more(dataset):
-    model = vgg.build("none", seed=0)
+    model = build_vgg("none", seed=0)
     small, large = (diagnostics.batch_statistics(model, dataset.train, size) for size in (5, 50))
     for measure in ("mean_scatter", "variance_scatter"):
         assert np.all(small[measure] > large[measure])
@@ -79,7 +80,7 @@ def test_what_is_measured_does_not_depend_on_the_order_of_the_images(order, data
     images = dataset.train
     key = images.images.mean((1, 2, 3)) if order == "brightness" else images.labels
     ordered = images.select(np.argsort(key, kind="stable"))
-    model = vgg.build("none", seed=0)
+    model = build_vgg("none", seed=0)
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for measure in (diagnostics.batch_statistics, diagnostics.gradient_norms):
         for kind, values in measure(model, images, 50).items():

@@ -48,7 +48,7 @@ def test_scalars_gradients_and_the_configuration_are_logged(tmp_path):
     assert len(value(training_log, "epoch_learning_rate")) == 2
     assert all(len(value(training_log, f"gradient_norm/layer_{layer}")) == 2 for layer in range(1, 10))
     (text,) = training_log.Tensors("configuration")
-    assert b"batch_norm: after_activation" in text.tensor_proto.string_val[0]
+    assert b"norm: batch" in text.tensor_proto.string_val[0]
 
 
 def test_logging_changes_nothing_of_the_run_and_overwriting_removes_it(tmp_path):

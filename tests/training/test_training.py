@@ -174,7 +174,7 @@ def test_an_absurd_learning_rate_diverges(tmp_path, images):
 
 
 def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, monkeypatch):
-    assert loop.compiled_model(small_config(), steps_per_epoch=7, precision="float32").steps_per_execution == 7
+    assert loop.compiled_model(small_config(), images, steps_per_epoch=7, precision="float32").steps_per_execution == 7
     train(tmp_path / "several", images)
     monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)
     train(tmp_path / "one", images)
