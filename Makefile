@@ -5,7 +5,11 @@ DEMO := --data generated --set epochs=6 --set batch_size=32 --overwrite
 EVALUATE_SEEDS = $(RUN) evaluate.py checkpoints/plain checkpoints/bn $$(ls -d checkpoints/*-test-as-validation 2> /dev/null) \
     --keep results/seeds --output results/seeds
 
-.PHONY: demo train evaluate report seeds optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png
+.DEFAULT_GOAL := help
+.PHONY: help demo train evaluate report seeds optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png
+
+help:  ## this list
+	@grep -hE '^[a-z][^:=]*:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*  ## /\1\t/' | expand -t 18
 
 demo: .venv/installed  ## train both networks on generated images, evaluate, draw: about a minute
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
@@ -21,7 +25,7 @@ evaluate: .venv/installed  ## every finished run, and the comparison
 report: .venv/installed-report  ## checkpoints/report.html: a page to look at
 	$(RUN) evaluate.py --report
 
-docs/report.png: .venv/installed-test  ## the page's picture in the README, of the runs under results/
+docs/report.png: .venv/installed-dev  ## the page's picture in the README, of the runs under results/
 	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
 	cp tests/artefacts/report.png $@
 
@@ -51,20 +55,21 @@ ablation: .venv/installed  ## what each choice of fast.yaml is worth, into resul
 	$(RUN) study.py --config ablation.yaml --workers 2 --results results
 	cp results/studies/ablation/verdict.md results/ablation.md
 
-test: .venv/installed-test lint  ## the whole test suite
+test: .venv/installed-dev lint  ## the whole test suite
 	$(RUN) -m pytest
 
-lint: .venv/installed-test
+lint: .venv/installed-dev  ## style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 bench: .venv/installed-bench  ## images a second beside stock Keras and PyTorch; a quiet machine, 20 minutes
-	$(RUN) benchmarks/throughput.py
+	$(RUN) -m benchmarks.throughput
 
-torture: .venv/installed-test  ## 50 SIGKILLs over runs of both networks, each final state compared bit for bit
+torture: .venv/installed-dev  ## 50 SIGKILLs over runs of both networks, each final state compared bit for bit
 	$(RUN) -m tests.torture
 
-fuzz: .venv/installed-test  ## 18,000 mutated files for the readers of configurations, data and run directories
+fuzz: .venv/installed-dev  ## 18,000 mutated files for the readers of configurations, data and run directories
 	$(RUN) -m tests.fuzz
 
 .venv/bin/python:
@@ -72,20 +77,13 @@ fuzz: .venv/installed-test  ## 18,000 mutated files for the readers of configura
 	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/installed: requirements.txt | .venv/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+# Installed so that `experiment` and `models` can be imported from anywhere; -dev and -report and -bench are extras.
+.venv/installed: requirements.txt pyproject.toml | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/installed-report: requirements.txt requirements-report.txt | .venv/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-report.txt
-	@touch $@ .venv/installed
-
-.venv/installed-test: $(wildcard requirements*.txt) | .venv/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
-	@touch $@ .venv/installed .venv/installed-report
-
-.venv/installed-bench: requirements.txt requirements-bench.txt | .venv/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+.venv/installed-%: requirements.txt pyproject.toml | .venv/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@ .venv/installed
 
 clean:  ## removes the environment, not the runs

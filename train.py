@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     config = configuration.load(arguments.config, arguments.set, arguments.seed)
     if arguments.tensorboard and find_spec("tensorboard") is None:
-        raise UserError("--tensorboard: TensorBoard is not installed: pip install -r requirements-tensorboard.txt")
+        raise UserError("--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'")
     if arguments.print_config:
         print(configuration.to_yaml(config), end="")
         return

@@ -1,6 +1,6 @@
 """Speed of the NumPy layers beside TensorFlow's CPU kernels, and of the whole network beside Keras's `predict`.
 
-    python benchmarks/layers.py [--run checkpoints/bn/seed0] [--data DIR]
+    python -m benchmarks.layers [--run checkpoints/bn/seed0] [--data DIR]
 
 One process; the two take turns, and medians are reported. The layers run at the shapes of the networks, a batch of 100.
 TensorFlow gets its tensors in its own layout, and uses as many threads as it likes; NumPy's BLAS uses one, since its
@@ -9,7 +9,6 @@ layers.md to results/benchmarks.
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -18,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
+from benchmarks import OUTPUT, write
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 
 BATCH = 100
@@ -198,7 +197,7 @@ def main() -> int:
     add("--data", metavar="DIR|download", help="where CIFAR-10 is (default: CIFAR10_DIR, or generated images)")
     add("--rounds", type=int, default=21, help="of each layer (default: 21)")
     add("--network-rounds", type=int, default=5, help="of the whole network (default: 5)")
-    add("--output", type=Path, metavar="DIR", default=ROOT / "results" / "benchmarks")
+    add("--output", type=Path, metavar="DIR", default=OUTPUT)
     arguments = parser.parse_args()
     from experiment import tensorflow_setup
 
@@ -219,10 +218,7 @@ def main() -> int:
         "network_rounds": arguments.network_rounds,
         **{key: value for key, value in environment().items() if key in ("versions", "machine", "git_commit")},
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "layers.json").write_text(json.dumps(content, indent=1) + "\n")
-    (arguments.output / "layers.md").write_text(table(content))
-    print(table(content))
+    write(content, arguments.output, "layers", table(content))
     return 0 if network["ratio"] <= LIMITS["ratio"] and content["peak_GiB"] < LIMITS["GiB"] else 1
 
 

@@ -1,6 +1,6 @@
 """Where a training step's time goes, by operation: stock Keras, and this project.
 
-    python benchmarks/profile.py
+    python -m benchmarks.step_profile
 
 Times are summed over threads, and operations overlap, so a column adds up to more than the step takes.
 
@@ -9,13 +9,12 @@ Both networks of a table live in one process and take whole batches, where `trai
 
 import argparse
 import collections
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
+from benchmarks import OUTPUT
+
 STEPS = 20
 
 
@@ -50,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configs", nargs="+", default=["plain.yaml", "bn.yaml"])
     parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "profile.md")
+    parser.add_argument("--output", type=Path, default=OUTPUT / "profile.md")
     arguments = parser.parse_args()
 
     from experiment import config as configuration

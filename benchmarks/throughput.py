@@ -15,7 +15,6 @@ Those in bfloat16 stay away where the processor has no instructions for it: they
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -24,24 +23,13 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # and not this folder, whose profile.py would hide Python's own
+from benchmarks import OUTPUT, ROOT, write
+from benchmarks.contestants import CONTESTANTS
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-CONTESTANTS = {
-    "ours float32": ("ours", "float32"),
-    "ours bfloat16": ("ours", "mixed_bfloat16"),
-    "keras float32": ("keras", "float32"),
-    "keras float32 oneDNN": ("keras", "float32"),
-    "keras bfloat16": ("keras", "mixed_bfloat16"),
-    "torch eager": ("torch", ""),
-    "torch channels-last": ("torch", "channels_last"),
-    "torch compiled": ("torch", "channels_last compiled"),
-    "torch channels-last bfloat16": ("torch", "channels_last bfloat16"),
-    "torch compiled bfloat16": ("torch", "channels_last bfloat16 compiled"),
-}
 COLOURS = {"ours": "#0072B2", "keras": "#D55E00", "torch": "#7F7F7F"}
-NETWORKS = {"bn": "after_activation", "plain": "none"}
+NAMES = {"bn": "batch norm", "plain": "plain"}
 
 
 def training_flops_per_image() -> float:
@@ -57,139 +45,14 @@ def training_flops_per_image() -> float:
     return 3 * (forward + 2 * 128 * 10) - first  # the first layer's input needs no gradient
 
 
-# ---- a contestant, in its own process --------------------------------------------------------------------------------
-
-
-def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps: int):
-    if ours:
-        from experiment import tensorflow_setup
-
-        tensorflow_setup.start()
-    import keras
-    import numpy as np
-
-    from experiment import config as configuration
-    from experiment import hardware
-    from experiment.data import synthetic
-    from experiment.training import input_pipeline, loop
-    from models.network import build_model, preprocess
-
-    config = configuration.load(network, [f"batch_size={batch}"])
-    dataset = synthetic.generate(batch * steps, 10)
-    images = dataset.train
-    if ours:
-        cores = hardware.settle(hardware.choose_cores(config, dataset))
-        loop.make_deterministic(config.seed)
-    floats = np.asarray(preprocess(images.images))
-    times = []
-
-    class Clock(keras.callbacks.Callback):
-        def on_train_batch_begin(self, step, logs=None):
-            if step == 0:
-                times.append(time.perf_counter())
-
-        def on_train_batch_end(self, step, logs=None):
-            if step == steps - 1:
-                times[-1] = time.perf_counter() - times[-1]
-
-    if ours:
-        model = loop.compiled_model(config, dataset, steps, precision, cores.shards)
-        batches = input_pipeline.training_dataset(images, config)
-        fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
-    else:
-        model = build_model(config.model, dataset.image_shape, 10, precision)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile("adam", loss, metrics=["accuracy"])
-        fit = {"x": floats, "y": images.labels, "batch_size": batch}
-
-    def train() -> float:
-        model.fit(**fit, verbose=0, callbacks=[Clock()])
-        return times[-1]
-
-    def forward() -> float:
-        began = time.perf_counter()
-        model.predict(floats, batch_size=batch, verbose=0)
-        return time.perf_counter() - began
-
-    return train, forward
-
-
-def torch_contestant(options: str, network: str, batch: int, steps: int):
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    layers, channels = [], 3
-    for block, width in enumerate((16, 32, 64, 128)):
-        for _ in range(2):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            layers += [nn.BatchNorm2d(width)] if network == "bn" else []
-            channels = width
-        layers.append(nn.MaxPool2d(2) if block < 3 else nn.AvgPool2d(4))
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10))
-    images, labels = torch.rand(batch * steps, 3, 32, 32), torch.randint(0, 10, (batch * steps,))
-    if "channels_last" in options:
-        model, images = (thing.to(memory_format=torch.channels_last) for thing in (model, images))
-    run = torch.compile(model) if "compiled" in options else model
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    loss_of = nn.CrossEntropyLoss()
-    parts = list(zip(images.split(batch), labels.split(batch), strict=True))
-
-    def autocast():
-        return torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in options)
-
-    def train() -> float:
-        model.train()
-        began = time.perf_counter()
-        for part, targets in parts:
-            with autocast():
-                loss = loss_of(run(part), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return time.perf_counter() - began
-
-    def forward() -> float:
-        model.eval()
-        began = time.perf_counter()
-        with torch.no_grad(), autocast():
-            for part, _ in parts:
-                run(part)
-        return time.perf_counter() - began
-
-    return train, forward
-
-
-def serve(contestant: str, network: str, batch: int, steps: int) -> None:
-    """Warms up, then answers each line on standard input with the seconds that it took."""
-    kind, options = CONTESTANTS[contestant]
-    if "oneDNN" in contestant:
-        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    answers = os.fdopen(os.dup(1), "w")  # libraries print on standard output too
-    os.dup2(2, 1)
-    if kind == "torch":
-        train, forward = torch_contestant(options, network, batch, steps)
-    else:
-        train, forward = keras_contestant(kind == "ours", options, network, batch, steps)
-    jobs = {"train": train, "forward": forward}
-    for job in jobs.values():
-        job(), job()
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        print(jobs[line.strip()](), file=answers, flush=True)
-
-
-# ---- the referee -----------------------------------------------------------------------------------------------------
-
-
 def measure(network: str, batch: int, contestants: list[str], rounds: int, images: int) -> dict:
     """Median images a second of each contestant: {contestant: {"train": …, "forward": …}}."""
     steps = max(2, images // batch)
     processes = {}
     for name in contestants:
-        command = [sys.executable, __file__, "--serve", name, network, str(batch), str(steps)]
+        command = [sys.executable, "-m", "benchmarks.contestants", name, network, str(batch), str(steps)]
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         if process.stdout.readline().strip() != "ready":
             print(f"  {name}: could not start, left out", flush=True)
@@ -225,25 +88,29 @@ def matrix_product_peak(dtype: str) -> float:
 
 
 def table(result: dict) -> str:
-    lines = []
+    from experiment.reporting import markdown
+
+    header = [
+        "",
+        "training, images/s",
+        "of stock Keras",
+        "of PyTorch's best",
+        "of the product peak",
+        "forward, images/s",
+    ]
+    parts = []
     for group in result["groups"]:
-        figures = group["images_per_second"]
-        stock = figures["keras float32"]["train"]
-        torch = [value["train"] for name, value in figures.items() if name.startswith("torch")]
-        lines += [
-            f"\nNetwork {group['network']}, batch {group['batch']}\n",
-            "| | training, images/s | of stock Keras | of PyTorch's best | of the product peak | forward, images/s |",
-            "|---|---|---|---|---|---|",
-        ]
-        for name, value in figures.items():
+        speeds = group["images_per_second"]
+        best = max((value["train"] for name, value in speeds.items() if name.startswith("torch")), default=None)
+        rows = []
+        for name, value in speeds.items():
             peak = result["matrix_product_flops"]["bfloat16" if "bfloat16" in name else "float32"]
             share = value["train"] * training_flops_per_image() / peak
-            of_torch = f"{value['train'] / max(torch):.2f}" if torch else "-"
-            lines.append(
-                f"| {name} | {value['train']:,.0f} | {value['train'] / stock:.2f} | {of_torch} | {share:.0%} "
-                f"| {value['forward']:,.0f} |"
-            )
-    return "\n".join(lines) + "\n"
+            ratios = [value["train"] / speeds["keras float32"]["train"], best and value["train"] / best]
+            compared = [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
+            rows.append([name, f"{value['train']:,.0f}", *compared, f"{share:.0%}", f"{value['forward']:,.0f}"])
+        parts += [f"Network {group['network']}, batch {group['batch']}", markdown.table(header, rows, 1)]
+    return "\n\n".join(parts) + "\n"
 
 
 def chart(result: dict, path: Path) -> None:
@@ -257,8 +124,7 @@ def chart(result: dict, path: Path) -> None:
         bars = axes.barh(names, values, color=[COLOURS[name.split()[0]] for name in names])
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=9)
         axes.set_xlim(0, 1.18 * max(values))
-        network = figures.NETWORK_NAMES[NETWORKS[group["network"]]]
-        axes.set_title(f"{network}, batch {group['batch']}")
+        axes.set_title(f"{NAMES[group['network']]}, batch {group['batch']}")
         axes.set_xlabel("training, images/s")
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", labelsize=9)
@@ -267,17 +133,12 @@ def chart(result: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each contestant (default: 7)")
     parser.add_argument("--images", type=int, default=3840, help="images of one measurement (default: 3840)")
-    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--batches", nargs="+", type=int, default=[128, 512])
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
-    if arguments.serve:
-        contestant, network, batch, steps = arguments.serve
-        serve(contestant, network, int(batch), int(steps))
-        return
     from experiment import hardware  # without tensorflow_setup, whose settings the contestants would inherit
 
     contestants = [name for name in CONTESTANTS if not name.startswith("torch") or find_spec("torch")]
@@ -303,11 +164,8 @@ def main() -> None:
         "training_flops_per_image": training_flops_per_image(),
         "groups": groups,
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "throughput.json").write_text(json.dumps(result, indent=1) + "\n")
-    (arguments.output / "throughput.md").write_text(table(result))
+    write(result, arguments.output, "throughput", table(result))
     chart(result, arguments.output / "throughput.png")
-    print(table(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Seconds to an accuracy: stock Keras, bn.yaml and fast.yaml, one after the other on a quiet machine.
 
-    python benchmarks/time_to_accuracy.py
+    python -m benchmarks.time_to_accuracy
 
 Each trains network B (fast.yaml has its normalisation before the ReLU) on the same 45,000 images and is validated on
 the same 5,000 after every epoch, in a process of its own. The mark is a validation accuracy of what the report's
@@ -23,11 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from benchmarks import OUTPUT, ROOT, write
+from experiment.errors import reported
 
-from experiment.errors import reported  # noqa: E402
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 TARGET = 0.8238  # what the report's network B reached
 NAMES = {"keras": "stock Keras", "bn": "bn.yaml", "fast": "fast.yaml"}
@@ -161,7 +160,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--keras-epochs", type=int, default=40, help="at most; it stops at the accuracy (default: 40)")
     parser.add_argument("--runs", type=int, default=3, help="seeds of Keras and fast.yaml, in turns; bn.yaml has one")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if arguments.serve:
         contestant, epochs, seed = arguments.serve
@@ -172,8 +171,16 @@ def main() -> None:
     curves: dict[str, list] = {}
     for seed in range(arguments.runs):
         for name in ("keras", "fast", "bn") if seed == 0 else ("keras", "fast"):
-            command = [sys.executable, __file__, "--serve", name, str(arguments.keras_epochs), str(seed)]
-            answer = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.time_to_accuracy",
+                "--serve",
+                name,
+                str(arguments.keras_epochs),
+                str(seed),
+            ]
+            answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
             if answer.returncode:
                 sys.exit(answer.returncode)  # it has said why
             curves.setdefault(name, []).append(json.loads(answer.stdout.splitlines()[-1]))
@@ -181,11 +188,8 @@ def main() -> None:
             print(f"{NAMES[name]}, seed {seed}: {accuracy:.4f} after {seconds:.0f} s", flush=True)
     tensorflow_setup.start()
     result = {"target": TARGET, "curves": curves, **hardware.environment()}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "time_to_accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
-    (arguments.output / "time_to_accuracy.md").write_text(table(result))
+    write(result, arguments.output, "time_to_accuracy", table(result))
     chart(result, arguments.output / "time_to_accuracy.png")
-    print(table(result))
 
 
 if __name__ == "__main__":

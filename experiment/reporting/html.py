@@ -45,7 +45,7 @@ def write(
         import jinja2
         import vl_convert
     except ImportError as error:
-        raise UserError(f"the page needs {error.name}: pip install -r requirements-report.txt") from None
+        raise UserError(f"the page needs {error.name}: pip install -e '.[report]'") from None
     together = comparison.comparable(comparison.groups(evaluations))
     answers = _Answers(together, images)
     verdict = [line for found in content["comparison"]["group_differences"] for line in text.verdict(found)]

@@ -108,7 +108,7 @@ def run_on_ray(
     try:
         import ray
     except ImportError:
-        raise UserError("Ray is not installed: pip install -r requirements-cluster.txt") from None
+        raise UserError("Ray is not installed: pip install -e '.[cluster]'") from None
     _check_address(address)
     code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
     try:

@@ -18,9 +18,9 @@ from tests.conftest import make_run, predict_and_load
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = Path(os.environ.get("ARTEFACTS", ROOT / "tests" / "artefacts"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install -r requirements-test.txt")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs pip install -r requirements-test.txt")
-pytest.importorskip("vl_convert", reason="needs pip install -r requirements-report.txt")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install -e '.[dev]'")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs pip install -e '.[dev]'")
+pytest.importorskip("vl_convert", reason="needs pip install -e '.[report]'")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is tested in a real browser")
 
 BN = "model.batch_norm=after_activation"
@@ -254,7 +254,7 @@ def test_without_its_libraries_the_page_says_what_to_install(tmp_path):
     code += f"with reported(): evaluate.main(evaluate.parse_arguments([{str(tmp_path / 'runs')!r}, '--report', "
     code += f"'--output', {str(tmp_path / 'out')!r}]))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 2 and "pip install -r requirements-report.txt" in result.stderr
+    assert result.returncode == 2 and "pip install -e '.[report]'" in result.stderr
 
 
 def test_a_run_without_its_machine_is_no_obstacle(opened, tmp_path):

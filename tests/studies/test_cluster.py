@@ -9,7 +9,7 @@ import pytest
 
 from experiment.studies import measures, table
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-cluster.txt")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 ROOT = Path(__file__).resolve().parents[2]

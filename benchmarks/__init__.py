@@ -1,0 +1,17 @@
+"""Speed beside what one would use instead: `python -m benchmarks.NAME`, in the repository's folder."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "results" / "benchmarks"
+
+
+def write(result: dict, folder: Path, name: str, table: str | None = None) -> None:
+    """Writes NAME.json, and NAME.md where there is a table, and prints the last of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1) + "\n"
+    (folder / f"{name}.json").write_text(text)
+    if table is not None:
+        (folder / f"{name}.md").write_text(table)
+    print(table or text)
