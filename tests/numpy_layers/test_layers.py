@@ -26,7 +26,7 @@ from numpy_layers import (
     softmax,
 )
 
-MADE_WITH, GOLDEN_CASES, GOLDEN_ANSWERS = random_cases.load(Path(__file__).parent / "golden" / "layers.npz")
+MADE_WITH, GOLDEN_CASES, GOLDEN_ANSWERS = random_cases.load(Path(__file__).parents[1] / "golden" / "layers.npz")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # relative to the largest number of an answer, where that is over 1
 MAPS = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
 KERNEL = np.ones((3, 2, 3, 3), np.float32)

@@ -11,7 +11,7 @@ import check_layers
 import numpy_layers
 from layer_checks import agreement, random_cases
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "layers.npz"
 
 
