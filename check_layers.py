@@ -1,4 +1,4 @@
-"""The NumPy layers beside TensorFlow, PyTorch and kept answers: python check_layers.py"""
+"""Tests the NumPy layers, or those of a file, against TensorFlow and PyTorch: python check_layers.py"""
 
 import argparse
 import sys
@@ -12,15 +12,17 @@ PICTURE = ROOT / "results" / "layers" / "picture.png"
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Compare the layers of numpy_layers with TensorFlow's, on random cases over all of their options, "
-        "and with PyTorch's where it is installed. What TensorFlow lacks is held against answers of PyTorch and "
-        "torchvision that are kept in tests/golden.",
-        epilog="Exit code 1: a layer agrees with a reference to fewer than 4 decimals.",
+        description="Test the layers of numpy_layers, or those of a file of your own, against TensorFlow, and against "
+        "PyTorch where it is installed, on random cases over all of their options. What TensorFlow does not have is "
+        "tested against results of PyTorch and torchvision that are kept in tests/golden.",
+        epilog="Exit code 1: a layer agrees with a reference to fewer than 4 decimals. For the column of PyTorch: "
+        "pip install torch torchvision",
     )
     add = parser.add_argument
+    add("--module", type=Path, metavar="FILE", help="a Python file whose functions max_pool2d, conv2d, … are tested")
     add("--cases", type=int, default=100, metavar="N", help="random cases of each layer (default: 100)")
     add("--seed", type=int, default=0, metavar="N", help="of the random cases (default: 0)")
-    add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and answers")
+    add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and results")
     add("--picture", nargs="?", const=PICTURE, type=Path, metavar="FILE", help="draw what the layers do to an image")
     add("--data", metavar="DIR|download", help="where CIFAR-10 is, for the picture (default: as for evaluate.py)")
     return parser.parse_args(arguments)
@@ -33,15 +35,25 @@ def main(arguments: argparse.Namespace) -> int:
         picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
         return 0
+    import numpy_layers
     from experiment import tensorflow_setup
-    from layer_checks import agreement
+    from layer_checks import agreement, failures, module, random_cases
 
+    if arguments.module:
+        layers = module.load(arguments.module)  # before TensorFlow, which takes seconds
+    else:
+        layers = {name: getattr(numpy_layers, name) for name in random_cases.LAYERS}
     tensorflow_setup.start()
     golden = ROOT / "tests" / "golden" / "layers.npz"
-    rows, remarks = agreement.compare(arguments.cases, arguments.seed, arguments.precision, golden)
-    print(agreement.table(rows))
-    print(remarks)
-    return 0 if agreement.agree(rows) else 1
+    result = agreement.compare(layers, arguments.cases, arguments.seed, arguments.precision, golden)
+    for layer, failed in result.failures.items():
+        if missing := getattr(layers[layer], "missing", None):
+            print(f"{layer} is tested without {', '.join(sorted(missing))}: it has no such argument", end="\n\n")
+        if failed:
+            cases = sum(row.cases for row in result.rows[layer].values())
+            print(failures.describe(layer, layers[layer], failed, cases, arguments.precision), end="\n\n")
+    print(result.table(), *result.remarks, sep="\n")
+    return 0 if result.agree else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What check_layers.py does: the NumPy layers beside TensorFlow, PyTorch and kept answers."""
+"""What check_layers.py needs: test cases, reference results, their comparison, and failures in words."""

@@ -1,36 +1,48 @@
-"""How far the NumPy layers agree with their references, as a table."""
+"""How far layers agree with their references, as a table, and the first case in which one does not."""
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
 
 import numpy_layers
 from experiment.reporting import markdown
-from layer_checks import random_cases
-from layer_checks.random_cases import Case
-from layer_checks.references import tensorflow_answers, torch_answers
+from layer_checks import golden, random_cases
+from layer_checks.module import TOO_LONG
+from layer_checks.random_cases import Case, Fault
+from layer_checks.references import last_line, tensorflow_results, torch_results, unusable
 
 ENOUGH_DECIMALS = 4
+INSTALL = "pip install torch torchvision"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case in which a layer and a reference differ; `got` is a sentence where there is no result."""
+
+    case: Case
+    reference: str
+    expected: list[np.ndarray]
+    got: list[np.ndarray] | str
 
 
 @dataclass
 class Agreement:
-    """The largest differences over all cases that were held against one reference; relative to an answer's scale."""
+    """The largest differences from one reference over all cases; relative to a result's scale."""
 
     cases: int = 0
     absolute: float = 0.0
     relative: float = 0.0
 
-    def add(self, case: Case, precision: str, theirs: list | None) -> None:
-        if theirs is None:
-            return
-        ours = case.answers(getattr(numpy_layers, case.layer), precision)
-        absolute, relative = random_cases.differences(ours, theirs)
+    def add(self, got: list[np.ndarray] | str, expected: list[np.ndarray]) -> bool:
+        """Counts a case, and says whether the results agree."""
+        both = (math.inf, math.inf) if isinstance(got, str) else random_cases.differences(got, expected)
         self.cases += 1
-        self.absolute, self.relative = max(self.absolute, absolute), max(self.relative, relative)
+        self.absolute, self.relative = max(self.absolute, both[0]), max(self.relative, both[1])
+        return Agreement(1, *both).decimals >= ENOUGH_DECIMALS
 
     @property
     def decimals(self) -> float:
@@ -50,48 +62,89 @@ class Agreement:
         return [str(self.cases), f"{self.absolute:.0e}", f"{self.relative:.0e}", str(self.decimals)]
 
 
-def compare(count: int, seed: int, precision: str, golden: Path) -> tuple[dict[str, dict[str, Agreement]], str]:
-    """Agreements by layer and by reference, and a sentence on what the references are.
+@dataclass
+class Comparison:
+    """By layer: the agreement with each reference, and the failures, the smallest case first."""
+
+    rows: dict[str, dict[str, Agreement]]
+    failures: dict[str, list[Failure]]
+    remarks: list[str]
+
+    @property
+    def agree(self) -> bool:
+        """Whether every layer was compared, and agrees with every reference to at least 4 decimals."""
+        compared = all(any(agreement.cases for agreement in row.values()) for row in self.rows.values())
+        return compared and not any(self.failures.values())
+
+    def table(self) -> str:
+        """One row a layer, in Markdown; for each reference the cases, the differences and the decimals."""
+        names = list(next(iter(self.rows.values())))
+        header = ["layer"]
+        for name in names:
+            header += [f"{name}: cases", "absolute", "relative", "decimals"]
+        body = [[layer, *(cell for name in names for cell in row[name].cells())] for layer, row in self.rows.items()]
+        return markdown.table(header, body, numbers_from=1)
+
+
+def compare(layers: dict[str, Callable], count: int, seed: int, precision: str, kept: Path) -> Comparison:
+    """Tests layers against TensorFlow, PyTorch where it can be used, and kept results of PyTorch.
 
     Args:
-        count, seed: of the random cases of each layer, which are held against TensorFlow and PyTorch.
+        layers: functions by the names of `random_cases.LAYERS`.
+        count, seed: of the random cases of each layer, which TensorFlow and PyTorch compute too.
         precision: "float32" or "float64".
-        golden: a file of kept cases and answers.
+        kept: a file of `golden`.
     """
-    made_with, kept_cases, kept_answers = random_cases.load(golden)
-    references = {"TensorFlow": tensorflow_answers, "PyTorch": torch_answers}
-    if not find_spec("torch"):
-        del references["PyTorch"]
-    rows = {
-        layer: {name: Agreement() for name in ["TensorFlow", "golden", *references]} for layer in random_cases.LAYERS
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, that padding "same" can be slow
-        for layer, row in rows.items():
+    made_with, kept_cases, kept_results = golden.load(kept)
+    live = {"TensorFlow": tensorflow_results} | ({} if unusable("torch") else {"PyTorch": torch_results})
+    result = Comparison({}, {}, _remarks(precision, made_with, list(live)))
+    for layer, function in layers.items():
+        missing = getattr(function, "missing", set())  # options that a user's function does not have
+        cases = [
+            (case, {"golden": expected})
+            for case, expected in zip(kept_cases, kept_results[precision], strict=True)
+            if case.layer == layer and not missing & {*case.arrays, *case.options}
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, that padding "same" can be slow
             for case in random_cases.generate(layer, count, seed):
-                for name, answers in references.items():
-                    row[name].add(case, precision, answers(case, precision))
-    for case, answers in zip(kept_cases, kept_answers[precision], strict=True):
-        rows[case.layer]["golden"].add(case, precision, answers)
-    packages = {"TensorFlow": "tensorflow", "PyTorch": "torch"}
-    live = [f"{name} {version(packages[name])}" for name in references]
-    return rows, f"{precision}; {' and '.join(live)}, live; golden answers by {made_with}"
+                case = case.without(missing)
+                if not isinstance(outcome(getattr(numpy_layers, layer), case, precision), str):
+                    cases.append((case, {name: results(case, precision) for name, results in live.items()}))
+        result.rows[layer] = {name: Agreement() for name in ["TensorFlow", "golden", *live]}
+        result.failures[layer] = []
+        _test(result, function, sorted(cases, key=lambda pair: _size(pair[0])), precision)
+    return result
 
 
-def agree(rows: dict[str, dict[str, Agreement]]) -> bool:
-    """Whether every layer was compared, and agrees with every reference to at least 4 decimals."""
-    return all(
-        any(agreement.cases for agreement in row.values())
-        and all(agreement.decimals >= ENOUGH_DECIMALS for agreement in row.values())
-        for row in rows.values()
-    )
+def _test(result: Comparison, function: Callable, cases: list[tuple[Case, dict]], precision: str) -> None:
+    for case, references in cases:
+        got = outcome(function, case, precision)
+        for name, expected in references.items():
+            if expected is not None and not result.rows[case.layer][name].add(got, expected):
+                result.failures[case.layer].append(Failure(case, name, expected, got))
+        if got == TOO_LONG:
+            return
 
 
-def table(rows: dict[str, dict[str, Agreement]]) -> str:
-    """One row a layer, in Markdown; for each reference the cases, the differences and the decimals."""
-    names = list(next(iter(rows.values())))
-    header = ["layer"]
-    for name in names:
-        header += [f"{name}: cases", "absolute", "relative", "decimals"]
-    body = [[layer, *(cell for name in names for cell in row[name].cells())] for layer, row in rows.items()]
-    return markdown.table(header, body, numbers_from=1)
+def outcome(function: Callable, case: Case, precision: str) -> list[np.ndarray] | str:
+    """The results of a function, or a sentence that says why there are none."""
+    try:
+        return case.results(function, precision)
+    except Fault as fault:
+        return str(fault)
+    except (Exception, SystemExit) as error:
+        return last_line(error)
+
+
+def _size(case: Case) -> tuple[bool, int, int]:
+    """For sorting: what is easy to read comes first, and empty arrays come last."""
+    sizes = [array.size for array in case.arrays.values()]
+    return 0 in sizes, sum(sizes), len(case.options)
+
+
+def _remarks(precision: str, made_with: str, live: list[str]) -> list[str]:
+    versions = {"TensorFlow": "tensorflow", "PyTorch": "torch"}
+    named = " and ".join(f"{name} {__import__(versions[name]).__version__}" for name in live)
+    missing = [reason for package in ("torch", "torchvision") if (reason := unusable(package))]
+    return [f"{precision}; {named}, live; golden results by {made_with}"] + [f"{m}: {INSTALL}" for m in missing]

@@ -1,16 +1,36 @@
-"""What PyTorch and TensorFlow answer to a case of `random_cases`. Each is imported where it is first asked."""
+"""The results of PyTorch and TensorFlow for a case of `random_cases`. Each is imported where it is first needed."""
 
+import functools
+import importlib
 import math
-from importlib.util import find_spec
+import traceback
 
 import numpy as np
 
 from layer_checks.random_cases import Case
 
 
-def torch_answers(case: Case, precision: str) -> list[np.ndarray] | None:
-    """PyTorch's answers, one call of the function that has the layer's name; None where it is not installed."""
-    if not find_spec("torchvision" if case.layer == "roi_pool" else "torch"):
+@functools.cache
+def unusable(package: str) -> str:
+    """Why "torch" or "torchvision" cannot be used, in words; nothing where it can."""
+    try:
+        module = importlib.import_module("torchvision.ops" if package == "torchvision" else "torch")
+        getattr(module, "roi_pool", None) or module.from_numpy(np.zeros(1))
+    except Exception as error:  # also of what was built for another Python, PyTorch or NumPy
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            return f"{package} is not installed"
+        return f"{package} cannot be imported, and counts as not installed ({last_line(error)})"
+    return ""
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a traceback."""
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def torch_results(case: Case, precision: str) -> list[np.ndarray] | None:
+    """PyTorch's results, by the function that has the layer's name; None where PyTorch cannot be used."""
+    if unusable("torch") or (case.layer == "roi_pool" and unusable("torchvision")):
         return None
     import torch
 
@@ -28,16 +48,16 @@ def torch_answers(case: Case, precision: str) -> list[np.ndarray] | None:
             }
         )
 
-    return case.answers(layer, precision)
+    return case.results(layer, precision)
 
 
-def tensorflow_answers(case: Case, precision: str) -> list[np.ndarray] | None:
-    """TensorFlow's answers, by the CPU kernel of the same name; None where it has no such thing."""
+def tensorflow_results(case: Case, precision: str) -> list[np.ndarray] | None:
+    """TensorFlow's results, by the CPU kernel of the same name; None where it has no such thing."""
     layer = _TENSORFLOW.get(case.layer)
     if layer is None or case.arrays["input"].size == 0:  # some of its kernels refuse an empty batch
         return None
     try:
-        return case.answers(layer, precision)
+        return case.results(layer, precision)
     except _Lacking:
         return None
 
@@ -68,13 +88,13 @@ def _max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mod
     if ceil_mode or (_pair(dilation) != (1, 1) and (stride != (1, 1) or (rows, columns) != (0, 0))):
         raise _Lacking
     if _pair(dilation) != (1, 1):
-        answer = tf.nn.pool(
+        result = tf.nn.pool(
             _channels_last(input), _pair(kernel_size), "MAX", padding="VALID", dilations=_pair(dilation)
         )
     else:
         sides = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
-        answer = tf.nn.max_pool2d(_channels_last(input), _pair(kernel_size), stride, sides)
-    return _channels_first(answer)
+        result = tf.nn.max_pool2d(_channels_last(input), _pair(kernel_size), stride, sides)
+    return _channels_first(result)
 
 
 def _avg_pool2d(
@@ -86,10 +106,10 @@ def _avg_pool2d(
     if ceil_mode or divisor_override or (not count_include_pad and (rows or columns)):
         raise _Lacking
     sides = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
-    answer = tf.nn.avg_pool2d(
+    result = tf.nn.avg_pool2d(
         tf.pad(_channels_last(input), sides), _pair(kernel_size), _pair(stride or kernel_size), "VALID"
     )
-    return _channels_first(answer)
+    return _channels_first(result)
 
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -103,8 +123,8 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     else:
         padding = padding.upper()
     kernel = weight.transpose(2, 3, 1, 0)
-    answer = tf.nn.conv2d(_channels_last(input), kernel, _pair(stride), padding, dilations=_pair(dilation))
-    return _channels_first(answer if bias is None else answer + bias)
+    result = tf.nn.conv2d(_channels_last(input), kernel, _pair(stride), padding, dilations=_pair(dilation))
+    return _channels_first(result if bias is None else result + bias)
 
 
 def _conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
@@ -117,14 +137,14 @@ def _conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padd
     shape = [(size - 1) * s + k - 2 * p + m for size, s, k, p, m in sides]
     if any(p >= k for p, k in zip((rows, columns), weight.shape[2:], strict=True)):
         raise _Lacking
-    answer = tf.nn.conv2d_transpose(
+    result = tf.nn.conv2d_transpose(
         _channels_last(input),
         weight.transpose(2, 3, 1, 0),
         [len(input), *shape, weight.shape[1]],
         steps,
         [[0, 0], [rows, rows], [columns, columns], [0, 0]],
     )
-    return _channels_first(answer if bias is None else answer + bias)
+    return _channels_first(result if bias is None else result + bias)
 
 
 def _flatten(input, start_dim=0, end_dim=-1):
@@ -146,6 +166,23 @@ def _batch_norm(input, running_mean, running_var, weight=None, bias=None, traini
             running_mean += momentum * (mean.numpy() - running_mean)
             running_var += momentum * (variance.numpy() * count / (count - 1) - running_var)
     return _channels_first(tf.nn.batch_normalization(values, mean, variance, bias, weight, eps))
+
+
+def _group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    import tensorflow as tf
+
+    groups = tf.reshape(input, [len(input), num_groups, input[0].size // num_groups])
+    mean, variance = tf.nn.moments(groups, [2], keepdims=True)
+    values = tf.reshape(tf.nn.batch_normalization(groups, mean, variance, None, None, eps), input.shape)
+    values = _channels_last(values.numpy()) * (1 if weight is None else weight)
+    return _channels_first(values if bias is None else values + bias)
+
+
+def _layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    import tensorflow as tf
+
+    mean, variance = tf.nn.moments(tf.constant(input), [*range(-len(normalized_shape), 0)], keepdims=True)
+    return tf.nn.batch_normalization(input, mean, variance, bias, weight, eps)
 
 
 def _cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -189,8 +226,8 @@ def _of_input(name: str):
 def _linear(input, weight, bias=None):
     import tensorflow as tf
 
-    answer = tf.tensordot(input, weight.T, 1)
-    return answer if bias is None else answer + bias
+    result = tf.tensordot(input, weight.T, 1)
+    return result if bias is None else result + bias
 
 
 _TENSORFLOW = {
@@ -206,4 +243,6 @@ _TENSORFLOW = {
     "relu": _of_input("relu"),
     "linear": _linear,
     "softmax": lambda input, dim: _of_input("softmax")(input, axis=dim),
+    "group_norm": _group_norm,
+    "layer_norm": _layer_norm,
 }

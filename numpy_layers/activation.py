@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from numpy_layers.arguments import floats, require
+from numpy_layers.arguments import dimension, floats, half_in_single
 
 
+@half_in_single
 def relu(input) -> np.ndarray:
     """max(input, 0), of any shape. Source: torch.nn.functional.relu."""
     return np.maximum(floats("input", input), 0)
 
 
+@half_in_single
 def sigmoid(input) -> np.ndarray:
     """1 / (1 + exp(-input)), of any shape; exactly 0 and 1 at -inf and +inf. Source: torch.nn.functional.sigmoid.
 
@@ -20,6 +22,7 @@ def sigmoid(input) -> np.ndarray:
     return np.where(input >= 0, 1, small) / (1 + small)
 
 
+@half_in_single
 def softmax(input, dim) -> np.ndarray:
     """exp(input) / sum over `dim` of exp(input), of any shape. Source: torch.nn.functional.softmax."""
     return np.exp(log_softmax(input, dim))
@@ -28,11 +31,13 @@ def softmax(input, dim) -> np.ndarray:
 def log_softmax(input, dim) -> np.ndarray:
     """input - log(sum over `dim` of exp(input)), of any shape. Source: torch.nn.functional.log_softmax.
 
-    The largest number is taken away first, which changes nothing but keeps exp from overflowing.
+    The largest number is taken away first, which changes nothing but keeps exp from overflowing. It is NaN where the
+    largest number is infinite.
     """
     input = floats("input", input)
-    require(-input.ndim <= dim < input.ndim, "dim", dim, f"a dimension of the input, whose shape is {input.shape}")
+    dim = dimension("dim", dim, input.shape)
     if not input.size:
         return input
-    shifted = input - input.max(dim, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        shifted = input - input.max(dim, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(dim, keepdims=True))

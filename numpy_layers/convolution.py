@@ -4,17 +4,19 @@ import math
 
 import numpy as np
 
-from numpy_layers.arguments import floats, pair, require, whole
+from numpy_layers.arguments import CHANNELS_FIRST, batch_optional, floats, half_in_single, pair, require, whole
 from numpy_layers.windows import extent, padded, windows
 
 
+@half_in_single
+@batch_optional
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
     """Cross-correlation: the sum of each window, times the kernel.
 
     out[n, o, y, x] = bias[o] + sum over c, i, j of weight[o, c, i, j] input[n, c, y s + i d - p, x s + j d - p].
 
     Args:
-        input: [n, c, h, w].
+        input: [n, c, h, w] or [c, h, w].
         weight: [o, c / groups, kernel_h, kernel_w]; the outputs of a group see the inputs of that group alone.
         bias: [o].
         stride, padding, dilation: s, p, d: an int, or one for rows and one for columns. What is padded is 0.
@@ -22,13 +24,14 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
             rows or columns to pad, the odd one comes last.
 
     Returns:
-        [n, o, out_h, out_w], out_h = floor((h + 2 p - d (kernel_h - 1) - 1) / s) + 1.
+        [n, o, out_h, out_w] or [o, out_h, out_w], out_h = floor((h + 2 p - d (kernel_h - 1) - 1) / s) + 1.
 
     Source: torch.nn.functional.conv2d; Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
     input = floats("input", input, "n", "c", "h", "w")
     groups = _groups(groups, "channels of input", input.shape[1])
-    weight = floats("weight", weight, "o", input.shape[1] // groups, "kernel_h", "kernel_w", like=input)
+    hint = _layout_hint(input, weight, groups, 1)
+    weight = floats("weight", weight, "o", input.shape[1] // groups, "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, _, *kernel_size = weight.shape
     _groups(groups, "outputs of weight", outputs)
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
@@ -48,6 +51,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     return _plus_bias(output.reshape(outputs, n, h, w).swapaxes(0, 1), bias)
 
 
+@half_in_single
+@batch_optional
 def conv_transpose2d(
     input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ) -> np.ndarray:
@@ -56,7 +61,7 @@ def conv_transpose2d(
     out[n, o, y s + i d - p, x s + j d - p] sums input[n, c, y, x] weight[c, o, i, j] over c, y, x, i, j; plus bias[o].
 
     Args:
-        input: [n, c, h, w].
+        input: [n, c, h, w] or [c, h, w].
         weight: [c, o / groups, kernel_h, kernel_w].
         bias: [o].
         stride, padding, dilation: those of the convolution, an int, or one for rows and one for columns: padding is
@@ -64,14 +69,15 @@ def conv_transpose2d(
         output_padding: rows and columns that the output has more at its end; less than the stride or the dilation.
 
     Returns:
-        [n, o, out_h, out_w], out_h = (h - 1) s - 2 p + d (kernel_h - 1) + output_padding + 1.
+        [n, o, out_h, out_w] or [o, out_h, out_w], out_h = (h - 1) s - 2 p + d (kernel_h - 1) + output_padding + 1.
 
     Source: torch.nn.functional.conv_transpose2d; Dumoulin and Visin, 2016, chapter 4.
     """
     input = floats("input", input, "n", "c", "h", "w")
     n, c, h, w = input.shape
     groups = _groups(groups, "channels of input", c)
-    weight = floats("weight", weight, c, "o / groups", "kernel_h", "kernel_w", like=input)
+    hint = _layout_hint(input, weight, 1, 0)
+    weight = floats("weight", weight, c, "o / groups", "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, kernel_size = groups * weight.shape[1], weight.shape[2:]
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
     padding, more = pair("padding", padding, 0), pair("output_padding", output_padding, 0)
@@ -91,6 +97,18 @@ def conv_transpose2d(
         landing = np.s_[:, :, top : top + h * stride[0] : stride[0], left : left + w * stride[1] : stride[1]]
         output[landing] += stamps[:, i, j].swapaxes(0, 1)
     return _plus_bias(output[:, :, padding[0] : whole_h - padding[0], padding[1] : whole_w - padding[1]], bias)
+
+
+def _layout_hint(input: np.ndarray, weight, groups: int, axis: int) -> str:
+    """What to do where a weight whose input channels are along `axis` does not fit: Keras's layouts are others."""
+    channels = [size * groups for size in np.shape(weight)]
+    if len(channels) != 4:
+        return ""
+    if input.shape[3] in (channels[axis], channels[3 - axis]):
+        return CHANNELS_FIRST
+    if input.shape[1] == channels[3 - axis]:
+        return "it fits in Keras's layout: weight.transpose(3, 2, 0, 1)"
+    return "it fits the other way round: np.swapaxes(weight, 0, 1)" if input.shape[1] == channels[1 - axis] else ""
 
 
 def _groups(groups: int, what: str, size: int) -> int:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from numpy_layers.arguments import array, floats, require
+from numpy_layers.arguments import array, dimension, floats, half_in_single, require
 
 
 def flatten(input, start_dim=0, end_dim=-1) -> np.ndarray:
@@ -20,29 +20,34 @@ def flatten(input, start_dim=0, end_dim=-1) -> np.ndarray:
     """
     input = array("input", input)
     shape = input.shape or (1,)
-    rank = len(shape)
-    for name, dimension in (("start_dim", start_dim), ("end_dim", end_dim)):
-        require(-rank <= dimension < rank, name, dimension, f"{-rank} to {rank - 1}, for an input of rank {rank}")
-    start, end = start_dim % rank, end_dim % rank
+    start, end = dimension("start_dim", start_dim, shape), dimension("end_dim", end_dim, shape)
     require(start <= end, "start_dim", start_dim, f"not after end_dim {end_dim}")
     return input.reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
+@half_in_single
 def linear(input, weight, bias=None) -> np.ndarray:
     """input weightᵀ + bias.
 
     Args:
         input: [..., features].
-        weight: [outputs, features].
-        bias: [outputs].
+        weight: [outputs, features], or [features] for one output.
+        bias: [outputs], or one number.
 
     Returns:
-        [..., outputs].
+        [..., outputs], or [...].
 
     Source: torch.nn.functional.linear.
     """
     input = floats("input", input)
     require(input.ndim > 0, "the shape of input", input.shape, "(…, features)")
-    weight = floats("weight", weight, "outputs", input.shape[-1], like=input)
+    weight, features = floats("weight", weight, like=input), input.shape[-1]
+    fits, transposed = weight.ndim in (1, 2) and weight.shape[-1] == features, weight.shape[:-1] == (features,)
+    hint = "it fits the other way round: weight.T" if transposed else ""
+    require(fits, "the shape of weight", weight.shape, f"(outputs, {features}) or ({features},)", hint)
     output = input @ weight.T
-    return output if bias is None else output + floats("bias", bias, weight.shape[0], like=input)
+    if bias is None:
+        return output
+    bias = floats("bias", bias, *weight.shape[:-1], like=input)
+    require(bias.ndim == weight.ndim - 1, "the shape of bias", bias.shape, "()")
+    return output + bias

@@ -2,25 +2,26 @@
 
 import numpy as np
 
-from numpy_layers.arguments import array, floats, pair, require
+from numpy_layers.arguments import batch_optional, floats, half_in_single, numbers, pair, require
 from numpy_layers.windows import Pair, extent, padded, windows
 
 
+@batch_optional
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False) -> np.ndarray:
     """The maximum of each window: out[n, c, y, x] = max over (i, j) of input[n, c, y s + i d - p, x s + j d - p].
 
     Args:
-        input: [n, c, h, w], of any numbers.
+        input: [n, c, h, w] or [c, h, w], of floating point or whole numbers.
         kernel_size, stride, padding, dilation: k, s, p, d: an int, or one for rows and one for columns. The stride
             is the kernel's size where it is None. What is padded counts as -inf; at most half the kernel.
         ceil_mode: a last window that hangs over the end counts too, if it starts in the input or before it.
 
     Returns:
-        [n, c, out_h, out_w], out_h = floor((h + 2 p - d (k - 1) - 1) / s) + 1, or ceil.
+        [n, c, out_h, out_w] or [c, out_h, out_w], out_h = floor((h + 2 p - d (k - 1) - 1) / s) + 1, or ceil.
 
     Source: torch.nn.functional.max_pool2d.
     """
-    input = array("input", input, "n", "c", "h", "w")
+    input = numbers("input", input, "n", "c", "h", "w")
     lowest = -np.inf if np.issubdtype(input.dtype, np.floating) else np.iinfo(input.dtype).min
     kernel_size, stride, padding = _options(kernel_size, stride, padding)
     dilation = pair("dilation", dilation, 1)
@@ -29,19 +30,21 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     return _over_windows(np.maximum, view)
 
 
+@half_in_single
+@batch_optional
 def avg_pool2d(
     input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ) -> np.ndarray:
     """The mean of each window: out[n, c, y, x] = sum over (i, j) of input[n, c, y s + i - p, x s + j - p] / count.
 
     Args:
-        input: [n, c, h, w].
+        input: [n, c, h, w] or [c, h, w].
         kernel_size, stride, padding, ceil_mode: as in `max_pool2d`; what is padded adds 0 to the sum.
         count_include_pad: whether the padding is counted. What lies beyond it, in ceil mode, never is.
         divisor_override: a number to divide by instead of the count.
 
     Returns:
-        [n, c, out_h, out_w], as in `max_pool2d` with dilation 1.
+        [n, c, out_h, out_w] or [c, out_h, out_w], as in `max_pool2d` with dilation 1.
 
     Source: torch.nn.functional.avg_pool2d.
     """

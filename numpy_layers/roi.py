@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from numpy_layers.arguments import array, floats, pair, require
+from numpy_layers.arguments import floats, half_in_single, numbers, pair, require
 
 
+@half_in_single
 def roi_pool(input, boxes, output_size, spatial_scale=1.0) -> np.ndarray:
     """Max-pools the region of each box to one size, whatever the size of the box.
 
@@ -15,7 +16,8 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0) -> np.ndarray:
 
     Args:
         input: [n, c, h, w].
-        boxes: [k, 5], of any numbers; each row: the index of an image, x1, y1, x2, y2.
+        boxes: [k, 5], floating point or whole numbers; each row: the index of an image, x1, y1, x2, y2. Or a list with
+            an array [k, 4] for each image.
         output_size: an int, or one for rows and one for columns.
         spatial_scale: the map's pixels for one unit of the boxes.
 
@@ -25,7 +27,10 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0) -> np.ndarray:
     Source: torchvision.ops.roi_pool; Girshick, "Fast R-CNN", 2015, section 2.1.
     """
     input = floats("input", input, "n", "c", "h", "w")
-    boxes = array("boxes", boxes, "k", 5).astype(input.dtype)
+    if isinstance(boxes, list | tuple) and boxes and all(np.ndim(box) == 2 for box in boxes):
+        of_images = [numbers(f"boxes[{index}]", box, "k", 4) for index, box in enumerate(boxes)]
+        boxes = np.concatenate([np.insert(box, 0, index, axis=1) for index, box in enumerate(of_images)])
+    boxes = numbers("boxes", boxes, "k", 5).astype(input.dtype)
     output_size = pair("output_size", output_size, 1)
     n, c, h, w = input.shape
     images = boxes[:, 0]

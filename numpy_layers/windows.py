@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from numpy_layers.arguments import require
+from numpy_layers.arguments import CHANNELS_FIRST, require
 
 Pair = tuple[int, int]
 
@@ -27,6 +27,7 @@ def windows(input: np.ndarray, kernel_size: Pair, stride: Pair, dilation: Pair) 
     """Every window of `input` [n, c, h, w] as a view [n, c, out_h, out_w, kernel_h, kernel_w]; nothing is copied."""
     spans = extent(kernel_size, dilation)
     fits = input.shape[2] >= spans[0] and input.shape[3] >= spans[1]
-    require(fits, "the padded input's height and width", input.shape[2:], f"at least the kernel's extent {spans}")
+    hint = CHANNELS_FIRST if input.shape[1] >= spans[0] and input.shape[2] >= spans[1] else ""
+    require(fits, "the padded input's height and width", input.shape[2:], f"at least the kernel's extent {spans}", hint)
     view = sliding_window_view(input, spans, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]

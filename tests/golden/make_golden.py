@@ -1,10 +1,10 @@
-"""Makes layers.npz: PyTorch's and torchvision's answers to random cases of every layer, in both precisions.
+"""Makes layers.npz: PyTorch's and torchvision's results for random cases of every layer, in both precisions.
 
     python3.11 -m venv DIR && DIR/bin/pip install torch==2.14.1 torchvision==0.29.1 numpy
     DIR/bin/python tests/golden/make_golden.py
 
-Inputs and answers are kept, so that the tests need neither PyTorch nor the generator of the cases as it is now. The
-versions that made the file stand in it: `layer_checks.random_cases.load` gives them.
+Inputs and results are kept, so that the tests need neither PyTorch nor the generator of the cases as it is now. The
+versions that made the file stand in it: `layer_checks.golden.load` gives them.
 """
 
 import sys
@@ -17,11 +17,13 @@ import torchvision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from layer_checks import random_cases
-from layer_checks.references import torch_answers
+from layer_checks import golden, random_cases
+from layer_checks.references import torch_results
 
 PATH = Path(__file__).with_name("layers.npz")
-CASES = {"flatten": 15, "relu": 15, "linear": 30, "softmax": 30, "sigmoid": 30, "mse_loss": 30}
+CASES = dict.fromkeys(("flatten", "relu"), 15) | dict.fromkeys(
+    ("linear", "softmax", "sigmoid", "mse_loss", "group_norm", "layer_norm"), 30
+)
 OTHERS = 70  # those with many options
 SEED = 2026
 
@@ -31,9 +33,9 @@ def main() -> None:
     cases = [
         case for layer in random_cases.LAYERS for case in random_cases.generate(layer, CASES.get(layer, OTHERS), SEED)
     ]
-    answers = {precision: [torch_answers(case, precision) for case in cases] for precision in random_cases.PRECISIONS}
+    results = {precision: [torch_results(case, precision) for case in cases] for precision in random_cases.PRECISIONS}
     made_with = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, NumPy {np.__version__}"
-    random_cases.save(PATH, made_with, cases, answers)
+    golden.save(PATH, made_with, cases, results)
     print(f"{len(cases)} cases, {PATH.stat().st_size / 1000:.0f} kB, {made_with}: {PATH.name}")
 
 
