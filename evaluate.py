@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
         # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from experiment import run_directory
+    from experiment import finding
     from experiment.data import sources
     from experiment.data.dataset import Dataset
     from experiment.evaluation import comparison
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.evaluation.result import load_result
     from experiment.reporting import figures, text, write
 
-    runs = run_directory.select(arguments.runs, CHECKPOINTS)
+    runs = finding.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
     # Kept answers need no images but for the gallery, and that is not worth a download.

@@ -3,6 +3,8 @@
 import sys
 from contextlib import contextmanager
 
+from experiment.printable import printable
+
 
 class UserError(Exception):
     """A mistake that the user can mend.
@@ -10,6 +12,9 @@ class UserError(Exception):
     The message says what was wrong, where (file, key, value), and what to do. The commands print it without a
     traceback and exit with code 2.
     """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))  # it may quote what a stranger wrote
 
 
 class Diverged(UserError):

@@ -13,10 +13,10 @@
 | tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
 """
 
+import hashlib
 import json
 import os
-import shutil
-from collections.abc import Sequence
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +24,20 @@ from pathlib import Path
 import numpy as np
 
 from experiment import config as configuration
+from experiment import files, reading, records
 from experiment.config import Config, TestTimeAugmentation
 from experiment.errors import UserError
-from experiment.files import TEMPORARY, atomic, read_csv, reading, write_csv, write_text
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; two trainings on one run directory are then not noticed
-    fcntl = None
+from experiment.files import atomic, write_csv, write_text
+from experiment.reading import MIB
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
 )  # fmt: skip
 DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
+_LARGEST_WEIGHTS = 64 * MIB
+_LARGEST_STATE = 4 * _LARGEST_WEIGHTS  # the weights with two moments of each
+_LARGEST_PREDICTIONS = 64 * MIB
+_LARGEST_DIAGNOSTICS = 8 * MIB
 
 
 def _file(name: str) -> property:
@@ -63,33 +64,32 @@ class RunDirectory:
         """The file of the logits that are averaged over the views of `tta`."""
         return self.path / ("predictions.npz" if tta == "none" else f"predictions-{tta}.npz")
 
+    def all_predictions(self) -> list[Path]:
+        return [self.predictions_under(tta) for tta in configuration.allowed(TestTimeAugmentation)]
+
     def files(self) -> list[Path]:
-        """Every file that a run can have, present or not."""
+        """Every file that a run can have, present or not; the configuration last, which says which run it is."""
         return [
-            self.config_file,
             self.best_file,
             self.history_file,
             self.curves_file,
             self.summary_file,
             self.state_file,
             self.diagnostics_file,
-            *map(self.predictions_under, configuration.allowed(TestTimeAugmentation)),
+            *self.all_predictions(),
+            self.config_file,
         ]
 
     def exists(self) -> bool:
         """Whether any run left files here."""
-        try:
-            return any(file.exists() for file in self.files())
-        except OSError:  # a name that is too long, a directory that may not be entered: prepare() says so
-            return False
+        return any(os.path.lexists(file) for file in self.files())
 
     def prepare(self) -> None:
-        """Makes the directory, and removes what a killed write left over."""
+        """Makes the directory, and removes what killed writes left over."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with self.locked():  # else what another training is just writing would look like a leftover
-                for leftover in self.path.glob(f"{TEMPORARY}*"):
-                    leftover.unlink()
+            with self.locked():
+                files.remove_leftovers(self.path)
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
@@ -110,15 +110,13 @@ class RunDirectory:
         Raises:
             UserError: another training holds it.
         """
-        if fcntl is None:
+        if os.name != "posix":  # elsewhere a directory cannot be opened, nor locked
             yield
             return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{self.path}: another training is running in this directory") from None
-        else:
+            if files.lock(descriptor) is False:
+                raise UserError(f"{self.path}: another training is running in this directory")
             yield
         finally:
             os.close(descriptor)
@@ -135,27 +133,24 @@ class RunDirectory:
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
     def read_summary(self) -> dict:
-        try:
-            summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
-            if not isinstance(summary, dict) or not isinstance(summary.get("status"), str):
-                raise ValueError("it has no status")
-            return summary
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.summary_file} is missing or damaged: {error}") from None
+        """The summary, checked: that of a finished run has all that is reported, and every number is one."""
+        return reading.read_json(self.summary_file, records.check_summary)
 
     def write_history(self, rows: list[dict]) -> None:
         write_csv(self.history_file, HISTORY_COLUMNS, rows)
 
     def read_history(self) -> list[dict]:
-        """The rows of history.csv as numbers, one dict an epoch."""
-        return read_csv(self.history_file, HISTORY_COLUMNS)
+        """The rows of history.csv as numbers, one dict an epoch, from epoch 1 on."""
+        return reading.read_csv(self.history_file, HISTORY_COLUMNS, records.check_history)
 
     def write_diagnostics(self, rows: list[dict]) -> None:
         write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows)
 
     def read_diagnostics(self) -> list[dict]:
         """The rows of diagnostics.csv: epoch, layer (from 1), measure (its name), value."""
-        return read_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS)
+        return reading.read_csv(
+            self.diagnostics_file, DIAGNOSTICS_COLUMNS, records.check_diagnostics, _LARGEST_DIAGNOSTICS
+        )
 
     # ---- state and predictions
 
@@ -166,30 +161,75 @@ class RunDirectory:
             np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **named)
 
     def read_state(self) -> tuple[dict, list[np.ndarray]]:
-        with reading(self.state_file) as archive:
-            arrays = [archive[f"array_{number}"] for number in range(len(archive.files) - 1)]
-            facts = json.loads(archive["facts"].tobytes())
+        """The facts, their history checked, and the arrays."""
+
+        def check(found: dict[str, np.ndarray]) -> tuple[dict, list[np.ndarray]]:
+            facts = json.loads(found["facts"].tobytes())
             if not isinstance(facts, dict):
                 raise ValueError("its facts are not a mapping")
-            return facts, arrays
+            records.check_history(facts.get("history", []))
+            return facts, [found[f"array_{number}"] for number in range(len(found) - 1)]
 
-    def write_predictions(self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none") -> None:
-        """Keeps test logits [n, classes] as float16 and their labels [n] as the smallest integers that hold them."""
+        return reading.read_arrays(self.state_file, _LARGEST_STATE, check)
+
+    @contextmanager
+    def new_best(self):
+        """Yields the path to save better weights to. What the earlier ones predicted goes first."""
+        for file in self.all_predictions():
+            file.unlink(missing_ok=True)
+        with atomic(self.best_file) as temporary:
+            yield temporary
+
+    def weights_digest(self) -> str | None:
+        """The SHA-256 of best.keras, which what it predicted is kept with; None where it is not there."""
+        if not self.best_file.exists():
+            return None
+        with reading.opened(self.best_file, _LARGEST_WEIGHTS) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def write_predictions(
+        self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none", weights: str | None = None
+    ) -> None:
+        """Keeps test logits [n, classes] as float16, their labels [n] as the smallest integers that hold them, and the
+        digest of the weights that they are of."""
+        if not np.isfinite(logits).all():
+            raise UserError(f"{self.best_file}: its weights predict what is no number (NaN or infinite)")
+        largest = np.finfo(np.float16).max
+        arrays = {
+            "logits": np.clip(logits, -largest, largest).astype(np.float16),
+            "labels": labels.astype(np.min_scalar_type(labels.max())),
+            **({"weights": np.array(weights)} if weights else {}),
+        }
         with atomic(self.predictions_under(tta)) as temporary, temporary.open("wb") as file:
-            largest = np.finfo(np.float16).max
-            halves = np.clip(logits, -largest, largest).astype(np.float16)
-            np.savez_compressed(file, logits=halves, labels=labels.astype(np.min_scalar_type(labels.max())))
+            np.savez_compressed(file, **arrays)
 
     def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
-        with reading(self.predictions_under(tta)) as archive:
-            logits, labels = archive["logits"], archive["labels"]
-            if logits.ndim != 2 or labels.shape != (len(logits),) or not logits.size:
-                raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
-            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
-                raise ValueError("its logits or its labels are not numbers")
-            if not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-                raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}, as its logits are")
-            return logits, labels
+        """Test logits [n, classes] and labels [n]; refused where they are of other weights than the run's."""
+        path = self.predictions_under(tta)
+        logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, _check_predictions)
+        summary = self.read_summary() if self.summary_file.exists() else {}
+        expected = self.weights_digest() or summary.get("weights")
+        if weights is None and self.best_file.exists():  # kept by an earlier version: by the order of their writing
+            fits = path.stat().st_mtime_ns >= self.best_file.stat().st_mtime_ns
+        else:
+            fits = None in (weights, expected) or weights == expected
+        if not fits:
+            raise UserError(f"{path} is of other weights than {self.best_file.name}: evaluate the run again")
+        return logits, labels
+
+    def has_predictions(self, tta: TestTimeAugmentation = "none") -> bool:
+        """Whether there are predictions that can be read and are of the run's weights."""
+        try:
+            self.read_predictions(tta)
+        except UserError:
+            return False
+        return True
+
+    def check_weights(self) -> None:
+        """Raises a UserError where best.keras is gone or damaged; reads it whole, and nothing into a network."""
+        with reading.opened_zip(self.best_file, _LARGEST_WEIGHTS) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is not as it was written")
 
     def check_same_data(self, fingerprint: str, source: str) -> None:
         """Raises a UserError where the run was made on other images than those of `fingerprint`."""
@@ -201,90 +241,42 @@ class RunDirectory:
 
     # ---- all that is worth keeping
 
-    def small_files(self) -> list[Path]:
-        """The files that are there, but for the weights and the state."""
-        return [file for file in self.files() if file.exists() and file not in (self.best_file, self.state_file)]
+    def small_files(self) -> dict[str, bytes]:
+        """The files that are there by their names, but for the weights and the state; what a link points to is none."""
+        found = [file for file in self.files() if file not in (self.best_file, self.state_file)]
+        regular = [file for file in found if os.path.lexists(file) and stat.S_ISREG(file.lstat().st_mode)]
+        return {file.name: reading.read_bytes(file, _LARGEST_PREDICTIONS) for file in regular}
 
-    def keep(self, files: dict[str, bytes]) -> None:
+    def keep(self, contents: dict[str, bytes]) -> None:
         """Takes over the small files of a run that was trained elsewhere; one that is finished here stays as it is."""
         if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
         self.remove_files()
-        # The summary last: until it is there, the run is not finished here.
-        for file in sorted(self.files(), key=lambda file: file == self.summary_file):
-            if file.name in files:
-                with atomic(file) as temporary:
-                    temporary.write_bytes(files[file.name])
+        self._write_small(contents)
 
     def copy_small_files(self, destination: Path) -> None:
-        try:
-            destination.mkdir(parents=True, exist_ok=True)
-            for file in self.small_files():
-                shutil.copy2(file, destination / file.name)
-        except OSError as error:
-            raise UserError(f"{destination} cannot be written: {error.strerror or error}") from None
+        """Copies the small files; predictions that an earlier copy has, and this run has not, go."""
+        copy, contents = RunDirectory(destination), self.small_files()
+        files.make_folder(destination)
+        for file in copy.all_predictions():
+            if file.name not in contents:
+                file.unlink(missing_ok=True)
+        copy._write_small(contents)
+
+    def _write_small(self, contents: dict[str, bytes]) -> None:
+        # The summary last: until it is there, the run is not finished here.
+        for file in sorted(self.files(), key=lambda file: file == self.summary_file):
+            if file.name in contents:
+                files.write_bytes(file, contents[file.name])
 
 
-def is_finished(config: Config, run: RunDirectory) -> bool:
-    """Whether the directory holds the finished run of just this configuration."""
-    if not (run.config_file.exists() and run.summary_file.exists()):
-        return False
-    return run.read_summary()["status"] == "finished" and not configuration.differences(run.read_config(), config)
-
-
-def check_resumable(config: Config, run: RunDirectory) -> None:
-    """Raises a UserError that says what differs where `--resume` cannot go on; touches nothing."""
-    if not run.config_file.exists():
-        raise UserError(f"{run.path} holds no run to resume; leave out --resume to start one")
-    old = run.read_config()
-    # Without a summary the run was killed between its first two files: it has a configuration and nothing else.
-    summary = run.read_summary() if run.summary_file.exists() else {"status": "running"}
-    differing = configuration.differences(old, config)
-    finished = summary["status"] == "finished"
-    if set(differing) == {"epochs"} and config.epochs > old.epochs:
-        if config.schedule.name != "constant":
-            raise UserError(
-                f"{run.path}: epochs cannot be raised from {old.epochs} to {config.epochs}: the {config.schedule.name} "
-                f"schedule ends at epoch {old.epochs}, so a longer run has another learning rate from the first step on"
-            )
-    elif differing:
-        lines = [f"{key}: {before!r} in the run, {after!r} now" for key, (before, after) in differing.items()]
-        raise UserError("\n  ".join([f"{run.path} is a run of another configuration:", *lines]))
-    elif finished:
-        raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
-    if summary["status"] == "diverged":
-        raise UserError(
-            f"{run.path}: this run diverged ({summary.get('reason', 'its loss became NaN')}); it cannot go on"
-        )
-
-
-def find(root: Path) -> list[RunDirectory]:
-    """Every run directory at or under `root`, in the order of their paths."""
-    try:
-        return [RunDirectory(file.parent) for file in sorted(root.rglob("config.yaml"))]
-    except OSError:  # a name that is too long
-        return []
-
-
-def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
-    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
-
-    Raises:
-        UserError: a named directory holds no run, or there is no run at all.
-    """
-    if not paths:
-        runs = [run for run in find(root) if not run.path.is_relative_to(root / "studies")]
-        if not runs:
-            raise UserError(
-                f"no run under {root} yet. Make one:\n"
-                "  python train.py --config plain.yaml\n"
-                "  python train.py --config bn.yaml\n"
-                "or, in a minute and without a download: make demo"
-            )
-        return runs
-    found = [(path, find(path)) for path in paths]
-    for path, runs in found:
-        if not runs:
-            raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
-    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
+def _check_predictions(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str | None]:
+    logits, labels = found["logits"], found["labels"]
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.size:
+        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+    if logits.dtype.kind != "f" or not np.isfinite(logits.astype(np.float32)).all():
+        raise ValueError("its logits are not all numbers")
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}")
+    return logits, labels, str(found["weights"]) if "weights" in found else None

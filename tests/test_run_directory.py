@@ -14,9 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from experiment import config as configuration
-from experiment import files, run_directory
+from experiment import files, finding
 from experiment.errors import UserError
-from experiment.run_directory import HISTORY_COLUMNS, RunDirectory, check_resumable
+from experiment.resuming import check_resumable
+from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 from tests.conftest import history_rows, make_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,14 +157,14 @@ def test_find_gives_every_run_below_in_order(tmp_path):
     for name in ("b/seed1", "a/seed0", "b/seed0"):
         make_run(tmp_path / name)
     (tmp_path / "c").mkdir()
-    found = [run.path.relative_to(tmp_path).as_posix() for run in run_directory.find(tmp_path)]
+    found = [run.path.relative_to(tmp_path).as_posix() for run in finding.find(tmp_path)]
     assert found == ["a/seed0", "b/seed0", "b/seed1"]
 
 
 @pytest.mark.parametrize("place", ["absent", "file", "a" * 300])
 def test_find_gives_nothing_where_there_is_nothing(tmp_path, place):
     (tmp_path / "file").touch()
-    assert run_directory.find(tmp_path / place) == []
+    assert finding.find(tmp_path / place) == []
 
 
 def test_copying_leaves_out_the_weights_and_the_state(tmp_path):

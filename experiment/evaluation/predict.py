@@ -10,7 +10,7 @@ from experiment.config import Config, TestTimeAugmentation
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.evaluation import weights
-from experiment.evaluation.result import read_finished
+from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
 
@@ -19,30 +19,31 @@ def predict_missing(
     dataset_for: Callable[[str], Dataset],
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
-    kept: bool = False,
 ) -> None:
-    """Predicts the test images with a run's best weights and writes the logits; where the weights are gone, those that
-    were kept must be there.
+    """Predicts the test images with a run's best weights and writes the logits, unless those that are kept are of just
+    these weights; where the weights are gone, kept ones must be there.
 
     Args:
         run: a finished run.
         dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
-        engine: what computes the logits, as in `predict`.
+        engine: what computes the logits, as in `predict`; numpy computes them anew.
         tta: the views of each test image over which logits are averaged, beside those of the image as it is.
-        kept: take kept predictions wherever there are any.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
     """
     config, summary, _ = read_finished(run)
     for way in dict.fromkeys(("none", tta)):
-        predictions = run.predictions_under(way)
-        if run.best_file.exists() and not (kept and predictions.exists()):
-            dataset = dataset_for(summary["data"]["name"])
+        if not run.best_file.exists():
+            if not run.predictions_under(way).exists():
+                raise UserError(
+                    f"{run.path}: neither {run.best_file.name} nor {run.predictions_under(way).name} is there"
+                )
+        elif engine == "numpy" or not run.has_predictions(way):
+            dataset, weights = dataset_for(summary["data"]["name"]), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
-            run.write_predictions(predict(run, config, dataset.test.images, engine, way), dataset.test.labels, way)
-        elif not predictions.exists():
-            raise UserError(f"{run.path}: neither {run.best_file.name} nor {predictions.name} is there")
+            logits = predict(run, config, dataset.test.images, engine, way)
+            run.write_predictions(logits, dataset.test.labels, way, weights)
 
 
 def predict(

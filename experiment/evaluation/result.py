@@ -12,6 +12,8 @@ from experiment.data.sources import CLASS_NAMES
 from experiment.data.synthetic import GENERATED_CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
+from experiment.printable import name as printable_name
+from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
 # Of runs whose summary does not name the classes.
@@ -131,45 +133,11 @@ def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none"
     """
     config, summary, history = read_finished(run)
     logits, labels = run.read_predictions()
+    names = summary["data"].get("class_names", _CLASS_NAMES_BEFORE.get(summary["data"]["name"]))
+    if not (isinstance(names, list | tuple) and len(names) == logits.shape[1] > 1 and set(map(type, names)) == {str}):
+        raise UserError(f"{run.summary_file}: data.class_names are not the names of {logits.shape[1]} classes")
     averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
-    if averaged is not None and len(averaged) != len(labels):
+    if averaged is not None and averaged.shape != logits.shape:
         raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
-    return RunResult(name, config, summary, history, logits.astype(np.float32), labels.astype(np.int32), tta, averaged)
-
-
-def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
-    """The configuration, summary and history of a finished run, checked against each other."""
-    config, summary, history = run.read_config(), run.read_summary(), run.read_history()
-    if summary["status"] != "finished":
-        raise UserError(f"{run.path}: not evaluated, it is {_in_words(summary)}")
-    _check_summary(run, summary)
-    if summary["best_epoch"] not in range(1, len(history) + 1):
-        raise UserError(
-            f"{run.summary_file} and {run.history_file.name} do not fit: best_epoch is {summary['best_epoch']}, "
-            f"and there are {len(history)} epochs"
-        )
-    return config, summary, history
-
-
-def _check_summary(run: RunDirectory, summary: dict) -> None:
-    needed = ("parameters", "epochs", "best_epoch", "val_accuracy", "train_seconds", "images_per_second")
-    missing = [key for key in needed if not isinstance(summary.get(key), int | float)]
-    if not isinstance(summary.get("precision"), str):
-        missing.append("precision")
-    data = summary.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
-        missing.append("data.name")
-    elif not _are_names(data.get("class_names", _CLASS_NAMES_BEFORE.get(data["name"]))):
-        missing.append("data.class_names")
-    if missing:
-        raise UserError(f"{run.summary_file} is damaged: {missing[0]} is missing or odd")
-
-
-def _are_names(value) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(name, str) for name in value)
-
-
-def _in_words(summary: dict) -> str:
-    if summary["status"] == "diverged":
-        return f"diverged ({summary.get('reason', 'its loss became NaN')})"
-    return {"running": "still running, or was killed (go on with --resume)"}.get(summary["status"], summary["status"])
+    logits, labels = logits.astype(np.float32), labels.astype(np.int32)
+    return RunResult(printable_name(name), config, summary, history, logits, labels, tta, averaged)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiment import run_directory
+from experiment import resuming
 from experiment.data import sources
 from experiment.errors import UserError
 from experiment.studies import measures, runner, write
@@ -119,7 +119,7 @@ def _outcomes(
         sources.load(data)  # a mistake is told once, and a download made once
         here, there = list(waiting), []
     else:  # what only lacks its predictions has its weights here
-        here = [each for each in waiting if run_directory.is_finished(each.config, each.run)]
+        here = [each for each in waiting if resuming.is_finished(each.config, each.run)]
         there = [each for each in waiting if each not in here]
     for position, outcome in runner.run_locally(jobs(here), execution.workers):
         yield here[position], outcome

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiment import config as configuration
-from experiment import run_directory
+from experiment import finding
 from experiment.config import Config
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
@@ -69,7 +69,7 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], data_n
     A run is determined by its configuration, so none is trained twice.
     """
     finished = {}
-    for run in itertools.chain(*(run_directory.find(root) for root in roots)):
+    for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
             summary = run.read_summary()
             if summary["status"] == "finished" and summary["data"]["name"] == data_name:
@@ -94,13 +94,13 @@ def has_ended(planned: PlannedRun, data_name: str) -> bool:
     if differing or made_on != data_name:
         what = f"{next(iter(differing))} differs" if differing else f"it was made on {made_on}"
         raise UserError(f"{run.path} holds another run than this study's: {what}. Remove it, or use --checkpoints DIR")
-    return summary["status"] == "diverged" or (summary["status"] == "finished" and run.predictions_file.exists())
+    return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
 
 
 def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path]) -> float:
     """About how long the runs take, one after the other, by the speed of the runs that there are."""
     speeds = []
-    for run in itertools.chain(*(run_directory.find(root) for root in roots)):
+    for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
             speeds.append(float(run.read_summary()["images_per_second"]))
         except (UserError, KeyError, TypeError, ValueError):

@@ -57,7 +57,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
         os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
     if run.read_summary()["status"] == "finished":
         predict_missing(run, lambda name: dataset)
-    return {file.name: file.read_bytes() for file in run.small_files()}
+    return run.small_files()
 
 
 def _share_gpus() -> None:

@@ -41,8 +41,10 @@ class _Diagnostics(keras.callbacks.Callback):
             measured = batch_statistics(self.model, self.images, self.config.batch_size)
         else:
             return
-        # A run that was killed after this and before its state was written comes here again.
-        earlier = self.run.read_diagnostics() if self.run.diagnostics_file.exists() else []
+        # A run that was killed after this and before its state was written comes here again; one that was made longer
+        # has statistics of another last epoch.
+        there = self.run.diagnostics_file.exists() and self.config.diagnostics == "gradients"
+        earlier = self.run.read_diagnostics() if there else []
         rows = [
             {"epoch": epoch + 1, "layer": layer, "measure": measure, "value": float(value)}
             for measure, values in measured.items()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiment import run_directory
+from experiment import finding
 from experiment.data import sources, synthetic
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
@@ -244,18 +244,18 @@ def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
 def test_without_names_the_runs_of_studies_are_left_out(tmp_path):
     make_run(tmp_path / "plain/seed0")
     make_run(tmp_path / "studies/learning_rate/rate=1/seed0")
-    assert [run.path for run in run_directory.select([], tmp_path)] == [tmp_path / "plain/seed0"]
+    assert [run.path for run in finding.select([], tmp_path)] == [tmp_path / "plain/seed0"]
 
 
 def test_without_names_every_run_below_is_chosen(tmp_path):
     for name in ("bn/seed0", "plain/seed0"):
         make_run(tmp_path / name)
-    assert [run.path for run in run_directory.select([], tmp_path)] == [tmp_path / "bn/seed0", tmp_path / "plain/seed0"]
+    assert [run.path for run in finding.select([], tmp_path)] == [tmp_path / "bn/seed0", tmp_path / "plain/seed0"]
 
 
 def test_without_any_run_the_message_says_how_to_make_one(tmp_path):
     with pytest.raises(UserError) as caught:
-        run_directory.select([], tmp_path)
+        finding.select([], tmp_path)
     assert "python train.py --config plain.yaml" in str(caught.value)
     assert "make demo" in str(caught.value)
 
@@ -263,7 +263,7 @@ def test_without_any_run_the_message_says_how_to_make_one(tmp_path):
 def test_named_runs_and_directories_of_runs_are_chosen(tmp_path):
     for name in ("a/seed0", "a/seed1", "b/seed0"):
         make_run(tmp_path / name)
-    chosen = run_directory.select([tmp_path / "b/seed0", tmp_path / "a"], tmp_path)
+    chosen = finding.select([tmp_path / "b/seed0", tmp_path / "a"], tmp_path)
     assert [run.path.relative_to(tmp_path).as_posix() for run in chosen] == ["b/seed0", "a/seed0", "a/seed1"]
 
 
@@ -271,11 +271,11 @@ def test_named_runs_and_directories_of_runs_are_chosen(tmp_path):
 def test_a_directory_without_a_run_is_named(tmp_path, place):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError) as caught:
-        run_directory.select([tmp_path / place], tmp_path)
+        finding.select([tmp_path / place], tmp_path)
     assert str(tmp_path / place) in str(caught.value)
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
-    assert len(run_directory.select([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1
+    assert len(finding.select([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1

@@ -18,7 +18,8 @@ from experiment.data.dataset import Dataset, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation.predict import predict
 from experiment.hardware import Cores
-from experiment.run_directory import RunDirectory, check_resumable
+from experiment.resuming import check_resumable
+from experiment.run_directory import RunDirectory
 from experiment.training import loop
 from experiment.training.recorder import Recorder
 from tests import killing

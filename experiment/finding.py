@@ -1,0 +1,57 @@
+"""The run directories that there are, and those that a user means."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiment.errors import UserError
+from experiment.run_directory import RunDirectory
+
+
+def find(root: Path) -> list[RunDirectory]:
+    """Every run directory at or under `root`, each once, in the order of their paths.
+
+    Links to directories are followed, but for those that lead to where they are in.
+    """
+    found, seen, waiting = [], set(), [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status, entries = folder.stat(), list(os.scandir(folder))
+            inside = folder.resolve()
+            links = [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
+            directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+            onward = [link for link in links if not inside.is_relative_to(os.path.realpath(link))]
+        except OSError:  # no directory, one that may not be entered, a name that is too long
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if any(entry.name == "config.yaml" for entry in entries):
+            found.append(RunDirectory(folder))
+        waiting = [folder / link.name for link in onward] + waiting  # last: a path without links goes first
+        waiting += [folder / directory.name for directory in directories]
+    return sorted(found, key=lambda run: run.path)
+
+
+def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
+    """The run directories that a user names, or all under `root`, those of studies apart, when none is named.
+
+    Raises:
+        UserError: a named directory holds no run, or there is no run at all.
+    """
+    if not paths:
+        runs = [run for run in find(root) if not run.path.is_relative_to(root / "studies")]
+        if not runs:
+            raise UserError(
+                f"no run under {root} yet. Make one:\n"
+                "  python train.py --config plain.yaml\n"
+                "  python train.py --config bn.yaml\n"
+                "or, in a minute and without a download: make demo"
+            )
+        return runs
+    found = [(path, find(path)) for path in paths]
+    for path, runs in found:
+        if not runs:
+            raise UserError(f"{path} holds no run (no config.yaml in it or below it)")
+    return list({run.path.resolve(): run for _, runs in found for run in runs}.values())  # each once
