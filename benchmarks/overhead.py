@@ -136,7 +136,7 @@ def page(arguments: argparse.Namespace) -> dict:
     from experiment.reporting import write as comparison
 
     images = sources.load(arguments.data, download=False).test.images
-    kept = [load_result(run, run.path.name) for run in run_directory.find(ROOT / "results" / "seeds")]
+    kept = [load_result(run, run.path.name) for run in finding.find(ROOT / "results" / "seeds")]
     results = [
         replace(run, name=f"run {number}", config=run.config.model_copy(update={"seed": number}))
         for number, run in enumerate(itertools.islice(itertools.cycle(kept), RUNS))

@@ -14,11 +14,14 @@ import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 import models
+from experiment import reading
 from experiment.errors import UserError
 from experiment.schema import Fraction, Positive, Section
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_LARGEST_FILE, _MOST_VALUES, _DEEPEST = 2**14, 1_000, 20  # characters; PyYAML reads some thousand values a second
+_MOST_MISTAKES = 20
 
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -162,13 +165,15 @@ def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
     except ValidationError as error:
         model = values.get("model")
         known = known_keys(kind, _name(model, "model") if isinstance(model, dict) else models.DEFAULT)
-        lines = [_explain(mistake, known) for mistake in error.errors()]
+        mistakes = error.errors()
+        lines = [_explain(mistake, known) for mistake in mistakes[:_MOST_MISTAKES]]
+        lines += [f"and {len(mistakes) - len(lines)} more"] if len(mistakes) > len(lines) else []
         raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
 
 
 def read_resolved(path: Path) -> Config:
     """Reads a run directory's `config.yaml`, which extends nothing."""
-    return check(_parse(path), where=str(path))
+    return check(_parse(path, follow=False), where=str(path))
 
 
 def to_yaml(config: Config) -> str:
@@ -197,41 +202,49 @@ class _Loader(yaml.SafeLoader):
     Aliases are refused because a few lines of nested ones expand without bound.
     """
 
+    _values = _depth = 0
+
     def compose_node(self, parent, index):
+        self._values += 1
+        if self._values > _MOST_VALUES or self._depth > _DEEPEST:
+            raise yaml.constructor.ConstructorError(None, None, "too many values", self.peek_event().start_mark)
         if self.check_event(yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
             )
-        return super().compose_node(parent, index)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
 def parse_text(text: str, where: str) -> Any:
     """A YAML value; a UserError begins with `where`."""
+    if len(text) > _LARGEST_FILE:
+        raise UserError(f"{where} is longer than {_LARGEST_FILE:,} characters: no configuration is")
     try:
         return yaml.load(text, Loader=_Loader)
     except Exception as error:  # at a value that does not fit its tag PyYAML fails in any way: !!int '', 2022-99-99
         raise UserError(f"{where} is not readable as YAML: {' '.join(str(error).split())[:300]}") from None
 
 
-def _parse(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    return parse_text(text, str(path))
+def _parse(path: Path, follow: bool = True) -> Any:
+    return parse_text(reading.read_text(path, 4 * _LARGEST_FILE, follow), str(path))
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
@@ -289,7 +302,7 @@ def _apply_override(values: dict, override: str) -> None:
 def _explain(mistake: dict, known: list[str]) -> str:
     location = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return f"{location}: unknown key{nearest(location, known)}"
+        return f"{location[:100]}: unknown key{nearest(location[:100], known)}"
     message = mistake["msg"].removeprefix("Value error, ")
     if not location:
         return message
@@ -297,7 +310,7 @@ def _explain(mistake: dict, known: list[str]) -> str:
     if isinstance(value, dict | list | BaseModel):
         return f"{location}: {message}"
     try:
-        return f"{location}: {message}, not {value!r}"
+        return f"{location}: {message}, not {value!r}"[:300]
     except ValueError:  # Python does not print an integer of thousands of digits
         return f"{location}: {message}"
 

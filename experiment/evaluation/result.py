@@ -12,7 +12,7 @@ from experiment.data.sources import CLASS_NAMES
 from experiment.data.synthetic import GENERATED_CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
-from experiment.printable import name as printable_name
+from experiment.printable import printable_name
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 

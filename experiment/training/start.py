@@ -6,7 +6,8 @@ from experiment import tensorflow_setup
 from experiment.config import Config
 from experiment.data.dataset import Dataset, split
 from experiment.errors import UserError
-from experiment.run_directory import RunDirectory, check_resumable, is_finished
+from experiment.resuming import check_configured, check_resumable, is_finished
+from experiment.run_directory import RunDirectory
 
 Existing = Literal["refuse", "resume", "overwrite", "finish"]
 
@@ -23,6 +24,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
         check_resumable(config, run)
         return "resume"
     if existing != "overwrite" and run.exists():
+        check_configured(run)
         raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
     return "start"
 
