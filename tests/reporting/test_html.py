@@ -36,7 +36,7 @@ def fake_runs(folder: Path) -> list[RunResult]:
     for seed in range(10):
         for network, override in (("plain", "model.batch_norm=none"), ("bn", BN)):
             name = f"{network}/{ODD_NAME if (network, seed) == ('plain', 3) else f'seed{seed}'}"
-            run = make_run(folder / name, f"seed={seed}", override, correct=70 + seed)
+            run = make_run(folder / name, f"seed={seed}", "epochs=50", override, correct=70 + seed)
             sureness = (2.5 if network == "bn" else 2) * np.eye(10)[labels]
             run.write_predictions(tendency[network] + 0.1 * rng.standard_normal((1000, 10)) + sureness, labels)
             run.write_history(
