@@ -11,12 +11,14 @@ from experiment.errors import UserError, reported
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 RESULTS = CHECKPOINTS.with_name("results")
+_SOME_LEFT_OUT = 3
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Evaluate trained runs on the test images and compare the networks.",
-        epilog="Writes comparison.json, comparison.md and the figures into the output directory.",
+        epilog="Writes comparison.json, comparison.md and the figures into the output directory. "
+        f"Exit code: 0; {_SOME_LEFT_OUT} where a run was left out and the others were evaluated; 2 for an error.",
     )
     add = parser.add_argument
     add("runs", nargs="*", type=Path, help="run directories, or directories of them (default: all under checkpoints/)")
@@ -93,7 +95,7 @@ def main(arguments: argparse.Namespace) -> int:
     without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"
     if arguments.format == "table":
         print(f"written: comparison.json, comparison.md and the figures in {arguments.output}{without}")
-    return 0
+    return _SOME_LEFT_OUT if left_out else 0
 
 
 if __name__ == "__main__":

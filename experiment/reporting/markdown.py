@@ -1,6 +1,9 @@
 """Tables as aligned Markdown: readable in a terminal as they are."""
 
+import re
 from collections.abc import Sequence
+
+from experiment.printable import printable_name
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> str:
@@ -11,6 +14,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
         rows: the cells of each row, as many as the header has.
         numbers_from: the first column that is aligned to the right, and all after it.
     """
+    header, *rows = [[plain(cell) for cell in row] for row in [header, *rows]]
     first = len(header) if numbers_from is None else numbers_from
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     rule = ["-" * width if column < first else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
@@ -21,3 +25,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
         return "| " + " | ".join(aligned) + " |"
 
     return "\n".join(line(row) for row in [header, rule, *rows])
+
+
+def plain(text: str) -> str:
+    """The text on one line, without what Markdown takes for a column or a tag, or a terminal for a command."""
+    return re.sub(r"\||<(?=[A-Za-z/!?])", lambda found: f"\\x{ord(found[0]):02x}", printable_name(text))

@@ -15,7 +15,6 @@ import numpy as np
 
 from experiment.config import Config
 from experiment.errors import Diverged, Interrupted, UserError
-from experiment.files import atomic
 from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
 
@@ -42,8 +41,8 @@ class Recorder(keras.callbacks.Callback):
             return  # stopped in its first epoch: from the start
         facts, arrays = self.run.read_state()
         variables = _state_variables(model)
-        shapes = [tuple(variable.shape) for variable in variables]
-        if [array.shape for array in arrays] != shapes or not {"history", "precision"} <= facts.keys():
+        kinds = [(variable.shape, variable.dtype) for variable in map(np.asarray, variables)]
+        if [(array.shape, array.dtype) for array in arrays] != kinds or not {"history", "precision"} <= facts.keys():
             raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
@@ -77,7 +76,7 @@ class Recorder(keras.callbacks.Callback):
         self.history.append(row)
         if row["val_accuracy"] > best_before:  # the first epoch wins a tie
             self.stock_model.set_weights(self.model.get_weights())
-            with atomic(self.run.best_file) as temporary:
+            with self.run.new_best() as temporary:
                 self.stock_model.save(temporary)
         # The state last: a run killed before it repeats this epoch and writes the same files again.
         self.run.write_history(self.history)
@@ -108,6 +107,7 @@ class Recorder(keras.callbacks.Callback):
             "val_accuracy": best and best["val_accuracy"],
             "train_seconds": round(sum(row["seconds"] for row in self.history), 3),
             "images_per_second": best and float(np.median([row["images_per_second"] for row in self.history])),
+            "weights": self.run.weights_digest(),
             **self.facts,
         }
         self.run.write_summary(summary)
