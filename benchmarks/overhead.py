@@ -129,7 +129,7 @@ def prediction_seconds(path: Path, data: str | None, times: int) -> list[float]:
 def page(arguments: argparse.Namespace) -> dict:
     from playwright.sync_api import sync_playwright
 
-    from experiment import run_directory
+    from experiment import finding
     from experiment.data import sources
     from experiment.evaluation.result import load_result
     from experiment.reporting import html
