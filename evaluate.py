@@ -22,7 +22,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", nargs="*", type=Path, help="run directories, or directories of them (default: all under checkpoints/)")
-    add("--data", metavar="DIR|download", help="where CIFAR-10 is (default: CIFAR10_DIR, Keras's cache, the download)")
+    add("--data", metavar="DIR|FILE|download", help="where the images are (default: where the runs found them)")
     add("--output", type=Path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
     add("--keep", type=Path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
     add(
@@ -45,6 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from experiment import finding
+    from experiment.config import Data
     from experiment.data import sources
     from experiment.data.dataset import Dataset
     from experiment.evaluation import comparison
@@ -59,8 +60,8 @@ def main(arguments: argparse.Namespace) -> int:
     download = any(run.best_file.exists() for run in runs)
 
     @functools.cache
-    def dataset_for(name: str) -> Dataset:
-        return sources.load("generated" if name == "generated" else arguments.data, download)
+    def dataset_for(settings: Data) -> Dataset:
+        return sources.load(arguments.data, download, settings)
 
     evaluations, kept, left_out = [], [], []
     for run in runs:
@@ -82,8 +83,9 @@ def main(arguments: argparse.Namespace) -> int:
     evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     try:
         shown = comparison.comparable(comparison.groups(evaluations))[0].runs[0]
-        images = dataset_for(shown.data_name).test.images
-    except sources.NotFound:
+        dataset = dataset_for(shown.config.data)
+        images = dataset.test.images if dataset.fingerprint() == shown.summary["data"].get("sha256") else None
+    except UserError:
         images = None
     content = write.write(evaluations, arguments.output, images)
     if arguments.report:

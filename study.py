@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="of a sweep: values of a key; repeatable")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="of a sweep: one value for all; repeatable")
     add("--seeds", metavar="0-2|0,3", help="the seeds (default: the file's; of a sweep 0-2)")
-    add("--data", metavar="DIR|download|generated", help="where CIFAR-10 is (default: as for train.py)")
+    add("--data", metavar="WHAT", help="the images, or where they are (as for train.py)")
     add("--dry-run", action="store_true", help="print the runs and an estimate of the time, and stop")
     add("--from-table", action="store_true", help="make figure and verdict again from runs.csv, without training")
     add("--checkpoints", type=Path, metavar="DIR", default=ROOT / "checkpoints", help="where the runs are kept")

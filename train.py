@@ -21,8 +21,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, metavar="N", help="replaces the configuration's seed")
     add(
         "--data",
-        metavar="DIR|download|generated",
-        help="where CIFAR-10 is (default: CIFAR10_DIR, Keras's cache, the official download)",
+        metavar="WHAT",
+        help="synthetic, FILE.npz, a folder of classes, or where CIFAR is: its folder, or download (default: "
+        "CIFAR10_DIR, Keras's cache, the official download)",
     )
     add("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
     existing = parser.add_mutually_exclusive_group()
@@ -42,10 +43,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
+    from experiment.data import sources
     from experiment.run_directory import RunDirectory
     from experiment.training import start
 
-    config = configuration.load(arguments.config, arguments.set, arguments.seed)
+    config = sources.settle(configuration.load(arguments.config, arguments.set, arguments.seed), arguments.data)
     if arguments.tensorboard and find_spec("tensorboard") is None:
         raise UserError("--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'")
     if arguments.print_config:
@@ -54,9 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
     start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
 
-    from experiment.data import sources
-
-    dataset = sources.load(arguments.data)
+    dataset = sources.load(arguments.data, settings=config.data)
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
     progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"

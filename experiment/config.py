@@ -6,6 +6,7 @@ A configuration is the whole experiment except for where the data lies and where
 """
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -25,30 +26,52 @@ _MOST_MISTAKES = 20
 
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+DATA_NAMES = ("cifar10", "cifar100", "synthetic")
 Diagnostics = Literal["none", "gradients", "batch_statistics"]
 TestTimeAugmentation = Literal["none", "flip", "flip_shift"]  # of evaluate.py; no key of a configuration
 
 
 class Data(Section):
-    """Which images train and which choose the best weights.
+    """Which images there are, which of them train, and which choose the best weights.
+
+    `name` is cifar10, cifar100, synthetic, or the path of own images: an .npz file, or a folder of classes (with a / in
+    its path), of which every picture is resized to `image_size` pixels a side. See docs/your-own-images.md.
 
     `held_out` splits `validation_images` off the training set, stratified by class, by `split_seed`.
     `test_as_validation` trains on all training images and chooses the weights on the test set, as the report did:
-    optimistic, and marked so wherever its numbers appear. `training_images` trains on so many of what is left, the same
-    number of each class; null on all.
+    optimistic, and marked so wherever its numbers appear. `training_images` trains on so many of what is left, of each
+    class as many as its share is; null on all.
     """
 
+    name: str = "cifar10"
+    image_size: Annotated[int, Field(ge=8, le=512)] = 32
     protocol: Protocol = "held_out"
-    validation_images: Annotated[int, Field(ge=10, le=25_000)] = 5_000
+    validation_images: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
     split_seed: Annotated[int, Field(ge=0)] = 0
-    training_images: Annotated[int, Field(ge=10, le=50_000)] | None = None
+    training_images: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name == "generated":  # what the synthetic images were called before
+            return "synthetic"
+        if name not in DATA_NAMES and "/" not in name and os.sep not in name and not name.lower().endswith(".npz"):
+            raise ValueError(
+                f"must be {', '.join(DATA_NAMES)}, a path that ends in .npz, or a folder with a / in its path"
+            )
+        return name
+
+    @property
+    def own_images(self) -> bool:
+        """Whether `name` is a path."""
+        return self.name not in DATA_NAMES
 
 
 class Augmentation(Section):
     """Random changes of each training image: mirror it, shift it by up to `shift` pixels."""
 
     flip: bool = False
-    shift: Annotated[int, Field(ge=0, le=16)] = 0
+    shift: Annotated[int, Field(ge=0, le=256)] = 0  # at most half an image's side
 
 
 class Optimizer(Section):
@@ -98,6 +121,10 @@ class Config(Section):
     devices: Literal["one", "all"] = "one"  # all: each batch is divided among the machine's GPUs
     diagnostics: Diagnostics = "none"  # what else is measured while it trains; see experiment/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    def on_data(self, name: str) -> "Config":
+        """The same experiment on the data set of this `data.name`."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"name": name})})
 
     @field_validator("model", mode="before")
     @classmethod
@@ -184,6 +211,8 @@ def to_yaml(config: Config) -> str:
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The dotted keys in which two configurations differ, each with its (old, new) values; None: it has no such key."""
     before, after = dict(flatten(old.model_dump())), dict(flatten(new.model_dump()))
+    if old.data.own_images and new.data.own_images:  # a file may move; which images it holds, the run's summary tells
+        before["data.name"] = after["data.name"]
     return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
 
 

@@ -79,9 +79,9 @@ def _refuse(constant: str):
 
 
 @contextmanager
-def opened_zip(path: Path, largest: int):
+def opened_zip(path: Path, largest: int, follow: bool = False):
     """Opens a zip archive whose members unpack to `largest` bytes or fewer in all; raises as `opened` does."""
-    with opened(path, largest) as file:
+    with opened(path, largest, follow) as file:
         _check_directory(file)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -103,13 +103,13 @@ def _check_directory(file) -> None:
         raise ValueError("it has too many members")
 
 
-def read_arrays(path: Path, largest: int, check: Callable[[dict[str, np.ndarray]], Any]) -> Any:
+def read_arrays(path: Path, largest: int, check: Callable[[dict[str, np.ndarray]], Any], follow: bool = False) -> Any:
     """What `check` makes of the arrays of an .npz archive by name: numbers and texts, no objects. See `read_json`.
 
     Raises:
         UserError: the archive is missing or damaged, holds objects, or its arrays have more than `largest` bytes.
     """
-    with opened_zip(path, largest) as archive:
+    with opened_zip(path, largest, follow) as archive:
         return check({each.filename.removesuffix(".npy"): _array(unpack(archive, each)) for each in archive.infolist()})
 
 

@@ -13,6 +13,7 @@
 | tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -127,7 +128,12 @@ class RunDirectory:
         write_text(self.config_file, configuration.to_yaml(config))
 
     def read_config(self) -> Config:
-        return configuration.read_resolved(self.config_file)
+        config = configuration.read_resolved(self.config_file)
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            # Before configurations had `data.name`, a run on synthetic images said so in its summary alone.
+            if self.summary_file.exists() and self.read_summary()["data"]["name"] == "generated":
+                return config.on_data("synthetic")
+        return config
 
     def write_summary(self, summary: dict) -> None:
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")

@@ -17,24 +17,25 @@ class AugmentedImages:
     """The training images in all their variants, dealt out in batches.
 
     Args:
-        data: images uint8 [n, 32, 32, 3], labels int32 [n].
+        data: images uint8 [n, h, w, c], labels int32 [n].
         settings: which variants there are.
     """
 
     def __init__(self, data: Images, settings: Augmentation):
-        self.labels, self.settings, self._size = data.labels, settings, data.images.shape[1]
+        self.labels, self.settings, self._shape = data.labels, settings, data.images.shape[1:]
         # What comes in from outside when an image is shifted mirrors its edge.
         margin = (settings.shift, settings.shift)
         padded = np.pad(data.images, ((0, 0), margin, margin, (0, 0)), mode="reflect")
         variants = np.stack([padded, padded[:, :, ::-1]] if settings.flip else [padded])
         # A row of an image, wherever the shift lets it begin, is one item: [mirrored, image, row, first column].
-        row = np.dtype((np.void, 3 * self._size))
+        _, width, channels = self._shape
+        row = np.dtype((np.void, width * channels))
         shape = (*variants.shape[:-2], 2 * settings.shift + 1)
         self._rows = np.ndarray(shape, row, variants, strides=variants.strides[:-1])
         self._draws = functools.lru_cache(maxsize=1)(self._draw)  # the epoch under way
 
     def batch(self, size: int, seed: int, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch of an epoch: (images uint8 [b, 32, 32, 3], labels int32 [b]).
+        """One batch of an epoch: (images uint8 [b, h, w, c], labels int32 [b]).
 
         The batches of an epoch hold every image once; the last one holds what is left, so it may be smaller.
 
@@ -57,6 +58,6 @@ class AugmentedImages:
         return order, flips, *rng.integers(0, 2 * most + 1, (2, count))
 
     def _gather(self, positions, flips, rows, columns) -> np.ndarray:
-        all_rows = rows[:, None] + np.arange(self._size)
+        all_rows = rows[:, None] + np.arange(self._shape[0])
         gathered = self._rows[flips.astype(int)[:, None], positions[:, None], all_rows, columns[:, None]]
-        return gathered.view(np.uint8).reshape(-1, self._size, self._size, 3)
+        return gathered.view(np.uint8).reshape(-1, *self._shape)

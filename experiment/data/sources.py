@@ -1,81 +1,113 @@
-"""Finds the data set that `--data` names: on disk, in Keras's cache, or by the official download.
+"""Finds the data set that `data.name` and `--data` ask for: on disk, in Keras's cache, made here, or downloaded.
 
-Source of CIFAR-10: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
-https://www.cs.toronto.edu/~kriz/cifar.html.
+`data.name` says what: cifar10, cifar100, synthetic, an .npz file, or a folder of classes. `--data` says where. For an
+own file or folder, and for the synthetic images, the two are one: `--data` then replaces `data.name`.
 """
 
 import os
 from pathlib import Path
 
-import numpy as np
-
-from experiment.data import cifar
-from experiment.data.dataset import Dataset, Images
-from experiment.data.synthetic import generate
+from experiment.config import Config, Data
+from experiment.data import arrays, cifar, folder, synthetic
+from experiment.data.cifar import Version
+from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 
-CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR = {version.name: version for version in (cifar.CIFAR10, cifar.CIFAR100)}
 
 
 class NotFound(UserError):
-    """There is no CIFAR-10 where it was looked for."""
+    """The data set is nowhere where it was looked for."""
 
 
-def load(where: str | None = None, download: bool = True) -> Dataset:
-    """The data set that `--data` names, or the CIFAR-10 that is found first.
+def settle(config: Config, where: str | None) -> Config:
+    """The configuration with the data set that `--data` names, where that names one and is not just its place.
+
+    A path becomes absolute, so that the run's own configuration says where its images are.
+
+    Raises:
+        UserError: `--data` is a folder that holds both a CIFAR and a folder of classes.
+    """
+    name = _name_of(where)
+    if name is None and config.data.own_images:
+        name = str(Path(config.data.name).absolute())
+    return config if name is None else config.on_data(name)
+
+
+def _name_of(where: str | None) -> str | None:
+    if where in ("synthetic", "generated"):
+        return "synthetic"
+    if where is None or where == "download":
+        return None
+    path = Path(where)
+    if path.suffix.lower() == ".npz":
+        return str(path.absolute())
+    if not folder.is_one(path):
+        return None
+    held = [version.title for version in CIFAR.values() if cifar.find(path, version)]
+    if held:
+        raise UserError(
+            f"--data {where}: it holds {held[0]} and a folder of classes (train/). Name the first by its own folder, "
+            f"or the second by --set data.name={where}"
+        )
+    return str(path.absolute())
+
+
+def load(where: str | None = None, download: bool = True, settings: Data | None = None) -> Dataset:
+    """The data set that a configuration names.
 
     Args:
-        where: "generated", "download", a directory, or None to look in CIFAR10_DIR, then in Keras's cache, and at last
-            to download.
+        where: of a CIFAR, "download", a directory, or None to look in CIFAR10_DIR (CIFAR100_DIR), then in Keras's
+            cache, and at last to download. Of an own file or folder, another place than `data.name`.
         download: whether it may come to that last step.
+        settings: say which (default: CIFAR-10, or what `where` names).
 
     Raises:
-        UserError: nothing was found (with what was tried), or a file is not what CIFAR-10's files are.
+        UserError: nothing was found (with what was tried), or a file is not what it should be.
     """
-    if where == "generated":
-        return generate()
+    settings = settings or settle(Config(), where).data
+    if settings.name == "synthetic":
+        return synthetic.generate()
+    if settings.own_images:
+        named = _name_of(where)
+        path = Path(settings.name if named in (None, "synthetic") else named)
+        if not path.exists():
+            raise UserError(f"{path} (data.name) is not there. If it was moved, say where it is: --data PATH")
+        return arrays.read(path) if path.suffix.lower() == ".npz" else folder.read(path, settings.image_size)
+    version = CIFAR[settings.name]
     if where == "download":
-        return _download([])
-    if where is not None:
-        return read(Path(where))
-    tried = []
-    named = os.environ.get("CIFAR10_DIR")
-    if named:
-        return read(Path(named), named_by="the environment variable CIFAR10_DIR")
-    tried.append("the environment variable CIFAR10_DIR: not set")
-    for folder in _keras_cache():
-        if cifar.find(folder):
-            return read(folder)
-    tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no CIFAR-10 there")
+        return _download(version, [])
+    if where is not None and _name_of(where) is None:
+        return read(Path(where), version)
+    variable = f"{version.name.upper()}_DIR"
+    if os.environ.get(variable):
+        return read(Path(os.environ[variable]), version, f"the environment variable {variable}")
+    tried = [f"the environment variable {variable}: not set"]
+    for place in _keras_cache(version):
+        if cifar.find(place, version):
+            return read(place, version)
+    tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no {version.title} there")
     if not download:
-        raise NotFound("no CIFAR-10 on this machine. Tried:\n  " + "\n  ".join(tried))
-    return _download(tried)
+        raise NotFound(f"no {version.title} on this machine. Tried:\n  " + "\n  ".join(tried))
+    return _download(version, tried)
 
 
-def read(folder: Path, named_by: str = "--data") -> Dataset:
-    """Reads CIFAR-10 from a directory that is or holds an official folder, or holds an official archive.
-
-    The images are put into one order that depends on their pixels alone, so every copy of CIFAR-10, whatever its
-    format and the order inside it, gives the same arrays and therefore the same split and the same training run.
+def read(directory: Path, version: Version | None = None, named_by: str = "--data") -> Dataset:
+    """Reads a CIFAR (default: CIFAR-10) from a directory that is or holds an official folder, or holds its archive.
 
     Raises:
-        UserError: the directory holds no CIFAR-10, or a file in it is damaged or holds something else.
+        UserError: the directory holds none, or a file in it is damaged or holds something else.
     """
-    source = cifar.find(folder)
+    version = version or CIFAR["cifar10"]
+    source = cifar.find(directory, version)
     if source is None:
-        known = ", ".join([*(f"{name}/" for name in cifar.FOLDERS), *cifar.ARCHIVES])
-        readable = os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()
-        what = "holds no CIFAR-10" if readable else "is not a directory that can be read"
-        raise NotFound(f"{folder} ({named_by}) {what}. Name a directory that is or holds one of: {known}")
-    train, test = (_canonical_order(pixels, labels) for pixels, labels in cifar.read(source))
-    return Dataset("cifar10", train, test, CLASS_NAMES, str(source))
-
-
-def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Sorts by pixels and turns [n, 3072], colour planes first, into [n, 32, 32, 3]."""
-    order = np.argsort(np.ascontiguousarray(pixels).view(f"V{pixels.shape[1]}").ravel(), kind="stable")
-    images = pixels[order].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Images(np.ascontiguousarray(images), labels[order].astype(np.int32))
+        known = ", ".join([*(f"{name}/" for name in version.folders), *version.archives])
+        readable = os.access(directory, os.R_OK | os.X_OK) and directory.is_dir()
+        what = f"holds no {version.title}" if readable else "is not a directory that can be read"
+        others = [other for other in CIFAR.values() if cifar.find(directory, other)]
+        hint = f" (it holds {others[0].title}: --set data.name={others[0].name})" if others else ""
+        raise NotFound(f"{directory} ({named_by}) {what}{hint}. Name a directory that is or holds one of: {known}")
+    return cifar.read(source, version)
 
 
 def _keras_folders() -> list[Path]:
@@ -85,23 +117,27 @@ def _keras_folders() -> list[Path]:
     return [home / "datasets" for home in homes]
 
 
-def _keras_cache() -> list[Path]:
-    """The folders in which `keras.datasets.cifar10` of Keras 3 and 2 keeps its files."""
-    return [part for folder in _keras_folders() for part in (folder / "cifar-10-batches-py-target", folder)]
+def _keras_cache(version: Version) -> list[Path]:
+    """The folders in which `keras.datasets` of Keras 3 and 2 keeps its files."""
+    return [part for place in _keras_folders() for part in (place / f"{version.python}-target", place)]
 
 
-def _download(tried: list[str]) -> Dataset:
-    from keras.datasets import cifar10
+def _download(version: Version, tried: list[str]) -> Dataset:
+    from keras import datasets
 
     try:
-        cifar10.load_data()  # verifies the archive's SHA-256, shows its progress
+        getattr(datasets, version.name).load_data()  # verifies the archive's SHA-256, shows its progress
     except Exception as error:  # Keras raises a plain Exception for every kind of network failure
         tried = [*tried, f"the official download: {error}"]
         raise NotFound(
-            "CIFAR-10 was not found. Tried:\n" + "".join(f"  - {attempt}\n" for attempt in tried) + "Remedies:\n"
+            f"{version.title} was not found. Tried:\n"
+            + "".join(f"  - {attempt}\n" for attempt in tried)
+            + "Remedies:\n"
             "  --data DIR           a directory with the official files or archive\n"
-            "  CIFAR10_DIR=DIR      the same, for every command\n"
-            "  --data generated     small made-up images instead, to see that everything works (train.py)"
+            f"  {version.name.upper()}_DIR=DIR      the same, for every command\n"
+            "  --data synthetic     small images that are made here instead, to see that everything works (train.py)\n"
+            "  --data FILE.npz      your own images: docs/your-own-images.md"
         ) from None
-    kept = _keras_cache()
-    return read(next((folder for folder in kept if cifar.find(folder)), kept[0]), named_by="the download")
+    kept = _keras_cache(version)
+    found = next((place for place in kept if cifar.find(place, version)), kept[0])
+    return read(found, version, named_by="the download")

@@ -6,17 +6,18 @@ from collections.abc import Callable
 import numpy as np
 
 from experiment import tensorflow_setup
-from experiment.config import Config, TestTimeAugmentation
+from experiment.config import Config, Data, TestTimeAugmentation
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.evaluation import weights
+from experiment.evaluation.result import class_names_of
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
 
 def predict_missing(
     run: RunDirectory,
-    dataset_for: Callable[[str], Dataset],
+    dataset_for: Callable[[Data], Dataset],
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
 ) -> None:
@@ -25,14 +26,14 @@ def predict_missing(
 
     Args:
         run: a finished run.
-        dataset_for: gives the data set of a name ("cifar10", "generated"); called only when it is needed.
+        dataset_for: gives the data set that a configuration names; called only when it is needed.
         engine: what computes the logits, as in `predict`; numpy computes them anew.
         tta: the views of each test image over which logits are averaged, beside those of the image as it is.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
     """
-    config, summary, _ = read_finished(run)
+    config, _, _ = read_finished(run)
     for way in dict.fromkeys(("none", tta)):
         if not run.best_file.exists():
             if not run.predictions_under(way).exists():
@@ -40,7 +41,7 @@ def predict_missing(
                     f"{run.path}: neither {run.best_file.name} nor {run.predictions_under(way).name} is there"
                 )
         elif engine == "numpy" or not run.has_predictions(way):
-            dataset, weights = dataset_for(summary["data"]["name"]), run.weights_digest()
+            dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
             logits = predict(run, config, dataset.test.images, engine, way)
             run.write_predictions(logits, dataset.test.labels, way, weights)
@@ -61,7 +62,8 @@ def predict(
     tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
     from models.network import build_model, preprocess
 
-    model = build_model(config.model, images.shape[1:], 10, seed=0)
+    classes = len(class_names_of(run.read_summary()))
+    model = build_model(config.model, images.shape[1:], classes, seed=0)
     weights.load_weights(model, run.best_file)
     if engine == "numpy":
         from numpy_layers.network import NumpyNetwork

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment.config import Config, TestTimeAugmentation
-from experiment.data.sources import CLASS_NAMES
-from experiment.data.synthetic import GENERATED_CLASS_NAMES
+from experiment.data.cifar import CIFAR10
+from experiment.data.synthetic import CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.printable import printable_name
@@ -17,7 +17,7 @@ from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
 # Of runs whose summary does not name the classes.
-_CLASS_NAMES_BEFORE = {"cifar10": CLASS_NAMES, "generated": GENERATED_CLASS_NAMES}
+_CLASS_NAMES_BEFORE = {"cifar10": CIFAR10.class_names, "generated": CLASS_NAMES}
 MILESTONES = (0.60, 0.70, 0.75, 0.80)  # of validation accuracy
 
 
@@ -44,7 +44,7 @@ class RunResult:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(self.summary["data"].get("class_names") or _CLASS_NAMES_BEFORE[self.data_name])
+        return class_names_of(self.summary)
 
     @property
     def predictions(self) -> np.ndarray:
@@ -133,11 +133,19 @@ def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none"
     """
     config, summary, history = read_finished(run)
     logits, labels = run.read_predictions()
-    names = summary["data"].get("class_names", _CLASS_NAMES_BEFORE.get(summary["data"]["name"]))
-    if not (isinstance(names, list | tuple) and len(names) == logits.shape[1] > 1 and set(map(type, names)) == {str}):
+    if len(class_names_of(summary)) != logits.shape[1]:
         raise UserError(f"{run.summary_file}: data.class_names are not the names of {logits.shape[1]} classes")
     averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
     if averaged is not None and averaged.shape != logits.shape:
         raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
     logits, labels = logits.astype(np.float32), labels.astype(np.int32)
     return RunResult(printable_name(name), config, summary, history, logits, labels, tta, averaged)
+
+
+def class_names_of(summary: dict) -> tuple[str, ...]:
+    """The classes that a run was trained on. Raises UserError where its summary has no names for them."""
+    facts = summary["data"]
+    names = facts.get("class_names", _CLASS_NAMES_BEFORE.get(facts["name"]))
+    if not (isinstance(names, list | tuple) and len(names) > 1 and set(map(type, names)) == {str}):
+        raise UserError("summary.json: data.class_names is missing, or is no list of names")
+    return tuple(names)

@@ -1,16 +1,19 @@
 """Conducts a study: trains what is missing, here or on a cluster, and writes its table, figure and verdict."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiment import resuming
+from experiment.config import Data
 from experiment.data import sources
+from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.studies import measures, runner, write
 from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
@@ -59,9 +62,17 @@ def conduct(
     """
     checkpoints = checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
     roots = [checkpoints, output.results, RESULTS]
-    data_name = "generated" if data == "generated" else "cifar10"
-    planned = take_equal_runs(plan(name, study, checkpoints), roots, data_name)
-    waiting = [each for each in planned if not has_ended(each, data_name)]
+
+    @functools.cache
+    def images(settings: Data) -> Dataset | None:
+        try:
+            return sources.load(data, download=False, settings=settings)
+        except sources.NotFound:
+            return None
+
+    planned = [replace(each, config=sources.settle(each.config, data)) for each in plan(name, study, checkpoints)]
+    planned = take_equal_runs(planned, roots, images)
+    waiting = [each for each in planned if not has_ended(each, images)]
     if dry_run:
         for each in planned:
             print(f"{'to do' if each in waiting else 'done '}  {each.name}")
@@ -116,7 +127,8 @@ def _outcomes(
         return [runner.Job(each.config, each.run.path, where, cores) for each in runs]
 
     if execution.executor == "local":
-        sources.load(data)  # a mistake is told once, and a download made once
+        for settings in {each.config.data for each in waiting}:
+            sources.load(data, settings=settings)  # a mistake is told once, and a download made once
         here, there = list(waiting), []
     else:  # what only lacks its predictions has its weights here
         here = [each for each in waiting if resuming.is_finished(each.config, each.run)]
@@ -124,7 +136,10 @@ def _outcomes(
     for position, outcome in runner.run_locally(jobs(here), execution.workers):
         yield here[position], outcome
     if there:
-        shipped = sources.load(data) if execution.ship_data else None
+        every = {each.config.data for each in there}
+        if execution.ship_data and len({settings.name for settings in every}) > 1:
+            raise UserError("--ship-data: the study's runs have several data sets, and one can be sent along")
+        shipped = sources.load(data, settings=every.pop()) if execution.ship_data else None
         for position, outcome in runner.run_on_ray(jobs(there), execution.address, execution.gpus_per_run, shipped):
             yield there[position], outcome
 

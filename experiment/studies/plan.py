@@ -1,7 +1,7 @@
 """The runs that a study needs: their configurations and directories, and which of them are there already."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import finding
-from experiment.config import Config
+from experiment.config import Config, Data
+from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies.study import VARIANT, Study
@@ -63,23 +64,39 @@ def _as_yaml(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], data_name: str) -> list[PlannedRun]:
+def take_equal_runs(
+    planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
+) -> list[PlannedRun]:
     """The plan with directories of finished runs of just the same configuration, wherever under `roots` there is one.
 
-    A run is determined by its configuration, so none is trained twice.
+    A run is determined by its configuration and its images, so none is trained twice.
+
+    Args:
+        images: gives the data set that a configuration names, or None where it is not on this machine.
     """
-    finished = {}
+    finished, wanted = {}, {each.config for each in planned}
     for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
             summary = run.read_summary()
-            if summary["status"] == "finished" and summary["data"]["name"] == data_name:
-                finished.setdefault(run.read_config(), run)
+            config = run.read_config()
+            if config in wanted and summary["status"] == "finished" and _made_on(summary, config, images(config.data)):
+                finished.setdefault(config, run)
         except (UserError, KeyError, TypeError):
             continue  # a run that cannot be read is trained again
     return [PlannedRun(each.point, each.config, finished.get(each.config, each.run)) for each in planned]
 
 
-def has_ended(planned: PlannedRun, data_name: str) -> bool:
+def _made_on(summary: dict, config: Config, dataset: Dataset | None) -> bool:
+    """Whether a run saw these images; where they are not on this machine, their name must do."""
+    facts = summary.get("data")
+    if not isinstance(facts, dict):
+        return False
+    if dataset is None:
+        return facts.get("name") == config.data.name
+    return facts.get("sha256") == dataset.fingerprint()
+
+
+def has_ended(planned: PlannedRun, images: Callable[[Data], Dataset | None]) -> bool:
     """Whether there is nothing more to train and to predict: finished and evaluated, or diverged.
 
     Raises:
@@ -90,9 +107,8 @@ def has_ended(planned: PlannedRun, data_name: str) -> bool:
         return False
     summary = run.read_summary()
     differing = configuration.differences(run.read_config(), planned.config)
-    made_on = summary["data"].get("name") if isinstance(summary.get("data"), dict) else None
-    if differing or made_on != data_name:
-        what = f"{next(iter(differing))} differs" if differing else f"it was made on {made_on}"
+    if differing or not _made_on(summary, planned.config, images(planned.config.data)):
+        what = f"{next(iter(differing))} differs" if differing else "it was made on other images"
         raise UserError(f"{run.path} holds another run than this study's: {what}. Remove it, or use --checkpoints DIR")
     return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
 

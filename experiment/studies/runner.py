@@ -47,7 +47,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     Raises:
         UserError: the directory holds a run of another configuration, or on other images.
     """
-    dataset, run = shipped or sources.load(job.where), RunDirectory(job.path)
+    dataset, run = shipped or sources.load(job.where, settings=job.config.data), RunDirectory(job.path)
     _share_gpus()
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores)
@@ -56,7 +56,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     except Interrupted as interruption:
         os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
     if run.read_summary()["status"] == "finished":
-        predict_missing(run, lambda name: dataset)
+        predict_missing(run, lambda settings: dataset)
     return run.small_files()
 
 

@@ -113,7 +113,7 @@ def _facts(config: Config, dataset: Dataset, model, precision: str, training_ima
 
 def _title(config: Config, dataset: Dataset) -> str:
     title = f"{figures.NETWORK_NAMES[config.model.batch_norm]}, seed {config.seed}"
-    return title + ("" if dataset.name == "cifar10" else " (generated images, not CIFAR-10)")
+    return title + {"cifar10": "", "synthetic": " (synthetic images)"}.get(dataset.name, f" ({dataset.name})")
 
 
 def _what_is_kept(run: RunDirectory, history: list[dict]) -> str:

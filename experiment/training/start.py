@@ -4,7 +4,7 @@ from typing import Literal
 
 from experiment import tensorflow_setup
 from experiment.config import Config
-from experiment.data.dataset import Dataset, split
+from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
 from experiment.resuming import check_configured, check_resumable, is_finished
 from experiment.run_directory import RunDirectory
@@ -55,8 +55,9 @@ def train(
         Interrupted: SIGINT or SIGTERM; the run can be resumed.
         UserError: the directory holds another run, the images do not fit, or a file cannot be written.
     """
+    config = config.on_data(dataset.data_name or config.data.name)
     plan(config, run, existing)
-    split(dataset, config.data)  # a split that cannot be made is said before anything is written
+    check_fits(dataset, config)  # what cannot be is said before anything is written
     if existing in ("resume", "finish"):
         run.check_same_data(dataset.fingerprint(), dataset.source)
     if plan(config, run, existing) == "finished":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiment import finding
-from experiment.data import sources, synthetic
+from experiment.data import synthetic
+from experiment.data.cifar import CIFAR10
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.evaluation.metrics import accuracy_interval
@@ -58,7 +59,7 @@ def test_a_best_epoch_that_is_not_in_the_history_is_refused(tmp_path):
 
 def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
     measures = evaluated(correct=80).measures()
-    assert list(measures["class_accuracy"]) == list(sources.CLASS_NAMES)
+    assert list(measures["class_accuracy"]) == list(CIFAR10.class_names)
     assert list(measures["class_accuracy"].values()) == [0, 0] + [1] * 8
     confusions = 10 * np.eye(10, dtype=int)
     confusions[:2, :3] = [[0, 10, 0], [0, 0, 10]]
@@ -103,7 +104,7 @@ def test_the_classes_are_those_that_the_run_was_trained_on(tmp_path):
 
 def test_generated_images_have_their_own_classes(evaluated):
     measures = evaluated(data="generated").measures()
-    assert list(measures["class_accuracy"]) == list(synthetic.GENERATED_CLASS_NAMES)
+    assert list(measures["class_accuracy"]) == list(synthetic.CLASS_NAMES)
 
 
 # ---- runs that are refused
@@ -173,7 +174,7 @@ def test_a_run_without_weights_and_answers_is_refused(tmp_path):
 def test_weights_trained_on_other_images_are_refused(tmp_path):
     run = make_run(tmp_path / "run", data="generated")
     run.best_file.touch()
-    assert "other data than generated" in refusal(run, lambda name: synthetic.generate(20, 10))
+    assert "other data than this version of" in refusal(run, lambda name: synthetic.generate(20, 10))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), bytes(1000)])

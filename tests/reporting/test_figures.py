@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiment.data.sources import CLASS_NAMES
+from experiment.data.cifar import CIFAR10
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.reporting import figures, study_figure
@@ -26,12 +26,12 @@ def comparison(*histories):
 
 
 def confusion(count=2):
-    return figures.confusion_matrices([("plain", MATRIX), ("batch norm", MATRIX)][:count], CLASS_NAMES)
+    return figures.confusion_matrices([("plain", MATRIX), ("batch norm", MATRIX)][:count], CIFAR10.class_names)
 
 
 def classes():
     groups = [(PLAIN, "plain", ACCURACIES), (NORMALISED, "batch norm", ACCURACIES[::-1])]
-    return figures.class_accuracy(groups, CLASS_NAMES)
+    return figures.class_accuracy(groups, CIFAR10.class_names)
 
 
 def logits(sharpness: float) -> np.ndarray:
@@ -47,7 +47,7 @@ def reliability():
 def disagreement(labels=None):
     answers = [("batch norm", metrics.probabilities(logits(1))), ("plain", metrics.probabilities(-logits(2)))]
     images = np.zeros((400, 32, 32, 3), np.uint8)
-    return figures.disagreement(answers, images, np.arange(400) % 10 if labels is None else labels, CLASS_NAMES)
+    return figures.disagreement(answers, images, np.arange(400) % 10 if labels is None else labels, CIFAR10.class_names)
 
 
 def study(panels=3):
@@ -150,7 +150,7 @@ def test_a_comparison_of_single_epochs_works(tmp_path):
 def test_confusion_matrices_are_per_cent_of_the_true_class(count):
     matrix = MATRIX.copy()
     matrix[3, 3], matrix[3, 5] = 6, 4
-    figure = figures.confusion_matrices([("plain", matrix)] * count, CLASS_NAMES)
+    figure = figures.confusion_matrices([("plain", matrix)] * count, CIFAR10.class_names)
     assert len(figure.axes) == count
     for axes in figure.axes:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
@@ -158,19 +158,19 @@ def test_confusion_matrices_are_per_cent_of_the_true_class(count):
         assert shown[3, 3] == "60"
         assert shown[5, 3] == "40"
         assert (4, 3) not in shown
-        assert [label.get_text() for label in axes.get_xticklabels()] == list(CLASS_NAMES)
+        assert [label.get_text() for label in axes.get_xticklabels()] == list(CIFAR10.class_names)
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_class_without_images_is_drawn_empty(tmp_path):
-    figures.save(figures.confusion_matrices([("plain", 0 * MATRIX)], CLASS_NAMES), tmp_path / "figure.png")
+    figures.save(figures.confusion_matrices([("plain", 0 * MATRIX)], CIFAR10.class_names), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
 def test_classes_stand_in_the_order_of_the_first_network():
     groups = [(PLAIN, "plain", ACCURACIES[::-1]), (NORMALISED, "batch norm", ACCURACIES)]
-    axes = figures.class_accuracy(groups, CLASS_NAMES).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES[::-1])
+    axes = figures.class_accuracy(groups, CIFAR10.class_names).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(CIFAR10.class_names[::-1])
     assert np.allclose(axes.lines[0].get_xdata(), 100 * ACCURACIES)
     assert legend(axes) == ["plain", "batch norm"]
 

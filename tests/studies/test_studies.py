@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -164,14 +165,21 @@ def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirecto
     return run
 
 
+def images(settings: configuration.Data):
+    """Stands for the data set on which `make_run` says that its runs were made."""
+    return SimpleNamespace(fingerprint=lambda: "0" * 64)
+
+
 def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_path):
     planned = plan.plan("little", load(little()), tmp_path / "checkpoints")
     there = run_like(tmp_path / "results" / "somewhere", planned[2].config)
     run_like(tmp_path / "results" / "unfinished", planned[3].config, status="interrupted")
-    run_like(tmp_path / "results" / "made-up", planned[4].config, data="generated")
+    run_like(tmp_path / "results" / "synthetic", planned[4].config, data="generated")
+    other = run_like(tmp_path / "results" / "other-images", planned[5].config)
+    other.write_summary(other.read_summary() | {"data": other.read_summary()["data"] | {"sha256": "1" * 64}})
     (tmp_path / "results" / "damaged").mkdir()
     (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
-    taken = plan.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], "cifar10")
+    taken = plan.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], images)
     assert taken[2].run.path == there.path
     assert [each.run for number, each in enumerate(taken) if number != 2] == [
         each.run for number, each in enumerate(planned) if number != 2
@@ -183,18 +191,27 @@ def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path)
     slow = plan.estimate_seconds(planned, [tmp_path])
     run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
     assert plan.estimate_seconds(planned, [tmp_path]) < slow
-    assert [plan.has_ended(each, "cifar10") for each in planned] == [True] + [False] * 7
+    assert [plan.has_ended(each, images) for each in planned] == [True] + [False] * 7
 
 
 @pytest.mark.parametrize(
     ("changes", "made_on", "words"),
-    [({"epochs": 40}, "cifar10", "epochs differs"), ({}, "generated", "it was made on generated")],
+    [({"epochs": 40}, "cifar10", "epochs differs"), ({}, "generated", "data.name differs")],
 )
 def test_a_directory_with_another_run_is_not_taken_for_the_studys(little, tmp_path, changes, made_on, words):
     planned = plan.plan("little", load(little()), tmp_path)
     run_like(planned[0].run.path, planned[0].config.model_copy(update=changes), data=made_on)
     with pytest.raises(UserError, match=words):
-        plan.has_ended(planned[0], "cifar10")
+        plan.has_ended(planned[0], images)
+
+
+def test_a_run_on_other_images_of_the_same_name_is_not_the_studys(little, tmp_path):
+    planned = plan.plan("little", load(little()), tmp_path)
+    run = run_like(planned[0].run.path, planned[0].config)
+    run.write_summary(run.read_summary() | {"data": run.read_summary()["data"] | {"sha256": "1" * 64}})
+    assert plan.has_ended(planned[0], lambda settings: None)  # where the images are not here, their name must do
+    with pytest.raises(UserError, match="it was made on other images"):
+        plan.has_ended(planned[0], images)
 
 
 def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):

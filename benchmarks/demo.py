@@ -1,0 +1,67 @@
+"""What `make demo` comes to over ten seeds: python benchmarks/demo.py
+
+Both networks are trained as the demo trains them, one after the other in one process. Keeps results/demo/demo.json:
+the test accuracy of each run, and its validation accuracy after every epoch.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from experiment import config as configuration
+from experiment import tensorflow_setup
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.batch_norm_momentum=0.9"]  # as in the Makefile
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10, help="how many (default: 10)")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "demo" / "demo.json")
+    arguments = parser.parse_args()
+    tensorflow_setup.start()
+    from experiment import hardware
+    from experiment.data import synthetic
+
+    dataset = synthetic.generate()
+    cores = hardware.settle(hardware.choose_cores(configuration.load("bn.yaml", SETTINGS)))
+    runs = []
+    for seed in range(arguments.seeds):
+        for network in ("plain", "bn"):
+            runs.append({"network": network, "seed": seed, **trained(network, seed, dataset, cores)})
+            print(runs[-1], flush=True)
+            content = {
+                "command": f"python benchmarks/demo.py --seeds {arguments.seeds}",
+                "settings": SETTINGS,
+                "images": dataset.fingerprint(),
+                "runs": runs,
+            }
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            arguments.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def trained(network: str, seed: int, dataset, cores) -> dict:
+    import keras
+
+    from experiment.evaluation.predict import predict
+    from experiment.run_directory import RunDirectory
+    from experiment.training import loop
+
+    keras.backend.clear_session()
+    config = configuration.load(f"{network}.yaml", SETTINGS, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        run.prepare()
+        summary = loop.fit(config, run, dataset, cores, progress="quiet")
+        predictions = predict(run, config, dataset.test.images).argmax(1)
+        return {
+            "test_accuracy": round(float((predictions == dataset.test.labels).mean()), 4),
+            "val_accuracy": [round(row["val_accuracy"], 4) for row in run.read_history()],
+            "precision": summary["precision"],
+        }
+
+
+if __name__ == "__main__":
+    main()

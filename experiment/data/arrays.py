@@ -1,0 +1,77 @@
+"""Own images from an .npz file with Keras's keys: x_train, y_train, x_test, y_test, and optional class_names."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiment.data.dataset import MOST_CLASSES, Dataset, Images, memory_for_images
+from experiment.errors import UserError
+from experiment.reading import read_arrays
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read(path: Path) -> Dataset:
+    """The data set of an .npz file, in the order of its arrays.
+
+    Images are uint8 [n, h, w, c] or [n, h, w], with one channel or three and sides of 8 pixels or more; labels are
+    integers from 0, [n] or [n, 1]; every class has training and test images.
+
+    Raises:
+        UserError: the file is missing or damaged, unpacks to more than there is memory for, or holds something else;
+            it says which array, and how to turn it into what is needed.
+    """
+    found = read_arrays(path, memory_for_images(), dict, follow=True)
+    for key in _KEYS:
+        if key not in found:
+            raise UserError(f"{path}: the array {key} is missing; there are {', '.join(found)[:200] or 'none'}")
+    train, test = (
+        Images(_pixels(found[f"x_{part}"], f"{path}: x_{part}"), _labels(found[f"y_{part}"], f"{path}: y_{part}"))
+        for part in ("train", "test")
+    )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise UserError(
+            f"{path}: images of x_train are {train.images.shape[1:]} (height, width, channels), of x_test "
+            f"{test.images.shape[1:]}; make them equal"
+        )
+    names = _names(found.get("class_names"), int(train.labels.max()) + 1 if train.labels.size else 0, path)
+    return Dataset(path.name, train, test, names, str(path.absolute())).checked()
+
+
+def _pixels(array: np.ndarray, where: str) -> np.ndarray:
+    if array.dtype != np.uint8:
+        remedy = "multiply by 255 if they are 0 to 1, round, and .astype('uint8')"
+        remedy = remedy if array.dtype.kind in "fb" else "keep 0 to 255 as .astype('uint8')"
+        raise UserError(f"{where}: images are uint8, 0 to 255, not {array.dtype}: {remedy}")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4:
+        raise UserError(f"{where}: images are [n, height, width, channels] or [n, height, width], not {array.shape}")
+    if array.shape[3] not in (1, 3):
+        remedy = "channels come last: np.moveaxis(x, 1, -1)" if array.shape[1] in (1, 3) else "take x[..., :3]"
+        raise UserError(f"{where}: images have one channel or three, not {array.shape[3]}: {remedy}")
+    return np.ascontiguousarray(array)
+
+
+def _labels(array: np.ndarray, where: str) -> np.ndarray:
+    if array.ndim == 2 and array.shape[1] > 1:
+        raise UserError(f"{where}: labels are [n] or [n, 1], not {array.shape}; of one-hot rows take y.argmax(1)")
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        raise UserError(f"{where}: labels are integers from 0, [n] or [n, 1], not {array.dtype} {array.shape}")
+    labels = array.reshape(-1)
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < MOST_CLASSES:
+        raise UserError(
+            f"{where}: labels are 0 to {MOST_CLASSES - 1:,} at most, these are {labels.min()} to {labels.max()}; "
+            "number the classes from 0 without gaps: np.unique(y, return_inverse=True)[1]"
+        )
+    return labels.astype(np.int32)
+
+
+def _names(array: np.ndarray | None, classes: int, path: Path) -> tuple[str, ...]:
+    if array is None:
+        return tuple(map(str, range(classes)))
+    if array.dtype.kind != "U" or array.shape != (classes,):
+        raise UserError(
+            f"{path}: class_names: {classes} texts are needed, one a class, not {array.dtype} {array.shape}"
+        )
+    return tuple(array.tolist())
