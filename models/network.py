@@ -231,6 +231,13 @@ def can_be_sharded(network: Network, image_shape: tuple[int, int, int], classes:
         return images_are_independent(build_model(network, image_shape, classes))
 
 
+def check_exchangeable(network: Network, *built) -> None:
+    """Raises a UserError where models of one network differ in their weights, which are exchanged by position."""
+    weights = [[(variable.name, variable.shape) for variable in model.weights] for model in built]
+    if any(other != weights[0] for other in weights):
+        raise UserError(f"models/{network.name}.py: build gives other weights each time, by the precision or by chance")
+
+
 def preprocess(images):
     """uint8 pixels [n, h, w, c] to the networks' input, float32 in [-1, 1]; for tensors and arrays alike."""
     import keras

@@ -13,6 +13,7 @@ import tensorflow as tf
 from experiment.config import Config
 from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted
+from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
@@ -21,7 +22,7 @@ from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epo
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
 from experiment.training.tensorboard import TensorBoardLog
-from models.network import build_model
+from models.network import build_model, check_exchangeable
 
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
 
@@ -50,8 +51,8 @@ def fit(
     with device_strategy(config.devices).scope():
         shards = _shards(cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
-    # Built once, in float32 and of Keras's own layers: what best.keras holds.
-    stock_model = build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=config.seed)
+    stock_model = _stock_model(config, dataset)
+    check_exchangeable(config.model, stock_model, model)
     recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
     if resume:
         recorder.restore(model)
@@ -119,6 +120,16 @@ def _title(config: Config, dataset: Dataset) -> str:
 def _what_is_kept(run: RunDirectory, history: list[dict]) -> str:
     kept = f"the weights of the best epoch so far are in {run.best_file}" if history else "no epoch was whole"
     return f"{kept}. Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
+
+
+def check_network(config: Config, dataset: Dataset) -> None:
+    """Raises a UserError where the network cannot be built, or cannot be kept in best.keras."""
+    weights.check_archive(_stock_model(config, dataset), config.model.name)
+
+
+def _stock_model(config: Config, dataset: Dataset) -> keras.Model:
+    """The network in float32 and of Keras's own layers: what best.keras holds."""
+    return build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=config.seed)
 
 
 def make_deterministic(seed: int) -> None:

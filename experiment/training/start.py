@@ -66,6 +66,8 @@ def train(
     from experiment import hardware
     from experiment.training import loop
 
+    use = hardware.settle(hardware.choose_cores(config, dataset, cores))
+    loop.check_network(config, dataset)  # so is a network that cannot be kept
     run.prepare()
     with run.locked():
         todo = plan(config, run, existing)  # again: another process may have trained it until now
@@ -73,5 +75,4 @@ def train(
             return run.read_summary()
         if existing == "overwrite":
             run.remove_files()
-        use = hardware.settle(hardware.choose_cores(config, dataset, cores))
         return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard)
