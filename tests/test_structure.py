@@ -1,0 +1,70 @@
+"""The house: each folder imports only from those before it, without a circle, and no file grows too long."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = [
+    ["experiment.errors", "experiment.schema"],
+    ["models", "numpy_layers"],
+    ["experiment.config", "experiment.files", "experiment.tensorflow_setup"],
+    ["experiment.run_directory", "experiment.data", "experiment.hardware"],
+    ["experiment.evaluation"],
+    ["experiment.reporting"],
+    ["experiment.training"],
+    ["experiment.studies"],
+    ["layer_checks", "train", "evaluate", "study", "check_layers", "predict"],
+]
+LONGEST = 300
+FOLDERS = ("experiment", "models", "numpy_layers", "layer_checks")
+FILES = sorted([*ROOT.glob("*.py"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))])
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports_of(module: str) -> set[str]:
+    """The modules of the project that a module imports, inside of functions, too; not those for type checkers alone."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name in MODULES} - {module}
+
+
+def room_of(module: str) -> str | None:
+    names = [name for floor in FLOORS for name in floor if module == name or module.startswith(f"{name}.")]
+    return max(names, key=len, default=None)
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if room_of(module) in floor)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "experiment"])
+def test_a_module_imports_nothing_from_above(module):
+    assert room_of(module), f"{module} has no place in the order of imports (FLOORS)"
+    above = {name for name in imports_of(module) if name != "experiment" and floor_of(name) > floor_of(module)}
+    assert not above, f"{module} imports upwards: {', '.join(sorted(above))}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    waiting = {name: imports_of(name) for name in MODULES}
+    while free := [name for name, needed in waiting.items() if not needed & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    assert not waiting, f"in a circle, or above one: {', '.join(sorted(waiting))}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_stays_below_300_lines(file):
+    assert len(file.read_text().splitlines()) < LONGEST
