@@ -4,14 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiment.errors import reported
+from experiment.errors import check_printed, reported
+from experiment.options import Parser, path, place, whole
 
 ROOT = Path(__file__).resolve().parent
 PICTURE = ROOT / "results" / "layers" / "picture.png"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Test the layers of numpy_layers, or those of a file of your own, against TensorFlow, and against "
         "PyTorch where it is installed, on random cases over all of their options. What TensorFlow does not have is "
         "tested against results of PyTorch and torchvision that are kept in tests/golden.",
@@ -19,12 +20,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "pip install torch torchvision",
     )
     add = parser.add_argument
-    add("--module", type=Path, metavar="FILE", help="a Python file whose functions max_pool2d, conv2d, … are tested")
-    add("--cases", type=int, default=100, metavar="N", help="random cases of each layer (default: 100)")
-    add("--seed", type=int, default=0, metavar="N", help="of the random cases (default: 0)")
+    add("--module", type=path, metavar="FILE", help="a Python file whose functions max_pool2d, conv2d, … are tested")
+    add("--cases", type=whole(1), default=100, metavar="N", help="random cases of each layer (default: 100)")
+    add("--seed", type=whole(), default=0, metavar="N", help="of the random cases (default: 0)")
     add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and results")
-    add("--picture", nargs="?", const=PICTURE, type=Path, metavar="FILE", help="draw what the layers do to an image")
-    add("--data", metavar="DIR|download", help="where CIFAR-10 is, for the picture (default: as for evaluate.py)")
+    add("--picture", nargs="?", const=PICTURE, type=path, metavar="FILE", help="draw what the layers do to an image")
+    add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
     return parser.parse_args(arguments)
 
 
@@ -53,6 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
             cases = sum(row.cases for row in result.rows[layer].values())
             print(failures.describe(layer, layers[layer], failed, cases, arguments.precision), end="\n\n")
     print(result.table(), *result.remarks, sep="\n")
+    check_printed()
     return 0 if result.agree else 1
 
 

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from experiment.errors import UserError, reported
+from experiment.errors import UserError, check_printed, reported
+from experiment.options import Parser, path, place
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 RESULTS = CHECKPOINTS.with_name("results")
@@ -15,16 +16,21 @@ _SOME_LEFT_OUT = 3
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Evaluate trained runs on the test images and compare the networks.",
         epilog="Writes comparison.json, comparison.md and the figures into the output directory. "
         f"Exit code: 0; {_SOME_LEFT_OUT} where a run was left out and the others were evaluated; 2 for an error.",
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, help="run directories, or directories of them (default: all under checkpoints/)")
-    add("--data", metavar="DIR|FILE|download", help="where the images are (default: where the runs found them)")
-    add("--output", type=Path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
-    add("--keep", type=Path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
+    add("runs", nargs="*", type=path, help="run directories, or directories of them (default: all under checkpoints/)")
+    add(
+        "--data",
+        type=place,
+        metavar="DIR|FILE|download",
+        help="where the images are (default: where the runs found them)",
+    )
+    add("--output", type=path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
+    add("--keep", type=path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
     add(
         "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
     )
@@ -97,6 +103,7 @@ def main(arguments: argparse.Namespace) -> int:
     without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"
     if arguments.format == "table":
         print(f"written: comparison.json, comparison.md and the figures in {arguments.output}{without}")
+    check_printed()
     return _SOME_LEFT_OUT if left_out else 0
 
 

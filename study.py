@@ -7,41 +7,36 @@ import sys
 from pathlib import Path
 
 from experiment.errors import reported
+from experiment.options import Parser, path, place, whole
 
 ROOT = Path(__file__).resolve().parent
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train the runs of a study, and write its table, figure and verdict. Finished runs stay.",
         epilog="Example: python study.py --base bn.yaml --grid optimizer.learning_rate=0.0003,0.001,0.003 --seeds 0-2",
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", metavar="NAME_OR_PATH", help="a file, or the name of one in configs/studies/")
-    what.add_argument("--base", metavar="NAME_OR_PATH", help="a sweep without a file: the configuration to vary")
+    what.add_argument("--config", type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/studies/")
+    what.add_argument("--base", type=place, metavar="NAME_OR_PATH", help="a sweep without a file: what to vary")
     add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="of a sweep: values of a key; repeatable")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="of a sweep: one value for all; repeatable")
     add("--seeds", metavar="0-2|0,3", help="the seeds (default: the file's; of a sweep 0-2)")
-    add("--data", metavar="WHAT", help="the images, or where they are (as for train.py)")
+    add("--data", type=place, metavar="WHAT", help="the images, or where they are (as for train.py)")
     add("--dry-run", action="store_true", help="print the runs and an estimate of the time, and stop")
     add("--from-table", action="store_true", help="make figure and verdict again from runs.csv, without training")
-    add("--checkpoints", type=Path, metavar="DIR", default=ROOT / "checkpoints", help="where the runs are kept")
-    add("--results", type=Path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
+    add("--checkpoints", type=path, metavar="DIR", default=ROOT / "checkpoints", help="where the runs are kept")
+    add("--results", type=path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
     add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figure's format (default: png)")
     add("--executor", choices=["local", "ray"], default="local", help="processes of this machine, or a Ray cluster")
-    add("--workers", type=_positive, default=1, metavar="N", help="local: so many runs at a time (default: 1)")
+    add("--workers", type=whole(1), default=1, metavar="N", help="local: so many runs at a time (default: 1)")
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: one is started on this machine)")
-    add("--cpus-per-run", type=_positive, metavar="N", help="threads of each run (default: the cores over the workers)")
+    add("--cpus-per-run", type=whole(1), metavar="N", help="threads of each run (default: the cores over the workers)")
     add("--gpus-per-run", type=float, default=0, metavar="N", help="ray: GPUs of each run (default: 0)")
     add("--ship-data", action="store_true", help="ray: send the images through the cluster; the nodes have none")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -71,5 +66,5 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported("the same command goes on where it was"):
         sys.exit(main(parse_arguments()))

@@ -1,31 +1,32 @@
 """Trains one run: python train.py --config bn.yaml"""
 
 import argparse
-import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiment.errors import Interrupted, UserError, reported
+from experiment.errors import Interrupted, UserError, check_printed, reported
+from experiment.options import Parser, command, path, place, whole
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train a network on CIFAR-10 and keep the weights of the highest validation accuracy.",
         epilog="Example: python train.py --config bn.yaml --seed 1 --set optimizer.learning_rate=0.003",
     )
     add = parser.add_argument
-    add("--config", required=True, metavar="NAME_OR_PATH", help="a file, or the name of one in configs/")
-    add("--seed", type=int, metavar="N", help="replaces the configuration's seed")
+    add("--config", required=True, type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/")
+    add("--seed", type=whole(), metavar="N", help="replaces the configuration's seed")
     add(
         "--data",
+        type=place,
         metavar="WHAT",
         help="synthetic, FILE.npz, a folder of classes, or where CIFAR is: its folder, or download (default: "
         "CIFAR10_DIR, Keras's cache, the official download)",
     )
-    add("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
+    add("--run-dir", type=path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
     existing = parser.add_mutually_exclusive_group()
     for way, what in (
         ("overwrite", "replace the run that is there"),
@@ -52,6 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError("--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'")
     if arguments.print_config:
         print(configuration.to_yaml(config), end="")
+        check_printed()
         return
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
     start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
@@ -63,25 +65,20 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         summary = start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard)
     except Interrupted as interruption:
-        print(f"\nstopped; go on with: {_resume_command()}", file=sys.stderr)
+        kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
+        go_on = (
+            f"go on with: {command(__file__, *kept, '--resume')}" if run.exists() else "the same command starts again"
+        )
+        print(f"\nstopped; {go_on}", file=sys.stderr)
         sys.exit(interruption.exit_code)
     if not arguments.quiet:
+        found = run.path.resolve().is_relative_to(CHECKPOINTS)  # by evaluate.py itself
+        evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
             f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
-            f"curves: {run.curves_file}\nnext: {_next_command(run)}"
+            f"curves: {run.curves_file}\nnext: {evaluate}"
         )
-
-
-def _next_command(run) -> str:
-    """`evaluate.py` finds by itself the runs under checkpoints/."""
-    inside = run.path.resolve().is_relative_to(CHECKPOINTS)
-    return shlex.join(["python", "evaluate.py", *([] if inside else [str(run.path)])])
-
-
-def _resume_command() -> str:
-    kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
-    return shlex.join(["python", "train.py", *kept, "--resume"])
 
 
 if __name__ == "__main__":

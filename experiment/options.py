@@ -1,8 +1,10 @@
 """How the commands read their arguments: options in full, numbers in decimal digits, `~` for the home directory."""
 
 import argparse
-import os
 import re
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from experiment.errors import UserError
@@ -18,17 +20,19 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
+def place(text: str) -> str:
+    """A type of argument: a path, or a word in the place of one, which must not be empty; `~` is the home directory."""
+    try:
+        if text:
+            return str(Path(text).expanduser()) if text[0] == "~" else text
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home directory; write the path in full") from None
+    raise argparse.ArgumentTypeError("it is empty")
+
+
 def path(text: str) -> Path:
-    """A type of argument: a path, which must name something; `~` is the home directory."""
-    expanded = os.path.expanduser(text)
-    if not text or text[0] == "~" == expanded[0]:
-        raise argparse.ArgumentTypeError(f"{text!r} names no place" + (": there is no such home" if text else ""))
-    return Path(expanded)
-
-
-def path_or(*words: str):
-    """A type of argument: one of the words, or a path; as text."""
-    return lambda text: text if text in words else str(path(text))
+    """A type of argument: as `place`, and always a path."""
+    return Path(place(text))
 
 
 def whole(least: int = 0):
@@ -40,3 +44,11 @@ def whole(least: int = 0):
         return int(text)
 
     return number
+
+
+def command(script: str, *arguments: str) -> str:
+    """The line that runs a script of this project, as it is typed where this process was started."""
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    there = Path(script).resolve()
+    here = Path(there.name).exists() and there.samefile(there.name)
+    return shlex.join([python, there.name if here else str(there), *arguments])

@@ -16,7 +16,7 @@ MUCH = "for line in range(20_000): print('a line that is printed')\n"
 
 def script(body: str, shell: str = "{}", **environment) -> subprocess.CompletedProcess:
     """Runs the lines as a command does, on a line of shell in which {} stands for them."""
-    code = START + f"with reported():\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    code = START + "with reported():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return subprocess.run(
         ["bash", "-c", "set -o pipefail; " + shell.format(f"'{sys.executable}' -c \"$CODE\"")],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CODE": code} | environment,
@@ -29,7 +29,15 @@ def script(body: str, shell: str = "{}", **environment) -> subprocess.CompletedP
 
 @pytest.mark.parametrize(
     "shell",
-    ["{} | head -1", "{} >&-", "{} > /dev/full", "{} 2>&-", "{} 2> /dev/full", "{} <&- >&- 2>&-", "{} > /dev/full 2>&1"],
+    [
+        "{} | head -1",
+        "{} >&-",
+        "{} > /dev/full",
+        "{} 2>&-",
+        "{} 2> /dev/full",
+        "{} <&- >&- 2>&-",
+        "{} > /dev/full 2>&1",
+    ],
 )
 def test_a_command_outlives_its_output(shell, tmp_path):
     done = tmp_path / "done"
@@ -60,7 +68,7 @@ def test_a_terminal_that_another_program_left_without_blocking_gets_every_line()
     process = subprocess.Popen([sys.executable, "-c", code], stdout=write, cwd=ROOT)
     os.close(write)
     time.sleep(0.5)  # the pipe is full by now
-    with open(read) as lines:
+    with os.fdopen(read) as lines:
         assert sum(1 for _ in lines) == 20_000
     assert process.wait(60) == 0
 
