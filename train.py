@@ -55,7 +55,9 @@ def main(arguments: argparse.Namespace) -> None:
         print(configuration.to_yaml(config), end="")
         check_printed()
         return
-    run = RunDirectory(arguments.run_dir or CHECKPOINTS / Path(arguments.config).stem / f"seed{config.seed}")
+    run = RunDirectory(
+        arguments.run_dir or CHECKPOINTS / configuration.name_of(arguments.config) / f"seed{config.seed}"
+    )
     start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
 
     dataset = sources.load(arguments.data, settings=config.data)

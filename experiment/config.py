@@ -7,22 +7,20 @@ A configuration is the whole experiment except for where the data lies and where
 
 import difflib
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 import models
-from experiment import reading
+from experiment import plain_yaml
 from experiment.errors import UserError
 from experiment.schema import Fraction, Positive, Section
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_LARGEST_FILE, _MOST_VALUES, _DEEPEST = 2**14, 1_000, 20  # characters; PyYAML reads some thousand values a second
-_MOST_MISTAKES = 20
+_ENDINGS = (".yaml", ".yml")
+_MOST_MISTAKES = 20  # that are told at once
 
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -146,7 +144,7 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     """Reads a configuration file and what it extends, applies overrides, and checks the whole.
 
     Args:
-        name_or_path: a path, or the bare name of a file in `configs/`, with or without `.yaml`.
+        name_or_path: a path, or the bare name of a file in `configs/`, with or without `.yaml` or `.yml`.
         overrides: `key.subkey=value` texts; the value is read as YAML.
         seed: replaces the configuration's seed unless None.
 
@@ -165,13 +163,19 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
 
 def find(name_or_path: str, folder: Path = CONFIGS) -> Path:
     """The file in `folder`, or anywhere, that a user's `--config` means. Raises UserError listing those that exist."""
-    names = [name_or_path] if name_or_path.endswith((".yaml", ".yml")) else [name_or_path, f"{name_or_path}.yaml"]
-    for candidate in [path for name in names for path in (Path(name), folder / name)]:
+    endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
+    for candidate in [path for end in endings for path in (Path(name_or_path + end), folder / (name_or_path + end))]:
         if _is_file(candidate):
             return candidate
     existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"
     place = folder.relative_to(CONFIGS.parent)
     raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/ (there: {existing})")
+
+
+def name_of(name_or_path: str | Path) -> str:
+    """What the runs of a file are called by: its name without the ending of YAML; other dots are part of it."""
+    name = Path(name_or_path).name
+    return next((name[: -len(end)] for end in _ENDINGS if name.endswith(end)), name) or name
 
 
 def _is_file(path: Path) -> bool:
@@ -192,20 +196,19 @@ def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
     except ValidationError as error:
         model = values.get("model")
         known = known_keys(kind, _name(model, "model") if isinstance(model, dict) else models.DEFAULT)
-        mistakes = error.errors()
-        lines = [_explain(mistake, known) for mistake in mistakes[:_MOST_MISTAKES]]
-        lines += [f"and {len(mistakes) - len(lines)} more"] if len(mistakes) > len(lines) else []
+        lines = [_explain(mistake, known) for mistake in error.errors()[:_MOST_MISTAKES]]
+        lines += [f"and {error.error_count() - len(lines)} more"] if error.error_count() > len(lines) else []
         raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
 
 
 def read_resolved(path: Path) -> Config:
     """Reads a run directory's `config.yaml`, which extends nothing."""
-    return check(_parse(path, follow=False), where=str(path))
+    return check(plain_yaml.read(path, follow=False), where=str(path))
 
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML text that `load` reads back to an equal `Config`."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+    return plain_yaml.write(config.model_dump())
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
@@ -225,64 +228,13 @@ def flatten(values: dict, prefix: str = ""):
             yield f"{prefix}{key}", value
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, made stricter where YAML surprises: 1e-3 is a number, a key stands once, no aliases.
-
-    Aliases are refused because a few lines of nested ones expand without bound.
-    """
-
-    _values = _depth = 0
-
-    def compose_node(self, parent, index):
-        self._values += 1
-        if self._values > _MOST_VALUES or self._depth > _DEEPEST:
-            raise yaml.constructor.ConstructorError(None, None, "too many values", self.peek_event().start_mark)
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
-            )
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def parse_text(text: str, where: str) -> Any:
-    """A YAML value; a UserError begins with `where`."""
-    if len(text) > _LARGEST_FILE:
-        raise UserError(f"{where} is longer than {_LARGEST_FILE:,} characters: no configuration is")
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except Exception as error:  # at a value that does not fit its tag PyYAML fails in any way: !!int '', 2022-99-99
-        raise UserError(f"{where} is not readable as YAML: {' '.join(str(error).split())[:300]}") from None
-
-
-def _parse(path: Path, follow: bool = True) -> Any:
-    return parse_text(reading.read_text(path, 4 * _LARGEST_FILE, follow), str(path))
-
-
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
     """The values of a file over those of the file that it extends, unchecked; `seen` are the files that extend it."""
     resolved = path.resolve()
     if resolved in seen:
         loop = " -> ".join(step.name for step in (*seen, resolved))
         raise UserError(f"{path}: extends goes round in a loop: {loop}")
-    values = _parse(path)
+    values = plain_yaml.read(path)
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -325,7 +277,7 @@ def _apply_override(values: dict, override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise UserError(f"--set {override!r}: {section!r} is a value, not a section")
-    values[key] = parse_text(text, f"--set {override!r}")
+    values[key] = plain_yaml.parse(text, f"--set {override!r}")
 
 
 def _explain(mistake: dict, known: list[str]) -> str:
@@ -338,10 +290,7 @@ def _explain(mistake: dict, known: list[str]) -> str:
     value = mistake["input"]
     if isinstance(value, dict | list | BaseModel):
         return f"{location}: {message}"
-    try:
-        return f"{location}: {message}, not {value!r}"[:300]
-    except ValueError:  # Python does not print an integer of thousands of digits
-        return f"{location}: {message}"
+    return f"{location}: {message}, not {value!r:.100}"
 
 
 def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> list[str]:

@@ -1,6 +1,7 @@
 """The runs that a study needs: their configurations and directories, and which of them are there already."""
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     planned = []
     for seed, point in itertools.product(study.seeds, points):
         values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
-        overrides = [f"{key}={_as_yaml(value)}" for key, value in values.items() if key != VARIANT]
+        overrides = [
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if key != VARIANT
+        ]
         try:
             config = configuration.load(study.base, overrides, seed)
         except UserError as error:
@@ -58,10 +61,6 @@ def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
         rows = values if len(keys) > 1 else [[value] for value in values]
         axes.append([list(zip(keys, row, strict=True)) for row in rows])
     return [*axes, [[(VARIANT, name)] for name in study.variants]] if study.variants else axes
-
-
-def _as_yaml(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def take_equal_runs(

@@ -5,12 +5,12 @@ Every key is told in docs/studies.md.
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from experiment import config as configuration
+from experiment import plain_yaml
 from experiment.config import CONFIGS, Positive, Section
 from experiment.errors import UserError
 from experiment.studies.measures import MEASURES
@@ -82,8 +82,8 @@ def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
         UserError: it is missing, or a key or value is not allowed.
     """
     path = configuration.find(name_or_path, FOLDER)
-    inside = path.resolve().is_relative_to(FOLDER.resolve())
-    name = str(path.resolve().relative_to(FOLDER.resolve()).with_suffix("")) if inside else path.stem
+    name, folder = configuration.name_of(path), path.resolve().parent
+    name = str(folder.relative_to(FOLDER) / name) if folder.is_relative_to(FOLDER) else name
     values = configuration.read(path)
     return name, _checked(values | ({"seeds": seeds_of(seeds)} if seeds else {}), str(path))
 
@@ -100,8 +100,8 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
     axes = {key: f"[{values}]" for key, values in map(_assignment, grid)}
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
     for section, texts in (("grid", axes), ("settings", dict(map(_assignment, settings)))):
-        values[section] = {key: configuration.parse_text(text, f"{key}={text}") for key, text in texts.items()}
-    name = "-".join([Path(base).stem, *(key.rpartition(".")[2] for key in axes)])
+        values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
+    name = "-".join([configuration.name_of(base), *(key.rpartition(".")[2] for key in axes)])
     return name, _checked(values, "the sweep")
 
 
@@ -114,7 +114,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def seeds_of(text: str) -> list[int]:
     """The seeds of a text like "0-2" or "0,3,5-7"."""
-    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text):
+    if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*", text):
         raise UserError(f"--seeds {text!r}: write them as 0-2 or 0,3,5")
     parts = [list(map(int, part.split("-"))) for part in text.split(",")]
     return [seed for part in parts for seed in range(part[0], part[-1] + 1)]

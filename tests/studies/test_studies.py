@@ -72,6 +72,23 @@ def test_a_plan_is_the_grid_for_every_seed(little, tmp_path):
     assert planned[0].run.path == tmp_path / "studies/little/batch_norm=none,learning_rate=0.001/seed0"
 
 
+@pytest.mark.parametrize(("name", "called"), [("lr.0.1", "lr.0.1"), ("lr.0.2.yaml", "lr.0.2"), ("lr.yml", "lr")])
+def test_a_study_is_called_by_its_file_without_the_ending_of_yaml(little, tmp_path, name, called):
+    path = little().rename(tmp_path / name)
+    assert studies.load(str(path))[0] == called
+
+
+def test_values_of_the_grid_mean_in_a_run_what_they_mean_in_the_file(little, tmp_path):
+    path = little()
+    path.write_text(path.read_text() + "extends: other.yaml\n")
+    (tmp_path / "other.yaml").write_text("budget: '010'\n")
+    grid = {**BN, "optimizer.learning_rate": [1e-05, 1e22]}
+    planned = plan.plan("little", load(little(grid=grid)), tmp_path)
+    assert {each.config.optimizer.learning_rate for each in planned} == {1e-05, 1e22}
+    with pytest.raises(UserError, match="epochs"):
+        plan.plan("little", load(little(settings={**LITTLE["settings"], "epochs": "010"})), tmp_path)
+
+
 def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
     grid = {**BN, "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
     planned = plan.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
