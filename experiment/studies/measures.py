@@ -98,7 +98,7 @@ def columns_of(measures: Sequence[str], run: RunDirectory) -> dict:
     summary = run.read_summary()
     columns = {key: summary.get(key) for key in ("status", "best_epoch", "val_accuracy", "reason")}
     columns["epochs_done"], columns["computed_in"] = summary.get("epochs"), summary.get("precision")
-    columns["data"] = summary["data"]["name"]
+    columns["data"], columns["classes"] = summary["data"]["name"], len(summary["data"].get("class_names", ())) or None
     columns["protocol"] = run.read_config().data.protocol
     if summary["status"] == "finished":
         evaluated = load_result(run, run.path.name)

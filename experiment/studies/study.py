@@ -150,7 +150,6 @@ def _with_axes(study: Study) -> Study:
 def _mistakes(study: Study) -> Iterator[str]:
     axes = _axes(study)
     keys = [key for axis in axes for key in axis]
-    yield from _wrong_keys(study, [key for key in keys if key != VARIANT])
     for joined, values in study.grid.items():
         count = len(joined.split(","))
         for row in values if count > 1 else []:
@@ -158,6 +157,7 @@ def _mistakes(study: Study) -> Iterator[str]:
                 yield f"grid: {joined}: {row!r} is not a list of {count} values, one for each key"
         if len(set(map(str, values))) < len(values):
             yield f"grid: {joined}: a value stands there twice"
+    yield from _wrong_keys(study, [key for key in keys if key != VARIANT])
     if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
         yield "variants: two names differ by a space and a hyphen alone, and would share a directory"
     for field, key in (("series", study.series), ("x", study.x), ("panel", study.panel)):
@@ -171,7 +171,11 @@ def _mistakes(study: Study) -> Iterator[str]:
 
 def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     varied = [key for settings in study.variants.values() for key in settings]
-    known = configuration.known_keys()
+    networks = [*study.values_of("model.name"), configuration.load(study.base).model.name]
+    networks += [
+        settings["model.name"] for settings in (study.settings, *study.variants.values()) if "model.name" in settings
+    ]
+    known = [key for network in dict.fromkeys(networks) for key in configuration.known_keys(network=network)]
     for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: no such key in a configuration{configuration.nearest(key, known)}"

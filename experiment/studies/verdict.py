@@ -16,7 +16,6 @@ from experiment.studies.scores import SCORES, Curve
 from experiment.studies.study import VARIANT, Study
 
 UNDECIDED = "not decided"
-_CHANCE = 0.1  # the accuracy with which a run counts that diverged
 
 Scores = dict[int, float]  # seed: score
 
@@ -86,7 +85,7 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
         found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure.endswith("_accuracy") and row["status"] == "diverged":
-        return {row[study.x]: _CHANCE}
+        return {row[study.x]: 1 / row.get("classes", 10)}
     return {row[study.x]: row[measure]} if measure in row else {}
 
 
@@ -162,7 +161,8 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     """The answer of a study; `command` makes it again."""
     found, answer = _claim(study, rows) if study.claim else _best(study, rows)
     words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
-    caveats = ["On generated images, not CIFAR-10."] if any(row.get("data") == "generated" for row in rows) else []
+    data = dict.fromkeys(row["data"] for row in rows if row.get("data", "cifar10") != "cifar10")
+    caveats = [f"On {', '.join(data)} images, not CIFAR-10.".replace("generated", "synthetic")] if data else []
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         caveats.append("Optimistic: weights chosen on the test set.")
     if len(found) > 5:

@@ -385,7 +385,7 @@ def test_seeds_without_any_spread_decide_nothing(little):
 
 @pytest.mark.parametrize(
     ("column", "words"),
-    [({"data": "generated"}, "generated images, not CIFAR-10"), ({"protocol": "test_as_validation"}, "Optimistic")],
+    [({"data": "generated"}, "synthetic images, not CIFAR-10"), ({"protocol": "test_as_validation"}, "Optimistic")],
 )
 def test_a_verdict_is_marked_as_a_run_is(little, column, words):
     assert words in page(load(little()), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), **column))
@@ -462,6 +462,13 @@ def test_a_sweep_needs_a_base_a_grid_and_seeds(tmp_path):
     name, said = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,1e-2"], "0-1", [])
     assert name == "bn-learning_rate" and said == study
     assert len(plan.plan(name, said, tmp_path)) == 4
+
+
+def test_the_keys_of_another_network_can_vary():
+    _, study = studies.sweep("bn.yaml", ["model.name=resnet", "model.depth=20,32"], "0", [])
+    assert study.x == "model.depth"
+    with pytest.raises(UserError, match=r"model\.depth: no such key"):
+        studies.sweep("bn.yaml", ["model.depth=20,32"], "0", [])
 
 
 def test_each_axis_of_a_sweep_has_its_place_in_the_figure():
