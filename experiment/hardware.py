@@ -1,5 +1,6 @@
 """What the machine offers, and what a run's summary says of it."""
 
+import contextlib
 import datetime
 import os
 import platform
@@ -116,18 +117,19 @@ def environment(threads: int | None = None) -> dict:
             "threads": threads or available_cores(),
             "gpus": len(tf.config.list_physical_devices("GPU")),
         },
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
     }
 
 
-def _git_commit() -> str | None:
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-        folder = Path(__file__).parent
-        return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def git_commit(root: Path = Path(__file__).resolve().parents[1]) -> str | None:
+    """The commit of the repository whose root this is; None where it is none, or lies in somebody else's."""
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = elsewhere | {"GIT_CEILING_DIRECTORIES": str(root.parent)}  # above which git does not look
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.check_output(
+            command, cwd=root, env=environment, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
+    return None

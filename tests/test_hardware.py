@@ -1,5 +1,8 @@
 """The precision that "auto" takes on machines of different kinds."""
 
+import os
+import subprocess
+
 import pytest
 
 from experiment import config as configuration
@@ -71,3 +74,45 @@ def test_auto_precision_is_what_the_gpu_has_units_for(monkeypatch, capability, e
     details = {"compute_capability": capability}
     monkeypatch.setattr(hardware.tf.config.experimental, "get_device_details", lambda gpu: details)
     assert hardware.resolve_precision("auto") == expected
+
+
+# ---- the commit
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Makes a repository of one commit, and returns its root."""
+    nobody = {f"GIT_{who}_{what}": "n@o" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def make(name: str):
+        root = tmp_path / name
+        (root / "project").mkdir(parents=True)
+        for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+            subprocess.run(["git", *command], cwd=root, env=os.environ | nobody, check=True)
+        return root
+
+    return make
+
+
+def test_the_commit_is_the_projects_own(repository, monkeypatch):
+    root, other = repository("one"), repository("other")
+    commit = hardware.git_commit(root)
+    assert len(commit) >= 7 and int(commit, 16)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert hardware.git_commit(root) == commit
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert hardware.git_commit(root) == commit
+
+
+def test_a_project_that_is_no_repository_has_no_commit_though_it_lies_in_one(repository, monkeypatch):
+    root = repository("somebody")
+    assert hardware.git_commit(root / "project") is None
+    (root / "project" / ".git").mkdir()  # as an archive may hold it
+    assert hardware.git_commit(root / "project") is None
+    monkeypatch.setenv("GIT_DIR", str(root / ".git"))
+    assert hardware.git_commit(root / "project") is None
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert hardware.git_commit() is None
