@@ -18,6 +18,7 @@ from experiment.data.dataset import Dataset
 from experiment.tensorflow_setup import available_cores
 from models.network import can_be_sharded
 
+_ROOT = Path(__file__).resolve().parents[1]
 _FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
 _VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # the quickest first
 
@@ -123,7 +124,7 @@ def environment(threads: int | None = None) -> dict:
     }
 
 
-def git_commit(root: Path = Path(__file__).resolve().parents[1]) -> str | None:
+def git_commit(root: Path = _ROOT) -> str | None:
     """The commit of the repository whose root this is; None where it is none, or lies in somebody else's."""
     elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment = elsewhere | {"GIT_CEILING_DIRECTORIES": str(root.parent)}  # above which git does not look
