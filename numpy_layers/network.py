@@ -1,69 +1,139 @@
 """Trained Keras networks, run by these layers: the one file of the package that knows Keras."""
 
+import operator
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from numpy_layers.activation import relu
+from numpy_layers.activation import relu, sigmoid, softmax
 from numpy_layers.arguments import floats, require
 from numpy_layers.convolution import conv2d
 from numpy_layers.dense import flatten, linear
-from numpy_layers.normalization import batch_norm
+from numpy_layers.normalization import batch_norm, group_norm, layer_norm
 from numpy_layers.pooling import avg_pool2d, max_pool2d
+from numpy_layers.windows import Pair, extent, padded
 
-Step = Callable[[np.ndarray], np.ndarray]
+Function = Callable[..., np.ndarray]
 _BATCH = 32  # images at a time: what one layer writes is then still near when the next one reads it
 
 
+class _Step(NamedTuple):
+    """One call in the graph. Results are kept under the ids of Keras's symbolic tensors."""
+
+    function: Function
+    name: str
+    arguments: Any  # Keras's record of the call: `fill_in` puts results in place of the symbolic tensors
+    output: int
+    last: list[int]  # results that no later step reads
+
+
 class NumpyNetwork:
-    """A network as a list of functions, each from feature maps [n, c, h, w] to the next.
+    """A network as a list of calls, in an order in which each follows those whose results it reads.
+
+    Inside, feature maps are [n, c, h, w]: whatever has more than two dimensions has its channels second.
 
     Example:
         network = NumpyNetwork.from_keras(keras.models.load_model("best.keras"))
         logits = network.predict(images / 127.5 - 1)
     """
 
-    def __init__(self, steps: list[Step]):
-        self.steps = steps
+    def __init__(self, input: int, steps: list[_Step], output: int):
+        self.input, self.steps, self.output = input, steps, output
 
     @classmethod
     def from_keras(cls, model: keras.Model) -> "NumpyNetwork":
-        """Takes over the layers of a sequential Keras model, and their weights as they are now.
+        """Takes over the graph of a sequential or functional Keras model, and its weights as they are now.
 
         Raises:
-            ValueError: a layer, or an option of one, has no counterpart here; the message names it.
+            ValueError: a layer, an operation, or an option of one has no counterpart here; the message names it.
         """
-        chain = isinstance(model, keras.Sequential) or all(len(node.input_tensors) == 1 for node in _nodes(model))
-        require(chain, "model", model, "a chain of layers")
-        layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-        return cls([step for layer in layers for step in _steps(layer)])
+        inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+        one = len(inputs) == len(outputs) == 1
+        require(one, "model", model, "a sequential or functional Keras model with one input and one output")
+        graph = keras.Model(inputs, outputs)  # of a sequential model, too
+        by_depth, shape = graph._nodes_by_depth, graph.inputs[0].shape[1:]  # the output's depth is 0
+        nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+        last_reader = {id(tensor): index for index, node in enumerate(nodes) for tensor in node.input_tensors}
+        steps = []
+        for index, node in enumerate(nodes):
+            last = [key for key, reader in last_reader.items() if reader == index]
+            steps.append(_Step(_function(node), node.operation.name, node.arguments, id(node.outputs[0]), last))
+        network = cls(id(graph.inputs[0]), steps, id(graph.outputs[0]))
+        if None not in shape:  # what only a call shows is found by a batch of no images
+            result = _channels_last(network.run(_channels_second(np.zeros((0, *shape), np.float32))))
+            require(result.shape[1:] == graph.outputs[0].shape[1:], "the result", result.shape, graph.outputs[0].shape)
+        return network
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The network's outputs [n, classes] for its inputs [n, h, w, c], computed in their precision."""
         images = floats("images", images, "n", "h", "w", "c")
         # An empty batch, too, goes through the layers: they know how many classes there are.
         starts = range(0, max(len(images), 1), _BATCH)
-        return np.concatenate([self._forward(images[start : start + _BATCH]) for start in starts])
+        batches = (_channels_second(images[start : start + _BATCH]) for start in starts)
+        return np.concatenate([_channels_last(self.run(batch)) for batch in batches])
 
-    def _forward(self, images: np.ndarray) -> np.ndarray:
-        maps = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    def run(self, maps: np.ndarray) -> np.ndarray:
+        """The network's result for one batch [n, c, h, w]."""
+        results = {self.input: maps}
         for step in self.steps:
-            maps = step(maps)
-        return maps
+            arguments, options = step.arguments.fill_in(results)
+            try:
+                result = step.function(*arguments, **{name: v for name, v in options.items() if _says_something(v)})
+            except (ValueError, TypeError, IndexError) as error:
+                raise ValueError(f"the layer {step.name}: {error}") from error
+            results[step.output] = result.astype(maps.dtype, copy=False)
+            for key in step.last:
+                del results[key]
+        return results[self.output]
 
 
-def _nodes(model: keras.Model) -> list:
-    return [node for layer in model.operations for node in layer._inbound_nodes if node.input_tensors]
+def _channels_second(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(values, -1, 1)) if values.ndim > 2 else values
 
 
-def _steps(layer: keras.Layer) -> list[Step]:
-    """The functions that do what a Keras layer does at inference."""
-    convert = _CONVERSIONS.get(type(layer))  # a class derived from one of these may do something else
-    known = ", ".join(kind.__name__ for kind in _CONVERSIONS)
-    require(convert is not None, "the layer", f"{layer.name} ({type(layer).__name__})", f"one of {known}")
-    return convert(layer)
+def _channels_last(values):
+    return np.moveaxis(values, 1, -1) if isinstance(values, np.ndarray) and values.ndim > 2 else values
+
+
+def _in_keras_layout(function: Function) -> Function:
+    """For a function that names dimensions: it sees views with the channels last, and nothing is copied for it."""
+
+    def step(*arguments, **options):
+        return _channels_second(function(*keras.tree.map_structure(_channels_last, arguments), **options))
+
+    return step
+
+
+# ---- from a layer or an operation of Keras to the function that does the same at inference ---------------------------
+
+
+def _function(node) -> Function:
+    kind, of_keras = type(node.operation), type(node.operation).__module__.startswith("keras.src.ops")
+    name = f"{node.operation.name} ({kind.__name__})"
+    if of_keras and kind.__name__ in _OPERATIONS:
+        constants = [np.ndim(value) for value in keras.tree.flatten(node.arguments.args) if _is_constant(value)]
+        require(max(constants, default=0) < 2, "the operation", name, "constants of at most one dimension")
+        return _in_keras_layout(_OPERATIONS[kind.__name__](node.operation))
+    for option, value in node.arguments.kwargs.items():
+        require(
+            not _says_something(value), f"{option} of the layer {name}", value, "none: the network is run at inference"
+        )
+    if isinstance(node.operation, keras.Model):
+        return NumpyNetwork.from_keras(node.operation).run
+    known = ", ".join([*(kind.__name__ for kind in _LAYERS), *(f"keras.ops's {name}" for name in _OPERATIONS)])
+    require(kind in _LAYERS, "the layer", name, f"one of {known}")  # one derived from these may do something else
+    return _LAYERS[kind](node.operation)
+
+
+def _says_something(option) -> bool:
+    return option is not None and option is not False
+
+
+def _is_constant(value) -> bool:
+    return hasattr(value, "shape") and not isinstance(value, keras.KerasTensor)
 
 
 def _only(layer: keras.Layer, **expected) -> None:
@@ -73,61 +143,163 @@ def _only(layer: keras.Layer, **expected) -> None:
         require(found == value, f"{option} of the layer {layer.name} ({type(layer).__name__})", found, repr(value))
 
 
-def _activation(layer: keras.Layer) -> list[Step]:
-    found = layer.activation.__name__
-    require(found in ("relu", "linear"), f"activation of the layer {layer.name}", found, "relu or linear")
-    return [relu] if found == "relu" else []
+def _identity(maps: np.ndarray) -> np.ndarray:
+    return maps
 
 
-def _bias(layer: keras.Layer) -> np.ndarray | None:
-    return _array(layer.bias) if layer.use_bias else None
+_ACTIVATIONS = {"linear": _identity, "relu": relu, "sigmoid": sigmoid, "softmax": partial(softmax, dim=1)}
+
+
+def _activation(layer: keras.Layer) -> Function:
+    found = getattr(layer.activation, "__name__", layer.activation)
+    require(found in _ACTIVATIONS, f"activation of the layer {layer.name}", found, " or ".join(_ACTIVATIONS))
+    return _ACTIVATIONS[found]
 
 
 def _array(variable) -> np.ndarray | None:
     return None if variable is None else np.array(variable)
 
 
-def _convolution(layer: keras.layers.Conv2D) -> list[Step]:
+def _same(maps: np.ndarray, spans: Pair, stride: Pair, value: float = 0.0) -> np.ndarray:
+    """Padded as Keras's "same" does: for ceil(size / stride) outputs, the odd row or column comes last."""
+    missing = [max((-(-m // s) - 1) * s + k - m, 0) for m, k, s in zip(maps.shape[2:], spans, stride, strict=True)]
+    return padded(maps, *((total // 2, total - total // 2) for total in missing), value)
+
+
+def _convolution(layer: keras.layers.Conv2D) -> Function:
     _only(layer, data_format="channels_last")
-    if layer.padding == "same":
-        _only(layer, strides=(1, 1))
     kernel = np.ascontiguousarray(np.array(layer.kernel).transpose(3, 2, 0, 1))  # from [kernel_h, kernel_w, c, o]
-    options = {"stride": layer.strides, "padding": layer.padding, "dilation": layer.dilation_rate}
-    convolve = partial(conv2d, weight=kernel, bias=_bias(layer), groups=layer.groups, **options)
-    return [convolve, *_activation(layer)]
+    options = {"stride": layer.strides, "dilation": layer.dilation_rate, "groups": layer.groups}
+    spans, bias, activation = extent(layer.kernel_size, layer.dilation_rate), _array(layer.bias), _activation(layer)
+
+    def convolve(maps: np.ndarray) -> np.ndarray:
+        maps = _same(maps, spans, layer.strides) if layer.padding == "same" else maps
+        return activation(conv2d(maps, kernel, bias, **options))
+
+    return convolve
 
 
-def _normalization(layer: keras.layers.BatchNormalization) -> list[Step]:
+def _pooling(function: Function, layer: keras.Layer) -> Function:
+    _only(layer, data_format="channels_last")
+    size, stride = layer.pool_size, layer.strides
+
+    def pool(maps: np.ndarray) -> np.ndarray:
+        if layer.padding == "valid":
+            return function(maps, size, stride)
+        if function is max_pool2d:
+            return max_pool2d(_same(maps, size, stride, -np.inf), size, stride)
+        share = avg_pool2d(_same(np.ones_like(maps[:1, :1]), size, stride), size, stride)  # that is not padded
+        return avg_pool2d(_same(maps, size, stride), size, stride) / share
+
+    return pool
+
+
+def _global_pooling(function: Function, layer: keras.Layer) -> Function:
+    _only(layer, data_format="channels_last")
+    return partial(function, axis=(2, 3), keepdims=layer.keepdims)
+
+
+def _batch_norm(layer: keras.layers.BatchNormalization) -> Function:
     require(layer.axis in (-1, 3), f"axis of the layer {layer.name}", layer.axis, "-1, the channels")
     averages = {"running_mean": np.array(layer.moving_mean), "running_var": np.array(layer.moving_variance)}
-    return [partial(batch_norm, **averages, weight=_array(layer.gamma), bias=_array(layer.beta), eps=layer.epsilon)]
+    return partial(batch_norm, **averages, **_scale(layer))
 
 
-def _pooling(function: Step, layer: keras.Layer) -> list[Step]:
-    _only(layer, data_format="channels_last", padding="valid")
-    return [partial(function, kernel_size=layer.pool_size, stride=layer.strides)]
+def _group_norm(layer: keras.layers.GroupNormalization) -> Function:
+    require(layer.axis in (-1, 3), f"axis of the layer {layer.name}", layer.axis, "-1, the channels")
+    return partial(group_norm, num_groups=layer.groups, **_scale(layer))
 
 
-def _relu(layer: keras.layers.ReLU) -> list[Step]:
+def _layer_norm(layer: keras.layers.LayerNormalization) -> Function:
+    _only(layer, rms_scaling=False)
+
+    def normalize(maps: np.ndarray) -> np.ndarray:
+        axes = sorted(axis % maps.ndim for axis in np.ravel(layer.axis))
+        last = axes == list(range(maps.ndim - len(axes), maps.ndim))
+        require(last, f"axis of the layer {layer.name}", layer.axis, "the last dimensions")
+        return layer_norm(maps, maps.shape[axes[0] :], **_scale(layer))
+
+    return _in_keras_layout(normalize)
+
+
+def _scale(layer: keras.Layer) -> dict:
+    return {"weight": _array(layer.gamma), "bias": _array(layer.beta), "eps": layer.epsilon}
+
+
+def _relu(layer: keras.layers.ReLU) -> Function:
     _only(layer, max_value=None, negative_slope=0.0, threshold=0.0)
-    return [relu]
+    return relu
 
 
-def _flatten(layer: keras.layers.Flatten) -> list[Step]:
+def _flatten(layer: keras.layers.Flatten) -> Function:
     _only(layer, data_format="channels_last")
-    return [lambda maps: flatten(np.moveaxis(maps, 1, -1), start_dim=1)]  # Keras counts the channels fastest
+    return _in_keras_layout(partial(flatten, start_dim=1))  # Keras counts the channels fastest
 
 
-def _dense(layer: keras.layers.Dense) -> list[Step]:
-    return [partial(linear, weight=np.array(layer.kernel).T, bias=_bias(layer)), *_activation(layer)]
+def _dense(layer: keras.layers.Dense) -> Function:
+    connect = _in_keras_layout(partial(linear, weight=np.array(layer.kernel).T, bias=_array(layer.bias)))
+    activation = _activation(layer)
+    return lambda values: activation(connect(values))
 
 
-_CONVERSIONS: dict[type, Callable[[keras.Layer], list[Step]]] = {
+def _zero_padding(layer: keras.layers.ZeroPadding2D) -> Function:
+    # "channels_first" pads the last two dimensions, whatever they are: so networks pad with channels of zeros.
+    sides = [*layer.padding, (0, 0)] if layer.data_format == "channels_last" else [(0, 0), *layer.padding]
+    return partial(np.pad, pad_width=[(0, 0), sides[2], *sides[:2]])
+
+
+def _pad(operation) -> Function:
+    require(operation.mode == "constant", f"mode of the operation {operation.name}", operation.mode, "'constant'")
+    return lambda x, constant_values=None: np.pad(x, operation.pad_width, constant_values=constant_values or 0)
+
+
+def _mean(operation) -> Function:
+    axis = None if operation.axis is None else tuple(np.ravel(operation.axis))
+    return partial(np.mean, axis=axis, keepdims=operation.keepdims)
+
+
+def _merge(function: Function) -> Callable[[keras.Layer], Function]:
+    return lambda layer: partial(reduce, function)
+
+
+_LAYERS: dict[type, Callable[[keras.Layer], Function]] = {
     keras.layers.Conv2D: _convolution,
-    keras.layers.BatchNormalization: _normalization,
+    keras.layers.BatchNormalization: _batch_norm,
+    keras.layers.GroupNormalization: _group_norm,
+    keras.layers.LayerNormalization: _layer_norm,
     keras.layers.MaxPooling2D: partial(_pooling, max_pool2d),
     keras.layers.AveragePooling2D: partial(_pooling, avg_pool2d),
+    keras.layers.GlobalMaxPooling2D: partial(_global_pooling, np.max),
+    keras.layers.GlobalAveragePooling2D: partial(_global_pooling, np.mean),
     keras.layers.ReLU: _relu,
+    keras.layers.Activation: _activation,
     keras.layers.Flatten: _flatten,
     keras.layers.Dense: _dense,
+    keras.layers.ZeroPadding2D: _zero_padding,
+    keras.layers.Add: _merge(np.add),
+    keras.layers.Subtract: _merge(np.subtract),
+    keras.layers.Multiply: _merge(np.multiply),
+    keras.layers.Maximum: _merge(np.maximum),
+    keras.layers.Minimum: _merge(np.minimum),
+    keras.layers.Average: lambda layer: lambda maps: reduce(np.add, maps) / len(maps),
+    keras.layers.Concatenate: lambda layer: _in_keras_layout(partial(np.concatenate, axis=layer.axis)),
+    keras.layers.Rescaling: lambda layer: _in_keras_layout(
+        lambda maps: maps * np.array(layer.scale) + np.array(layer.offset)
+    ),
+    keras.layers.Identity: lambda layer: _identity,
+    keras.layers.Dropout: lambda layer: _identity,
+    keras.layers.SpatialDropout2D: lambda layer: _identity,
+}
+
+# Of keras.ops, by the names of the classes; Python's own + - * and slices of Keras tensors become these, too.
+_OPERATIONS: dict[str, Callable[[Any], Function]] = {
+    "Add": lambda operation: np.add,
+    "Subtract": lambda operation: np.subtract,
+    "Multiply": lambda operation: np.multiply,
+    "Maximum": lambda operation: np.maximum,
+    "Relu": lambda operation: relu,
+    "GetItem": lambda operation: operator.getitem,
+    "Pad": _pad,
+    "Concatenate": lambda operation: partial(np.concatenate, axis=operation.axis),
+    "Mean": _mean,
 }
