@@ -13,7 +13,7 @@ from experiment import config as configuration
 from experiment import tensorflow_setup
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.batch_norm_momentum=0.9"]  # as in the Makefile
+SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.norm_momentum=0.9"]  # as in the Makefile
 
 
 def main() -> None:

@@ -88,7 +88,10 @@ def readers(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
             tar.addfile(member, io.BytesIO(batch))
     return {
         "configuration": ((configuration.CONFIGS / "plain.yaml").read_bytes(), config_file),
-        "batch, python version": (batch, lambda content: cifar._decode_pickle(content, Path("data_batch_1"))),
+        "batch, python version": (
+            batch,
+            lambda content: cifar.decode_pickle(content, Path("data_batch_1"), 10, cifar.CIFAR10),
+        ),
         "archive": (packed.getvalue(), archive),
         "config.yaml": of_run("config.yaml", lambda run: run.read_config()),
         "history.csv": of_run("history.csv", lambda run: run.read_history()),

@@ -26,9 +26,15 @@ def settle(config: Config, where: str | None) -> Config:
     A path becomes absolute, so that the run's own configuration says where its images are.
 
     Raises:
-        UserError: `--data` is a folder that holds both a CIFAR and a folder of classes.
+        UserError: `--data` is a folder that holds both a CIFAR and a folder of classes, or it is the place of a CIFAR,
+            and `data.name` is none.
     """
     name = _name_of(where)
+    if name is None and where is not None and config.data.name not in CIFAR:
+        raise UserError(
+            f"--data {where} is no .npz file and no folder of classes (train/, test/), so it can only say where a "
+            f"CIFAR is; but data.name is {config.data.name}. Leave out one of the two"
+        )
     if name is None and config.data.own_images:
         name = str(Path(config.data.name).absolute())
     return config if name is None else config.on_data(name)

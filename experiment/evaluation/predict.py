@@ -62,7 +62,7 @@ def predict(
     tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
     from models.network import build_model, preprocess
 
-    classes = len(class_names_of(run.read_summary()))
+    classes = len(class_names_of(run.read_summary(), run.summary_file))
     model = build_model(config.model, images.shape[1:], classes, seed=0)
     weights.load_weights(model, run.best_file)
     if engine == "numpy":

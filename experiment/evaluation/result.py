@@ -133,7 +133,7 @@ def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none"
     """
     config, summary, history = read_finished(run)
     logits, labels = run.read_predictions()
-    if len(class_names_of(summary)) != logits.shape[1]:
+    if len(class_names_of(summary, run.summary_file)) != logits.shape[1]:
         raise UserError(f"{run.summary_file}: data.class_names are not the names of {logits.shape[1]} classes")
     averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
     if averaged is not None and averaged.shape != logits.shape:
@@ -142,10 +142,10 @@ def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none"
     return RunResult(printable_name(name), config, summary, history, logits, labels, tta, averaged)
 
 
-def class_names_of(summary: dict) -> tuple[str, ...]:
+def class_names_of(summary: dict, where: object = "summary.json") -> tuple[str, ...]:
     """The classes that a run was trained on. Raises UserError where its summary has no names for them."""
     facts = summary["data"]
     names = facts.get("class_names", _CLASS_NAMES_BEFORE.get(facts["name"]))
     if not (isinstance(names, list | tuple) and len(names) > 1 and set(map(type, names)) == {str}):
-        raise UserError("summary.json: data.class_names is missing, or is no list of names")
+        raise UserError(f"{where}: data.class_names is missing, or is no list of names")
     return tuple(names)

@@ -51,6 +51,8 @@ def fit(
     with device_strategy(config.devices).scope():
         shards = _shards(cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
+    if progress != "quiet" and not resume:
+        _say_if_averages_cannot_settle(model, steps * config.epochs)
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
     recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
@@ -89,6 +91,21 @@ def fit(
         raise Diverged(f"{run.path}: {error}; {_what_is_kept(run, recorder.history)}") from None
     finally:
         drawer.draw()  # last: no figure may cost a run its end
+
+
+def _say_if_averages_cannot_settle(model: keras.Model, steps: int) -> None:
+    """A batch normalisation validates with moving averages, of which each step keeps the share `momentum`.
+
+    After three times 1 / (1 - momentum) steps, a twentieth of what they began with is left.
+    """
+    kept = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if kept and steps * (1 - max(kept)) < 3:
+        print(
+            f"note: {steps} steps are too few for a batch normalisation that keeps {max(kept)} of its moving averages "
+            "at each: validation and test will come out too low. Set model.norm_momentum=0.9, or take more epochs "
+            "or a smaller batch_size",
+            flush=True,
+        )
 
 
 def _facts(config: Config, dataset: Dataset, model, precision: str, training_images: Images, cores: Cores) -> dict:

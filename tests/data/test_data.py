@@ -1,4 +1,4 @@
-"""CIFAR-10 in every form it comes in, damaged and malicious files, the order of search, the split, generated images."""
+"""CIFAR in every form it comes in, damaged and malicious files, the order of search, the split, synthetic images."""
 
 import contextlib
 import functools
@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ PYTHON_ARCHIVE, BINARY_ARCHIVE = "cifar-10-python.tar.gz", "cifar-10-binary.tar.
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 FORMATS = [PYTHON, BINARY, PYTHON_ARCHIVE, BINARY_ARCHIVE]
 SMALL = 20  # images per file, where a test needs no official file size
-GENERATED_FINGERPRINT = "2db87ba1c7f0c2205743eb8dda5dbc5af5b12a0af093868361346c1403d40232"
+SYNTHETIC_FINGERPRINT = "07da652c8136ff14633f2bb4789925ef438dac8594e031bf41bb4e60f9475408"
 
 
 # ---- a made-up data set in the official formats
@@ -669,7 +671,7 @@ def test_a_download_with_another_checksum_is_refused(download):
 
 
 @pytest.fixture(scope="module")
-def generated() -> Dataset:
+def synthetic_images() -> Dataset:
     return synthetic.generate()
 
 
@@ -681,92 +683,204 @@ def digest(images: Images) -> str:
     return hashlib.sha256(images.images.tobytes() + images.labels.tobytes()).hexdigest()
 
 
-def test_the_split_is_disjoint_and_complete(generated):
-    training, validation = split(generated, Data(validation_images=500))
+def test_the_split_is_disjoint_and_complete(synthetic_images):
+    training, validation = split(synthetic_images, Data(validation_images=500))
     assert len(training.labels) == len(training.images) == 4500
     assert len(validation.labels) == len(validation.images) == 500
     assert not rows(training) & rows(validation)
-    assert rows(training) | rows(validation) == rows(generated.train)
+    assert rows(training) | rows(validation) == rows(synthetic_images.train)
 
 
-def test_the_split_takes_the_same_number_of_every_class(generated):
-    _, validation = split(generated, Data(validation_images=500))
+def test_the_split_takes_the_same_number_of_every_class(synthetic_images):
+    _, validation = split(synthetic_images, Data(validation_images=500))
     assert np.array_equal(np.bincount(validation.labels), [50] * 10)
 
 
-def test_the_split_is_the_same_every_time(generated):
+def test_the_split_is_the_same_every_time(synthetic_images):
     settings = Data(validation_images=500)
-    training, validation = split(generated, settings)
-    again_training, again_validation = split(generated, settings)
+    training, validation = split(synthetic_images, settings)
+    again_training, again_validation = split(synthetic_images, settings)
     assert digest(training) == digest(again_training)
     assert digest(validation) == digest(again_validation)
 
 
-def test_the_split_is_the_one_it_always_was(generated):
-    _, validation = split(generated, Data(validation_images=500))
-    assert digest(validation) == "fb4a4fe8be762a9612fc308cc86e58279edf008cfc2dce48ef9a2145d8755743"
+def test_the_split_is_the_one_it_always_was():
+    positions = np.arange(5000, dtype=">u4").view(np.uint8).reshape(5000, 1, 1, 4)
+    numbered = Images(positions, np.arange(5000, dtype=np.int32) % 10)
+    _, validation = split(
+        Dataset("numbers", numbered, numbered, tuple("abcdefghij"), "here"), Data(validation_images=500)
+    )
+    expected = "7058268992c90a4ecb0dedce3778fc1f121b5c76353891636ba253d26b60d4a7"
+    assert hashlib.sha256(validation.images.tobytes()).hexdigest() == expected
 
 
-def test_another_split_seed_gives_another_split(generated):
-    _, one = split(generated, Data(validation_images=500, split_seed=0))
-    _, other = split(generated, Data(validation_images=500, split_seed=1))
+def test_another_split_seed_gives_another_split(synthetic_images):
+    _, one = split(synthetic_images, Data(validation_images=500, split_seed=0))
+    _, other = split(synthetic_images, Data(validation_images=500, split_seed=1))
     assert rows(one) != rows(other)
 
 
-def test_a_small_data_set_gives_up_a_fifth_at_most(generated):
-    training, validation = split(generated, Data(validation_images=5000))
+def test_a_small_data_set_gives_up_a_fifth_at_most(synthetic_images):
+    training, validation = split(synthetic_images, Data(validation_images=5000))
     assert (len(training.labels), len(validation.labels)) == (4000, 1000)
 
 
-def test_validation_images_that_do_not_divide_among_the_classes_differ_by_one_at_most(generated):
-    _, validation = split(generated, Data(validation_images=505))
+def test_validation_images_that_do_not_divide_among_the_classes_differ_by_one_at_most(synthetic_images):
+    _, validation = split(synthetic_images, Data(validation_images=505))
     assert np.array_equal(np.bincount(validation.labels), [51] * 5 + [50] * 5)
 
 
-def test_the_test_set_can_be_the_validation_set(generated):
-    training, validation = split(generated, Data(protocol="test_as_validation"))
-    assert training is generated.train
-    assert validation is generated.test
+def test_the_test_set_can_be_the_validation_set(synthetic_images):
+    training, validation = split(synthetic_images, Data(protocol="test_as_validation"))
+    assert training is synthetic_images.train
+    assert validation is synthetic_images.test
 
 
-# ---- generated images
+# ---- synthetic images
 
 
-def test_generated_images_are_the_same_everywhere(generated):
-    assert generated.fingerprint() == GENERATED_FINGERPRINT
+def test_synthetic_images_are_the_same_everywhere(synthetic_images):
+    assert synthetic_images.fingerprint() == SYNTHETIC_FINGERPRINT
 
 
 def test_another_seed_generates_other_images():
     assert synthetic.generate(20, 10, seed=1).fingerprint() != synthetic.generate(20, 10, seed=2).fingerprint()
 
 
-def test_generated_images_have_the_shape_of_cifar10(generated):
-    assert generated.name == "synthetic"
-    assert len(generated.class_names) == 10
-    for part, count in ((generated.train, 5000), (generated.test, 1000)):
+def test_synthetic_images_have_the_shape_of_cifar10(synthetic_images):
+    assert synthetic_images.name == "synthetic"
+    assert len(synthetic_images.class_names) == 10
+    for part, count in ((synthetic_images.train, 5000), (synthetic_images.test, 1000)):
         assert part.images.shape == (count, 32, 32, 3)
         assert part.images.dtype == np.uint8
         assert part.labels.dtype == np.int32
         assert np.array_equal(np.bincount(part.labels), [count // 10] * 10)
 
 
-def test_generated_training_and_test_images_are_different(generated):
-    assert not rows(generated.train) & rows(generated.test)
+def test_synthetic_training_and_test_images_are_different(synthetic_images):
+    assert not rows(synthetic_images.train) & rows(synthetic_images.test)
 
 
 @pytest.mark.parametrize("name", ["synthetic", "generated"])
-def test_synthetic_images_are_made_when_asked_for(generated, name):
-    assert sources.load(name).fingerprint() == generated.fingerprint()
+def test_synthetic_images_are_made_when_asked_for(synthetic_images, name):
+    assert sources.load(name).fingerprint() == synthetic_images.fingerprint()
 
 
-def test_a_linear_classifier_does_not_learn_the_generated_images(generated):
+def test_a_logistic_regression_on_pixels_does_not_learn_the_synthetic_images(synthetic_images):
     def features(images):
-        return np.c_[images.reshape(len(images), -1) / 255.0 - 0.5, np.ones(len(images))]
+        return np.c_[images.reshape(len(images), -1) / 255.0 - 0.5, np.ones(len(images))].astype(np.float32)
 
-    inputs, targets = features(generated.train.images), np.eye(10)[generated.train.labels]
-    weights = np.linalg.solve(inputs.T @ inputs + 100 * np.eye(inputs.shape[1]), inputs.T @ targets)
-    answers = (features(generated.test.images) @ weights).argmax(1)
-    assert 0.1 < (answers == generated.test.labels).mean() < 0.7
+    inputs, targets = (
+        features(synthetic_images.train.images),
+        np.eye(10, dtype=np.float32)[synthetic_images.train.labels],
+    )
+
+    def loss(flat):
+        weights = flat.reshape(inputs.shape[1], 10).astype(np.float32)
+        answers = scipy.special.log_softmax(inputs @ weights, axis=1)
+        gradient = inputs.T @ (np.exp(answers) - targets) / len(targets) + 2e-3 * weights
+        value = -(answers * targets).sum() / len(targets) + 1e-3 * (weights**2).sum()
+        return float(value), gradient.ravel().astype(np.float64)
+
+    start = np.zeros(inputs.shape[1] * 10)
+    weights = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
+    answers = (features(synthetic_images.test.images) @ weights.reshape(-1, 10)).argmax(1)
+    assert 0.1 < (answers == synthetic_images.test.labels).mean() < 0.4
+
+
+# ---- CIFAR-100
+
+
+def made_up_100(per_file: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels [2, n, 3072], fine labels [2, n] and coarse ones; each image begins with its number."""
+    pixels, _ = made_up(per_file)
+    fine = np.arange(2 * per_file).reshape(2, per_file) % 100
+    return pixels[:2], fine, fine // 5
+
+
+def write_100(folder: Path, binary: bool, per_file: int = 200) -> Path:
+    folder.mkdir(parents=True)
+    for name, pixels, fine, coarse in zip(("train", "test"), *made_up_100(per_file), strict=True):
+        if binary:
+            records = np.hstack([coarse[:, None], fine[:, None], pixels]).astype(np.uint8)
+            (folder / f"{name}.bin").write_bytes(records.tobytes())
+        else:
+            content = {
+                b"filenames": [f"{number}.png".encode() for number in range(per_file)],
+                b"batch_label": b"training batch 1 of 1",
+                b"fine_labels": fine.tolist(),
+                b"coarse_labels": coarse.tolist(),
+                b"data": pixels,
+            }
+            (folder / name).write_bytes(python2_pickle(content))
+    return folder
+
+
+@pytest.fixture
+def cifar100(tmp_path, monkeypatch):
+    """Writes a small CIFAR-100 in one of the official formats."""
+    version = cifar.CIFAR100._replace(train={"train": 200}, test={"test": 200})
+    monkeypatch.setitem(sources.CIFAR, "cifar100", version)
+
+    def write(binary: bool, archived: bool) -> Path:
+        holder = tmp_path / f"{binary} {archived}"
+        folder = write_100(holder / ("cifar-100-binary" if binary else "cifar-100-python"), binary)
+        if archived:
+            write_archive(holder / f"{folder.name}.tar.gz", folder)
+            shutil.rmtree(folder)
+        return holder
+
+    return write
+
+
+CIFAR100_SETTINGS = Data(name="cifar100")
+
+
+def test_every_format_of_cifar100_gives_the_same_data(cifar100):
+    read = [
+        sources.load(str(cifar100(binary, archived)), settings=CIFAR100_SETTINGS)
+        for binary in (False, True)
+        for archived in (False, True)
+    ]
+    assert len({dataset.fingerprint() for dataset in read}) == 1
+    dataset = read[0]
+    assert (dataset.name, dataset.image_shape, len(dataset.class_names)) == ("cifar100", (32, 32, 3), 100)
+    assert dataset.class_names[:3] + dataset.class_names[-1:] == ("apple", "aquarium_fish", "baby", "worm")
+    pixels, fine, _ = made_up_100(200)
+    expected = {image.tobytes(): label for image, label in zip(pixels[0], fine[0], strict=True)}
+    planes = dataset.train.images.transpose(0, 3, 1, 2).reshape(-1, 3072)
+    assert [expected[image.tobytes()] for image in planes] == dataset.train.labels.tolist()
+
+
+def test_cifar100_is_found_by_its_variable_and_in_kerass_cache(cifar100, no_cifar10, download_fails, monkeypatch):
+    holder = cifar100(False, False)
+    monkeypatch.setenv("CIFAR100_DIR", str(holder))
+    assert Path(sources.load(settings=CIFAR100_SETTINGS).source).parent == holder
+    monkeypatch.delenv("CIFAR100_DIR")
+    shutil.copytree(holder, no_cifar10 / "datasets" / "cifar-100-python-target")
+    assert "cifar-100-python-target" in sources.load(settings=CIFAR100_SETTINGS).source
+
+
+def test_cifar100_that_is_nowhere_says_so(no_cifar10, monkeypatch):
+    from keras.datasets import cifar100 as official
+
+    def load_data():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(official, "load_data", load_data)
+    monkeypatch.delenv("CIFAR100_DIR", raising=False)
+    with pytest.raises(sources.NotFound, match=r"(?s)CIFAR-100 was not found.*CIFAR100_DIR=DIR"):
+        sources.load(settings=CIFAR100_SETTINGS)
+
+
+@pytest.mark.parametrize("label", [-1, 100])
+def test_a_fine_label_out_of_range_is_refused(cifar100, label):
+    holder = cifar100(False, False)
+    path = holder / "cifar-100-python" / "train"
+    pixels, fine, _ = made_up_100(200)
+    path.write_bytes(python2_pickle({b"fine_labels": [label, *fine[0, 1:].tolist()], b"data": pixels[0]}))
+    with pytest.raises(UserError, match="labels are 0 to 99"):
+        sources.load(str(holder), settings=CIFAR100_SETTINGS)
 
 
 # ---- the real data
@@ -780,6 +894,13 @@ def test_real_classes_are_balanced(real_cifar10):
 def test_real_channel_means_are_the_published_ones(real_cifar10):
     means = real_cifar10.train.images.mean(axis=(0, 1, 2), dtype=np.float64)
     assert means == pytest.approx([125.307, 122.950, 113.865], abs=5e-4)
+
+
+def test_real_images_are_split_as_recorded_runs_were(real_cifar10):
+    training, validation = split(real_cifar10, Data())
+    assert len(training.labels) == 45_000
+    found = hashlib.sha256(validation.images.tobytes() + validation.labels.tobytes()).hexdigest()
+    assert found == "db6afe4156501bc09ed3dfb44e89c50f86fd777bab6b9a0b117c3b7206dfd801"
 
 
 def test_real_fingerprint_is_the_one_that_runs_record(real_cifar10):
