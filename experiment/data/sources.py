@@ -36,7 +36,7 @@ def settle(config: Config, where: str | None) -> Config:
             f"CIFAR is; but data.name is {config.data.name}. Leave out one of the two"
         )
     if name is None and config.data.own_images:
-        name = str(Path(config.data.name).absolute())
+        name = str(Path(config.data.name).expanduser().absolute())
     return config if name is None else config.on_data(name)
 
 

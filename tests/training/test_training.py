@@ -60,7 +60,7 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
     assert summary == run.read_summary()
     assert summary["status"] == "finished"
     assert (summary["parameters"], summary["trainable_parameters"], summary["epochs"]) == (296_730, 295_770, 3)
-    assert summary["data"]["name"] == "generated"
+    assert summary["data"]["name"] == "synthetic"
     assert summary["data"]["training_images"] == 700
     assert summary["data"]["class_names"] == list(images.class_names)
     assert summary["data"]["image_shape"] == [32, 32, 3]
