@@ -17,20 +17,19 @@ def find(root: Path) -> list[RunDirectory]:
     while waiting:
         folder = waiting.pop()
         try:
-            status, entries = folder.stat(), list(os.scandir(folder))
-            inside = folder.resolve()
-            links = [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
-            directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-            onward = [link for link in links if not inside.is_relative_to(os.path.realpath(link))]
-        except OSError:  # no directory, one that may not be entered, a name that is too long
+            status, entries, inside = folder.stat(), list(folder.iterdir()), folder.resolve()
+        except (OSError, RuntimeError):  # no directory, one that may not be entered, a name that is too long
             continue
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        if any(entry.name == "config.yaml" for entry in entries):
+        if folder / "config.yaml" in entries:
             found.append(RunDirectory(folder))
-        waiting = [folder / link.name for link in onward] + waiting  # last: a path without links goes first
-        waiting += [folder / directory.name for directory in directories]
+        directories = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112 (raises at nothing)
+        links = [entry for entry in directories if entry.is_symlink()]
+        onward = [link for link in links if not inside.is_relative_to(os.path.realpath(link))]
+        # Links last: of two paths to a run, the one without a link is found.
+        waiting = [*onward, *waiting, *(entry for entry in directories if entry not in links)]
     return sorted(found, key=lambda run: run.path)
 
 

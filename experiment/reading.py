@@ -110,7 +110,7 @@ def read_arrays(path: Path, largest: int, check: Callable[[dict[str, np.ndarray]
         UserError: the archive is missing or damaged, holds objects, or its arrays have more than `largest` bytes.
     """
     with opened_zip(path, largest, follow) as archive:
-        return check({each.filename.removesuffix(".npy"): _array(unpack(archive, each)) for each in archive.infolist()})
+        return check({each.filename.removesuffix(".npy"): array(unpack(archive, each)) for each in archive.infolist()})
 
 
 def unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
@@ -125,7 +125,8 @@ def unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
     return content
 
 
-def _array(content: bytearray) -> np.ndarray:
+def array(content: bytearray) -> np.ndarray:
+    """What a .npy file's content holds; raises ValueError and the like at others."""
     stream = io.BytesIO(content[:_LARGEST_ARRAY_HEADER])
     shape, fortran, dtype = _ARRAY_HEADERS[np.lib.format.read_magic(stream)](stream)
     if dtype.kind not in "biufSU" or not dtype.itemsize:

@@ -78,7 +78,7 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
         raise UserError(
             f"{run.path}: this run diverged ({summary.get('reason', 'its loss became NaN')}); it cannot go on"
         )
-    history = run.read_state()[0].get("history", []) if run.state_file.exists() else []
+    history = run.read_facts().get("history", []) if run.state_file.exists() else []
     if len(history) > old.epochs:
         raise UserError(f"{run.state_file}: it has {len(history)} epochs, and the configuration {old.epochs}")
     if history:

@@ -35,8 +35,8 @@ HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
 )  # fmt: skip
 DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
-_LARGEST_WEIGHTS = 64 * MIB
-_LARGEST_STATE = 4 * _LARGEST_WEIGHTS  # the weights with two moments of each
+_LARGEST_WEIGHTS = 512 * MIB  # only to be checked; what is read into memory is bounded by its network
+_LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
 _LARGEST_PREDICTIONS = 64 * MIB
 _LARGEST_DIAGNOSTICS = 8 * MIB
 
@@ -166,17 +166,21 @@ class RunDirectory:
         with atomic(self.state_file) as temporary, temporary.open("wb") as file:
             np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **named)
 
-    def read_state(self) -> tuple[dict, list[np.ndarray]]:
-        """The facts, their history checked, and the arrays."""
+    def read_state(self, largest: int = _LARGEST_STATE) -> tuple[dict, list[np.ndarray]]:
+        """The facts, their history checked, and the arrays, which have `largest` bytes or fewer in all."""
 
         def check(found: dict[str, np.ndarray]) -> tuple[dict, list[np.ndarray]]:
-            facts = json.loads(found["facts"].tobytes())
-            if not isinstance(facts, dict):
-                raise ValueError("its facts are not a mapping")
-            records.check_history(facts.get("history", []))
-            return facts, [found[f"array_{number}"] for number in range(len(found) - 1)]
+            return _check_facts(found["facts"]), [found[f"array_{number}"] for number in range(len(found) - 1)]
 
-        return reading.read_arrays(self.state_file, _LARGEST_STATE, check)
+        return reading.read_arrays(self.state_file, largest + _LARGEST_FACTS, check)
+
+    def read_facts(self) -> dict:
+        """The state's facts alone, however large its arrays."""
+        with reading.opened_zip(self.state_file, 8 * _LARGEST_WEIGHTS) as archive:
+            member = archive.getinfo("facts.npy")
+            if member.file_size > _LARGEST_FACTS:
+                raise ValueError("its facts are too long")
+            return _check_facts(reading.array(reading.unpack(archive, member)))
 
     @contextmanager
     def new_best(self):
@@ -275,6 +279,14 @@ class RunDirectory:
         for file in sorted(self.files(), key=lambda file: file == self.summary_file):
             if file.name in contents:
                 files.write_bytes(file, contents[file.name])
+
+
+def _check_facts(content: np.ndarray) -> dict:
+    facts = json.loads(content.tobytes())
+    if not isinstance(facts, dict):
+        raise ValueError("its facts are not a mapping")
+    records.check_history(facts.get("history", []))
+    return facts
 
 
 def _check_predictions(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str | None]:

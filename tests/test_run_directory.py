@@ -1,9 +1,16 @@
 """A run's files: whole or as before, read back as written, refused where damaged; locks, resuming, leftovers."""
 
+import errno
 import json
+import math
+import os
 import shutil
+import socket
+import stat
 import subprocess
 import sys
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,7 +23,7 @@ from hypothesis import strategies as st
 from experiment import config as configuration
 from experiment import files, finding
 from experiment.errors import UserError
-from experiment.resuming import check_resumable
+from experiment.resuming import check_resumable, is_finished
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 from tests.conftest import history_rows, make_run
 
@@ -188,6 +195,8 @@ def test_a_copy_that_cannot_be_written_is_named(tmp_path, place):
 
 HOLD_LOCK = """
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 from experiment.run_directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).locked():
@@ -580,3 +589,318 @@ def test_a_run_on_other_data_is_refused(tmp_path, facts):
 
 def test_a_summary_is_json_that_other_programs_read(tmp_path):
     assert json.loads(make_run(tmp_path / "run").summary_file.read_text())["status"] == "finished"
+
+
+# ---- untrusted and unlucky files
+
+READERS = ["config", "summary", "history", "state", "predictions", "diagnostics"]
+
+
+def odd_files(path: Path):
+    """Puts one thing after the other in the place of a file that is none, or more than it may be."""
+    yield "FIFO", lambda: os.mkfifo(path)
+    yield "device", lambda: path.symlink_to("/dev/zero")
+    yield "link", lambda: path.symlink_to(ROOT / "README.md")
+    yield "dangling link", lambda: path.symlink_to("nowhere")
+    yield "socket", lambda: socket.socket(socket.AF_UNIX).bind(str(path))
+    yield "sparse", lambda: (path.touch(), os.truncate(path, 6 * 2**30))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices")
+@pytest.mark.parametrize("name", [*READERS, "best"])
+def test_only_regular_files_of_bounded_size_are_read(tmp_path, name, monkeypatch):
+    run = RunDirectory(tmp_path)
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    path = getattr(run, f"{name}_file")
+    read = run.check_weights if name == "best" else getattr(run, f"read_{name}")
+    for kind, make in odd_files(path):
+        make()
+        began = time.monotonic()
+        assert str(path) in refusal(read), kind
+        assert time.monotonic() - began < 1, kind
+        path.unlink()
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + data
+
+
+def zipped(path: Path, members: dict[str, bytes], method=zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+BOMBS = {
+    "a header that promises more": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999,)}"),
+    "negative shape": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}", bytes(8)),
+    "items of no bytes": npy("{'descr': '|S0', 'fortran_order': False, 'shape': (9999999999,)}"),
+    "objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+    "nested header": npy("(" * 110),
+}
+
+
+@pytest.mark.parametrize("bomb", [*BOMBS, "zeros", "members", "packed by LZMA"])
+@pytest.mark.parametrize("name", ["state", "predictions"])
+def test_archives_are_bounded_before_they_are_unpacked(run, name, bomb):
+    path = getattr(run, f"{name}_file")
+    member = {"state": "facts.npy", "predictions": "logits.npy"}[name]
+    if bomb == "members":
+        zipped(path, {f"{number}.npy": b"" for number in range(20_000)}, zipfile.ZIP_STORED)
+    elif bomb == "zeros":
+        with zipfile.ZipFile(path, "w", 8, compresslevel=1) as archive, archive.open(member, "w") as file:
+            for _ in range(9):
+                file.write(bytes(64 * 2**20))
+    else:
+        zipped(path, {member: BOMBS.get(bomb, b"")}, zipfile.ZIP_LZMA if bomb not in BOMBS else zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    began = time.monotonic()
+    assert str(path) in refusal(getattr(run, f"read_{name}"))
+    assert time.monotonic() - began < 5
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("val_accuracy", "1" + "0" * 400),
+        ("val_accuracy", "1e400"),
+        ("val_accuracy", "NaN"),
+        ("best_epoch", "true"),
+        ("best_epoch", "-1"),
+        ("train_seconds", "1e308"),
+        ("images_per_second", "-Infinity"),
+        ("parameters", "1" + "0" * 400),
+        ("epochs", "2.5"),
+    ],
+)
+def test_a_number_of_a_summary_that_is_none_is_refused(tmp_path, key, value):
+    run = make_run(tmp_path / "run")
+    summary = run.read_summary() | {key: "here"}
+    run.summary_file.write_text(json.dumps(summary).replace('"here"', value))
+    assert str(run.summary_file) in refusal(run.read_summary)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("loss", "1e308"),
+        ("val_accuracy", "nan"),
+        ("loss", "inf"),
+        ("seconds", "-1"),
+        ("epoch", "-2"),
+        ("epoch", "1"),
+        ("epoch", "3"),
+    ],
+)
+def test_a_row_of_a_history_that_is_none_is_refused(run, column, value):
+    rows = history_rows(0.5, 0.6)
+    rows[1][column] = value
+    run.write_history(rows)
+    assert str(run.history_file) in refusal(run.read_history)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_predictions_that_are_no_numbers_are_neither_read_nor_written(run, number):
+    logits = np.full((10, 10), number)
+    np.savez(run.predictions_file, logits=logits, labels=np.arange(10))
+    assert "not all numbers" in refusal(run.read_predictions)
+    assert "no number" in refusal(lambda: run.write_predictions(logits, np.arange(10), "flip"))
+
+
+def test_what_a_stranger_wrote_cannot_move_a_terminal_s_cursor(tmp_path):
+    run = make_run(tmp_path / "run", reason="\x1b[2J\u202egnp.exe\ud800", machine={"cpu\x07": ["\x9b"]})
+    summary = run.read_summary()
+    assert summary["reason"] == "\\x1b[2J\\u202egnp.exe\\ud800"
+    assert summary["machine"] == {"cpu\\x07": ["\\x9b"]}
+    assert str(UserError("\x1b[31m\nnext line")) == "\\x1b[31m\nnext line"
+
+
+# ---- many writers
+
+
+def test_a_planted_link_is_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    for name in (".unfinished-summary.json", ".unfinished-0-summary.json"):
+        (run.path / name).symlink_to(victim)
+    os.mkfifo(run.path / ".unfinished-1-summary.json")
+    run.write_summary({"status": "running"})
+    run.prepare()
+    assert victim.read_text() == "mine"
+    assert run.read_summary() == {"status": "running"}
+
+
+def test_a_written_file_has_the_rights_that_the_user_gives(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "file", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_living_writer_writes_is_no_leftover(run):
+    with files.atomic(run.summary_file) as temporary:
+        temporary.write_text("whole")
+        run.prepare()
+        files.write_text(run.summary_file, "another's")
+    assert run.summary_file.read_text() == "whole"
+
+
+WRITE_OFTEN = """
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+import numpy as np
+from experiment.run_directory import RunDirectory
+run, value = RunDirectory(Path(sys.argv[1])), float(sys.argv[2])
+for _ in range(40):
+    run.write_predictions(np.full((2000, 10), value), np.arange(2000) % 10)
+    run.prepare()
+"""
+
+
+def test_two_writers_and_a_reader_see_whole_files_alone(run):
+    run.write_predictions(np.zeros((2000, 10)), np.arange(2000) % 10)
+    command = [sys.executable, "-c", WRITE_OFTEN, str(run.path)]
+    writers = [subprocess.Popen([*command, value], cwd=ROOT, stderr=subprocess.PIPE, text=True) for value in "12"]
+    reads = 0
+    while any(writer.poll() is None for writer in writers):
+        logits, _ = run.read_predictions()
+        assert (logits == logits[0, 0]).all()
+        reads += 1
+    assert reads > 10
+    for writer in writers:
+        errors = writer.communicate()[1]
+        assert writer.returncode == 0 or "another training is running" in errors, errors
+    assert names(run.path) == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_cannot_sync_a_directory_or_lock_still_works(tmp_path, monkeypatch, code):
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        sync(descriptor)
+
+    def flock(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    with run.locked():
+        run.write_summary({"status": "running"})
+    assert run.read_summary() == {"status": "running"}
+
+
+def test_a_file_that_cannot_be_synced_is_an_error(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert "cannot be written: Input/output error" in refusal(lambda: files.write_text(tmp_path / "file", "text"))
+
+
+# ---- links to directories
+
+
+def test_runs_behind_links_are_found_once_and_loops_end(tmp_path):
+    make_run(tmp_path / "elsewhere" / "bn" / "seed0")
+    root = tmp_path / "checkpoints"
+    make_run(root / "plain" / "seed0")
+    (root / "bn").symlink_to(tmp_path / "elsewhere" / "bn")
+    (root / "again").symlink_to(root / "plain" / "seed0")
+    (root / "plain" / "loop").symlink_to(root)
+    (root / "everything").symlink_to("/")
+    (root / "self").symlink_to(root / "self")
+    found = [run.path.relative_to(root).as_posix() for run in finding.find(root)]
+    assert found == ["bn/seed0", "plain/seed0"]
+
+
+# ---- what is kept
+
+
+def test_a_copy_takes_nothing_that_a_link_points_to_and_keeps_no_stale_predictions(tmp_path):
+    run, copy = make_run(tmp_path / "run"), make_run(tmp_path / "copy")
+    (tmp_path / "secret").write_text("secret")
+    run.curves_file.symlink_to(tmp_path / "secret")
+    copy.write_predictions(np.eye(10), np.arange(10), "flip")
+    run.copy_small_files(copy.path)
+    assert names(copy.path) == ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
+
+
+def test_predictions_belong_to_weights(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.best_file.write_bytes(b"first weights")
+    assert not run.has_predictions()  # kept before, by whom nobody knows
+    run.write_predictions(np.eye(10), np.arange(10), weights=run.weights_digest())
+    assert run.has_predictions()
+    run.best_file.write_bytes(b"second weights")
+    assert "of other weights than best.keras" in refusal(run.read_predictions)
+    run.write_summary(run.read_summary() | {"weights": run.weights_digest()})
+    run.best_file.unlink()
+    assert not run.has_predictions()  # nor of those that the summary names
+
+
+def test_better_weights_drop_what_earlier_ones_predicted(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.write_predictions(np.eye(10), np.arange(10), "flip")
+    with run.new_best() as temporary:
+        assert temporary.suffix == ".keras"
+        temporary.write_bytes(b"weights")
+    assert not any(file.exists() for file in run.all_predictions())
+
+
+# ---- runs whose files do not fit each other
+
+
+@pytest.mark.parametrize("check", [check_resumable, is_finished])
+def test_a_run_without_its_configuration_gets_one_answer(tmp_path, check):
+    run = make_run(tmp_path / "run")
+    run.config_file.unlink()
+    assert "no config.yaml that says which" in refusal(lambda: check(config(), run))
+
+
+def test_removing_a_run_takes_its_configuration_last():
+    assert RunDirectory(Path("run")).files()[-1].name == "config.yaml"
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off", "changed"])
+@pytest.mark.parametrize("check", [check_resumable, is_finished])
+def test_weights_that_are_gone_or_damaged_are_told(tmp_path, check, damage):
+    run = make_run(tmp_path / "run", status="finished" if check is is_finished else "interrupted")
+    run.predictions_file.unlink()
+    run.write_state({"history": history_rows(0.5)}, [])
+    zipped(run.best_file, {"model.weights.h5": b"weights"}, zipfile.ZIP_STORED)
+    assert check(config(), run) in (None, True)
+    content = run.best_file.read_bytes()
+    run.best_file.write_bytes(content[:50] if damage == "cut off" else content.replace(b"weights", b"weighty"))
+    if damage == "gone":
+        run.best_file.unlink()
+    assert str(run.best_file) in refusal(lambda: check(config(), run))
+
+
+def test_more_epochs_than_the_configuration_has_are_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.write_history(history_rows(0.5, 0.6, 0.7, 0.8))
+    assert "history.csv has 4 epochs" in refusal(lambda: is_finished(config(), run))
+    run.write_summary(run.read_summary() | {"status": "interrupted"})
+    run.write_state({"history": history_rows(0.5, 0.6, 0.7, 0.8)}, [])
+    assert "it has 4 epochs, and the configuration 3" in refusal(lambda: check_resumable(config(), run))
+
+
+@pytest.mark.parametrize("history", ["[1]", "3", '[{"epoch": 1}]', '[{"epoch": true}]', "{}", '"x"', "null"])
+def test_odd_facts_of_a_state_are_refused(run, history):
+    facts = np.frombuffer(f'{{"history": {history}, "precision": "float32"}}'.encode(), np.uint8)
+    np.savez(run.state_file, facts=facts)
+    assert str(run.state_file) in refusal(run.read_state)

@@ -6,14 +6,17 @@ A network that cannot be kept in such an archive is refused before it trains.
 import io
 import json
 import tempfile
-import zipfile
 from pathlib import Path
 
+import numpy as np
+
+from experiment import reading
 from experiment.errors import UserError
 
-_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__")  # what Keras writes like a class
-_LARGEST_MEMBER = 64 * 2**20  # bytes, beside those of the weights
+_LARGEST_MEMBER = 4 * reading.MIB  # beside the numbers of the weights
+_MOST_OBJECTS = 20_000  # groups and arrays
 
 
 def check_archive(model, network: str) -> None:
@@ -46,10 +49,10 @@ def load_weights(model, path: Path) -> None:
         UserError: the archive is damaged, holds other classes than Keras's own or code (Lambda), or its weights are
             not those of `model`.
     """
+    numbers = model.count_params()
+    largest = _LARGEST_MEMBER + 8 * numbers
+    members = _read_members(path, largest)
     try:
-        numbers = model.count_params()
-        largest = _LARGEST_MEMBER + 8 * numbers
-        members = _read_members(path, largest)
         description = json.loads(members["config.json"])
         _check_classes(description)
         layers = [layer["class_name"] for layer in description["config"]["layers"]]
@@ -58,7 +61,12 @@ def load_weights(model, path: Path) -> None:
             raise UserError("its layers are not those of the configuration's network")
         if _count_weights(members["model.weights.h5"], largest) != numbers:
             raise UserError("its weights are not those of the configuration's network")
-        model.load_weights(path)
+        with tempfile.TemporaryDirectory() as folder:  # just what was checked
+            checked = Path(folder, "model.weights.h5")
+            checked.write_bytes(members["model.weights.h5"])
+            model.load_weights(checked)
+        if not all(np.isfinite(array).all() for array in model.get_weights()):
+            raise UserError("its weights are not all numbers (NaN or infinite)")
     except UserError as error:
         raise UserError(f"{path}: refused: {error}") from None
     except Exception as error:  # Keras, h5py and zipfile raise what they like at a damaged file
@@ -70,15 +78,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _read_members(path: Path, largest: int) -> dict[str, bytes]:
+def _read_members(path: Path, largest: int) -> dict[str, bytearray]:
     """The archive's members, each checked against its CRC by being read."""
-    with zipfile.ZipFile(path) as archive:
+    with reading.opened_zip(path, largest + 2 * _LARGEST_MEMBER) as archive:
         for member in archive.infolist():
             if member.filename not in _MEMBERS:
-                raise UserError(f"it holds {member.filename!r}, which no archive of this project's networks does")
-            if member.file_size > largest:
-                raise UserError(f"{member.filename} unpacks to {member.file_size:,} bytes")
-        return {name: archive.read(name) for name in _MEMBERS}
+                raise ValueError(f"it holds {member.filename!r}, which no archive of this project's networks does")
+        members = [archive.getinfo(name) for name in _MEMBERS]
+        if any(member.file_size > _LARGEST_MEMBER for member in members[:2]):
+            raise ValueError(f"{members[0].filename} or {members[1].filename} is larger than {_LARGEST_MEMBER:,} bytes")
+        return {member.filename: reading.unpack(archive, member) for member in members}
 
 
 def _check_classes(description) -> None:
@@ -96,9 +105,11 @@ def _check_classes(description) -> None:
             _check_classes(part)
 
 
-def _count_weights(content: bytes, largest: int) -> int:
-    """How many numbers there are; refuses weights that lie in other files, or that are larger than these networks'."""
+def _count_weights(content: bytearray, largest: int) -> int:
+    """How many numbers there are; refuses weights that lie in other files, stand there twice, or are too large."""
     import h5py  # comes with Keras
+
+    seen = set()
 
     def count(group) -> int:
         numbers = 0
@@ -106,10 +117,16 @@ def _count_weights(content: bytes, largest: int) -> int:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise UserError(f"its weights point elsewhere ({name})")
             item = group[name]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen or len(seen) > _MOST_OBJECTS:
+                raise UserError(f"its weights stand there twice, or are too many ({name})")
+            seen.add(place)
             if isinstance(item, h5py.Group):
                 numbers += count(item)
-            elif item.external or item.nbytes > largest:
-                raise UserError(f"its weights point elsewhere or are too large ({name})")
+            elif item.external or item.is_virtual or item.chunks or item.nbytes > largest:
+                raise UserError(f"its weights point elsewhere, are packed or too large ({name})")
+            elif item.dtype.kind not in "fiu":
+                raise UserError(f"its weights are no numbers ({name})")
             else:
                 numbers += item.size
         return numbers

@@ -39,8 +39,8 @@ class Recorder(keras.callbacks.Callback):
         """Puts the model, its optimiser and the history where they were after the last whole epoch."""
         if not self.run.state_file.exists():
             return  # stopped in its first epoch: from the start
-        facts, arrays = self.run.read_state()
         variables = _state_variables(model)
+        facts, arrays = self.run.read_state(sum(np.asarray(variable).nbytes + 1000 for variable in variables))
         kinds = [(variable.shape, variable.dtype) for variable in map(np.asarray, variables)]
         if [(array.shape, array.dtype) for array in arrays] != kinds or not {"history", "precision"} <= facts.keys():
             raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
