@@ -165,7 +165,9 @@ def main() -> None:
         "groups": groups,
     }
     write(result, arguments.output, "throughput", table(result))
-    chart(result, arguments.output / "throughput.png")
+    from experiment.reporting.figures import styled
+
+    styled(chart)(result, arguments.output / "throughput.png")
 
 
 if __name__ == "__main__":

@@ -189,7 +189,9 @@ def main() -> None:
     tensorflow_setup.start()
     result = {"target": TARGET, "curves": curves, **hardware.environment()}
     write(result, arguments.output, "time_to_accuracy", table(result))
-    chart(result, arguments.output / "time_to_accuracy.png")
+    from experiment.reporting.figures import styled
+
+    styled(chart)(result, arguments.output / "time_to_accuracy.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The errors that a user can cause, and how a command ends."""
 
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ def reported(go_on: str = "the same command starts again"):
     one line that says how to `go_on`.
     """
     terminal.survive()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's cannot be imported outside of it
     for number in STOP_SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # one that nohup turned off stays
             signal.signal(number, _stop)

@@ -14,6 +14,7 @@ BOX = (11, 3, 24, 18)  # x1, y1, x2, y2: its cabin
 _EDGES = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8  # Sobel's: bright on the right of dark is positive
 
 
+@figures.styled
 def draw(path: Path, data_directory: str | None) -> None:
     """Writes the picture of CIFAR-10's test image number 46. Raises UserError where there is no CIFAR-10."""
     pixels = sources.load(data_directory).test.images[IMAGE]

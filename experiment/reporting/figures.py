@@ -7,6 +7,7 @@ Ito, which the colour-blind tell apart.
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -41,21 +42,23 @@ def colours_of(networks: Sequence[str]) -> list[str]:
     return colours
 
 
-def new(*arguments, **keywords) -> Figure:
-    """A figure in the house style; the arguments are those of `matplotlib.figure.Figure`."""
-    import matplotlib
+# Decorates every function that draws: nothing of a user's matplotlibrc gets in, and nothing of ours gets out.
+styled = matplotlib.style.context(_STYLE, after_reset=True)
 
-    # Set here and not on import, so that importing this module changes nobody's style.
-    matplotlib.rcParams.update(_STYLE)
+
+def new(*arguments, **keywords) -> Figure:
+    """A figure for functions that are `styled`; the arguments are those of `matplotlib.figure.Figure`."""
     return Figure(*arguments, layout="constrained", **keywords)
 
 
+@styled
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure in the format of the path's suffix, atomically. Raises UserError where it cannot be written."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110)
 
 
+@styled
 def curves(history: list[dict], network: str, title: str, optimistic: bool = False) -> Figure:
     """One run: loss and accuracy over the epochs, training dashed, validation solid, the best epoch marked.
 
@@ -89,6 +92,7 @@ def curves(history: list[dict], network: str, title: str, optimistic: bool = Fal
     return figure
 
 
+@styled
 def comparison(runs: Sequence[tuple[str, str, list[dict]]], title: str) -> Figure:
     """Many runs on common axes: one colour a network, thin lines its runs, and their mean where there are several.
 
@@ -130,6 +134,7 @@ def _plot_group(axes, histories, column, factor, style, colour, label):
         axes.plot([], [], color=colour, linewidth=2, label=label if single else f"{label} (mean of {len(histories)})")
 
 
+@styled
 def confusion_matrices(matrices: Sequence[tuple[str, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Each network's confusion matrix [class, predicted class], in per cent of each true class."""
     figure = new(figsize=(5.6 * len(matrices), 5.4))
@@ -149,6 +154,7 @@ def confusion_matrices(matrices: Sequence[tuple[str, np.ndarray]], class_names: 
     return figure
 
 
+@styled
 def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Test accuracy of each class as paired dots, the classes in order of the first group's accuracy.
 
@@ -169,6 +175,7 @@ def class_accuracy(groups: Sequence[tuple[str, str, np.ndarray]], class_names: S
     return figure
 
 
+@styled
 def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Figure:
     """How often answers of like confidence are right, and how many there are; all runs of a network pooled.
 
@@ -203,6 +210,7 @@ def reliability(groups: Sequence[tuple[str, str, Sequence[Calibration]]]) -> Fig
     return figure
 
 
+@styled
 def disagreement(
     answers: Sequence[tuple[str, np.ndarray]], images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> Figure:

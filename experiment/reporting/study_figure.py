@@ -44,6 +44,7 @@ class Panel:
         return any(isinstance(x, str) for x in self.xs) and sum(map(len, self.xs)) > 50
 
 
+@figures.styled
 def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     """All panels under the question and its answer, and one legend below them."""
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3

@@ -1,5 +1,10 @@
 """Every figure can be drawn, says what its axes are, and marks what a reader must see."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from experiment.evaluation import metrics
 from experiment.reporting import figures, study_figure
 from tests.conftest import history_rows
 
+ROOT = Path(__file__).resolve().parents[2]
 MATRIX = 10 * np.eye(10, dtype=int)
 PLAIN, NORMALISED = figures.COLOURS["none"], figures.COLOURS["after_activation"]
 ACCURACIES = np.linspace(0.5, 0.95, 10)
@@ -205,3 +211,37 @@ def test_further_groups_of_a_network_have_colours_of_their_own():
 
 def test_three_panels_of_a_study_leave_no_place_empty():
     assert [axes.axison for axes in study(3).axes] == [True, True, True]
+
+
+# ---- what a user has told matplotlib
+
+_DRAW = """
+import sys
+from pathlib import Path
+from experiment.errors import reported
+with reported():
+    from experiment.reporting import figures
+    row = {"epoch": 1, "loss": 1.0, "val_loss": 1.0, "accuracy": 0.5, "val_accuracy": 0.5}
+    figures.save(figures.curves([row], "none", "a title"), Path(sys.argv[1]))
+    import matplotlib
+    print(matplotlib.rcParams["font.size"])
+"""
+
+
+def test_nothing_of_a_users_matplotlib_reaches_a_figure_and_nothing_of_ours_stays(tmp_path):
+    drawn = []
+    for name, settings in (
+        ("plain", ""),
+        ("odd", "text.usetex: True\nfont.size: 33\nsavefig.dpi: 3\nbackend: QtAgg\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "matplotlibrc").write_text(settings)
+        users = {"MPLCONFIGDIR": str(tmp_path / name), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        command = [sys.executable, "-c", _DRAW, str(tmp_path / f"{name}.png")]
+        result = subprocess.run(
+            command, cwd=ROOT, env=os.environ | users, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert "Traceback" not in result.stderr, result.stderr
+        drawn.append((tmp_path / f"{name}.png").read_bytes())
+    assert drawn[0] == drawn[1]
+    assert float(result.stdout) == 33
