@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
-    ["experiment.errors", "experiment.schema"],
+    ["experiment.errors", "experiment.printable", "experiment.schema", "experiment.terminal"],
+    ["experiment.options", "experiment.reading", "experiment.plain_yaml", "experiment.records"],
     ["models", "numpy_layers"],
     ["experiment.config", "experiment.files", "experiment.tensorflow_setup"],
-    ["experiment.run_directory", "experiment.data", "experiment.hardware"],
+    ["experiment.run_directory", "experiment.finding", "experiment.resuming", "experiment.data", "experiment.hardware"],
     ["experiment.evaluation"],
     ["experiment.reporting"],
     ["experiment.training"],

@@ -1,6 +1,7 @@
 """Studies: from a file to runs, from runs to a table, from a table to a verdict."""
 
 import math
+import re
 import subprocess
 import sys
 import time
@@ -532,6 +533,23 @@ def test_gradients_are_averaged_over_the_epochs(evaluated):
     assert norm == {"gradient_norm_1": 4.0, "gradient_norm_2": 8.0}
     variation = measures.MEASURES["gradient_variation"].columns(evaluated(), rows)
     assert variation == {"gradient_variation_1": 0.5, "gradient_variation_2": 0.25}
+
+
+def test_the_examples_of_the_documentation_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "example.yaml").write_text(block)
+        name, study = studies.load(str(tmp_path / "example.yaml"))
+        assert plan.plan(name, study, tmp_path)
+
+
+def test_the_documentation_tells_every_key_measure_and_score():
+    told = (ROOT / "docs" / "studies.md").read_text()
+    missing = [
+        name for name in (*studies.Study.model_fields, *measures.MEASURES, *scores.SCORES) if f"`{name}`" not in told
+    ]
+    assert not missing
 
 
 # ---- the command
