@@ -1,0 +1,84 @@
+"""What a notebook needs: `import experiment` offers these functions, and nothing heavy is loaded until one is called."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiment import config as configuration
+from experiment.config import Config
+from experiment.data import sources
+from experiment.data.dataset import Dataset
+from experiment.evaluation import comparison
+from experiment.evaluation import predict as predicting
+from experiment.evaluation.result import RunResult
+from experiment.evaluation.result import load_result as read_result
+from experiment.run_directory import RunDirectory
+from experiment.training import process
+from experiment.training.start import Existing
+
+
+def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
+    """A checked configuration: `load_config("bn.yaml", epochs=2, optimizer__learning_rate=0.003)`.
+
+    Args:
+        name_or_path: a file, or the name of one in `configs/`.
+        keys: values that replace the file's; two underscores stand for a dot.
+
+    Raises:
+        UserError: the file is missing, or a key or value is not allowed.
+    """
+    return configuration.load(name_or_path, [f"{key.replace('__', '.')}={value}" for key, value in keys.items()])
+
+
+def load_data(where: str | None = None) -> Dataset:
+    """The images: "synthetic", "download", a directory or file, or None for CIFAR-10 wherever it is found."""
+    return sources.load(where)
+
+
+def train(
+    config: Config, data: Dataset, run_dir: str | Path, existing: Existing = "refuse", quiet: bool = False
+) -> RunDirectory:
+    """Trains a run in a process of its own, with the bits and the guards of `train.py`, and returns its directory.
+
+    Args:
+        config, data: as the functions above give them.
+        run_dir: where the run's files go.
+        existing: what to do where a run is there: "refuse", "resume", "overwrite" or "finish".
+        quiet: print no line an epoch.
+
+    Raises:
+        UserError: the directory holds another run, the loss diverged, or a file cannot be written.
+        Interrupted: by Ctrl-C; the run can be resumed.
+    """
+    run = RunDirectory(Path(run_dir))
+    process.train(config, run, data, existing, quiet)
+    return run
+
+
+def load_result(run: RunDirectory | str | Path, data: Dataset | None = None) -> RunResult:
+    """A finished run with its predictions of the test images; predicts them where that was not done.
+
+    Args:
+        data: the images, where they must be predicted (default: wherever `load_data` finds them).
+    """
+    run = RunDirectory(Path(getattr(run, "path", run)))
+    predicting.predict_missing(run, lambda name: data or sources.load(name if name == "synthetic" else None))
+    return read_result(run, f"{run.path.parent.name}/{run.path.name}")
+
+
+def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:
+    """The probabilities [n, classes] of a run's best weights for images uint8 [n, h, w, c] of the shape it trained on."""
+    return predicting.probabilities(RunDirectory(Path(getattr(run, "path", run))), images)
+
+
+def compare(results: list[RunResult], baseline: str | None = None) -> comparison.Comparison:
+    """Groups of seeds, their differences from the baseline, and pairs of runs; see docs/evaluation.md."""
+    return comparison.compare(results, baseline)
+
+
+def check_layers(cases: int = 20, seed: int = 0, precision: str = "float32") -> str:
+    """How far the layers of `numpy_layers` agree with TensorFlow and PyTorch, as a table in Markdown."""
+    from layer_checks import agreement
+
+    rows, remarks = agreement.compare(cases, seed, precision)
+    return f"{agreement.table(rows)}\n{remarks}"

@@ -1,0 +1,38 @@
+"""Pictures of any format, size and mode as an image of a data set's shape."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiment.errors import UserError
+from experiment.reading import opened
+
+_LARGEST_FILE = 64 * 2**20
+_MOST_PIXELS = 64 * 2**20  # 8,000 by 8,000
+
+
+def read_square(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """A picture as uint8 [h, w, c], turned as its camera says, cropped to the middle and resized.
+
+    Args:
+        path: whatever Pillow reads; transparent parts become white, 16 bits a channel become 8.
+        shape: height, width and 1 or 3 channels.
+
+    Raises:
+        UserError: it is no picture, or too large.
+    """
+    from PIL import Image, ImageOps  # comes with matplotlib
+
+    height, width, channels = shape
+    with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file) as picture:
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise UserError(f"{path}: {picture.width:,} x {picture.height:,} pixels are too many")
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith(("I", "F")):  # 16 bits and more
+            values = np.asarray(picture, np.float64)
+            largest = 65535 if picture.mode.startswith("I") else max(values.max(), 1e-9)
+            picture = Image.fromarray(np.clip(np.rint(values * (255 / largest)), 0, 255).astype(np.uint8))
+        if picture.has_transparency_data:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        cropped = ImageOps.fit(picture.convert("RGB" if channels == 3 else "L"), (width, height), Image.Resampling.BOX)
+    return np.asarray(cropped).reshape(shape)

@@ -1,0 +1,40 @@
+"""A trained network for others to use: it takes pixels and returns probabilities, with stock Keras alone."""
+
+import json
+from pathlib import Path
+
+from experiment.errors import UserError
+from experiment.evaluation.predict import best_model
+from experiment.files import atomic, write_text
+from experiment.run_directory import RunDirectory
+
+
+def check(path: Path) -> None:
+    """Raises a UserError where `write` could not export to this path."""
+    if path.suffix != ".keras":
+        raise UserError(f"--export {path}: the name must end in .keras")
+    if not path.parent.is_dir():
+        raise UserError(f"--export {path}: there is no directory {path.parent}")
+
+
+def write(run: RunDirectory, path: Path) -> None:
+    """Writes a run's best network to `path`, and its class names beside it, to `path` with `.json` at its end.
+
+    The exported network takes images [n, h, w, c] of 0 to 255, uint8 or floating point, of the shape that it trained on,
+    and returns probabilities [n, classes]: preprocessing and softmax are layers of it.
+
+    Raises:
+        UserError: the run has no usable weights, or the file cannot be written.
+    """
+    check(path)
+    model = best_model(run)
+    import keras
+
+    pixels = keras.Input(model.input_shape[1:])
+    logits = model(keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels))
+    exported = keras.Model(pixels, keras.layers.Softmax(dtype="float32")(logits))
+    with atomic(path) as temporary:
+        exported.save(temporary)
+    facts = run.read_data_facts()
+    beside = {"class_names": facts["class_names"], "image_shape": facts["image_shape"], "pixels": "0 to 255"}
+    write_text(path.with_name(path.name + ".json"), json.dumps(beside, indent=1) + "\n")
