@@ -29,19 +29,20 @@ def main(arguments: argparse.Namespace) -> int:
 
     from experiment.data import pictures
     from experiment.evaluation.predict import probabilities
+    from experiment.evaluation.result import class_names_of, image_shape_of
     from experiment.run_directory import RunDirectory
 
     run = RunDirectory(arguments.run or _that_came_along())
-    facts = run.read_data_facts()
+    summary = run.read_summary()
+    shape, classes = image_shape_of(summary), class_names_of(summary)
     images, answered, refused = [], [], []
     for path in arguments.pictures:
         try:
-            images.append(pictures.read_square(path, tuple(facts["image_shape"])))
+            images.append(pictures.read_square(path, shape))
             answered.append(path)
         except UserError as error:
             refused.append(str(error))
     shares = probabilities(run, np.stack(images)) if images else []
-    classes = facts["class_names"]
     if arguments.json:
         rows = [
             {"picture": str(path), "probabilities": dict(zip(classes, map(float, row), strict=True))}
@@ -52,9 +53,9 @@ def main(arguments: argparse.Namespace) -> int:
         for path, row in zip(answered, shares, strict=True):
             likeliest = np.argsort(-row)[:_SHOWN]
             print(f"{path}: " + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest))
-        shape = " by ".join(map(str, facts["image_shape"][:2]))
         print(
-            f"{run.path} knows {len(classes)} classes and pictures of {shape} pixels; it names one of them whatever it sees",
+            f"{run.path} knows {len(classes)} classes, from pictures of {shape[0]} by {shape[1]} pixels; it "
+            "names one of them whatever it sees",
             file=sys.stderr,
         )
     for reason in refused:
@@ -64,9 +65,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _that_came_along() -> Path:
     """The run under results/ that has its weights, by its validation accuracy."""
-    from experiment import run_directory
+    from experiment import finding
 
-    runs = [run for run in run_directory.find(ROOT / "results") if run.best_file.exists()]
+    runs = [run for run in finding.find(ROOT / "results") if run.best_file.exists()]
     if not runs:
         raise UserError("no trained network came along with this repository; name a run: --run checkpoints/bn/seed0")
     return max(runs, key=lambda run: run.read_summary()["val_accuracy"]).path

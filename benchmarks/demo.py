@@ -55,7 +55,7 @@ def trained(network: str, seed: int, dataset, cores) -> dict:
         run = RunDirectory(Path(folder) / "run")
         run.prepare()
         summary = loop.fit(config, run, dataset, cores, progress="quiet")
-        predictions = predict(run, config, dataset.test.images).argmax(1)
+        predictions = predict(run, dataset.test.images).argmax(1)
         return {
             "test_accuracy": round(float((predictions == dataset.test.labels).mean()), 4),
             "val_accuracy": [round(row["val_accuracy"], 4) for row in run.read_history()],

@@ -1,4 +1,4 @@
-"""What a notebook needs: `import experiment` offers these functions, and nothing heavy is loaded until one is called."""
+"""What a notebook needs: `import experiment` offers these functions; nothing heavy is loaded until one is called."""
 
 from pathlib import Path
 
@@ -30,19 +30,20 @@ def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
     return configuration.load(name_or_path, [f"{key.replace('__', '.')}={value}" for key, value in keys.items()])
 
 
-def load_data(where: str | None = None) -> Dataset:
-    """The images: "synthetic", "download", a directory or file, or None for CIFAR-10 wherever it is found."""
-    return sources.load(where)
+def load_data(data: str | None = None) -> Dataset:
+    """The images that `--data` would name: "synthetic", a file or directory, or None for CIFAR-10 wherever it is found."""
+    return sources.load(data)
 
 
 def train(
-    config: Config, data: Dataset, run_dir: str | Path, existing: Existing = "refuse", quiet: bool = False
+    config: Config, run_dir: str | Path, data: str | None = None, existing: Existing = "refuse", quiet: bool = False
 ) -> RunDirectory:
     """Trains a run in a process of its own, with the bits and the guards of `train.py`, and returns its directory.
 
     Args:
-        config, data: as the functions above give them.
+        config: as `load_config` gives it.
         run_dir: where the run's files go.
+        data: which images, as in `load_data`; None for those that the configuration names.
         existing: what to do where a run is there: "refuse", "resume", "overwrite" or "finish".
         quiet: print no line an epoch.
 
@@ -51,24 +52,24 @@ def train(
         Interrupted: by Ctrl-C; the run can be resumed.
     """
     run = RunDirectory(Path(run_dir))
-    process.train(config, run, data, existing, quiet)
+    process.train(sources.settle(config, data), run, data, existing, quiet)
     return run
 
 
-def load_result(run: RunDirectory | str | Path, data: Dataset | None = None) -> RunResult:
+def load_result(run: RunDirectory | str | Path, data: str | None = None) -> RunResult:
     """A finished run with its predictions of the test images; predicts them where that was not done.
 
     Args:
-        data: the images, where they must be predicted (default: wherever `load_data` finds them).
+        data: where the images are, where they must be predicted.
     """
-    run = RunDirectory(Path(getattr(run, "path", run)))
-    predicting.predict_missing(run, lambda name: data or sources.load(name if name == "synthetic" else None))
+    run = _run(run)
+    predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings))
     return read_result(run, f"{run.path.parent.name}/{run.path.name}")
 
 
 def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:
-    """The probabilities [n, classes] of a run's best weights for images uint8 [n, h, w, c] of the shape it trained on."""
-    return predicting.probabilities(RunDirectory(Path(getattr(run, "path", run))), images)
+    """The probabilities [n, classes] of a run's best weights for images uint8 [n, h, w, c] of its data's shape."""
+    return predicting.probabilities(_run(run), images)
 
 
 def compare(results: list[RunResult], baseline: str | None = None) -> comparison.Comparison:
@@ -82,3 +83,7 @@ def check_layers(cases: int = 20, seed: int = 0, precision: str = "float32") -> 
 
     rows, remarks = agreement.compare(cases, seed, precision)
     return f"{agreement.table(rows)}\n{remarks}"
+
+
+def _run(run: RunDirectory | str | Path) -> RunDirectory:
+    return run if isinstance(run, RunDirectory) else RunDirectory(Path(run))

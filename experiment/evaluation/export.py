@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiment.errors import UserError
 from experiment.evaluation.predict import best_model
+from experiment.evaluation.result import class_names_of, image_shape_of
 from experiment.files import atomic, write_text
 from experiment.run_directory import RunDirectory
 
@@ -20,8 +21,8 @@ def check(path: Path) -> None:
 def write(run: RunDirectory, path: Path) -> None:
     """Writes a run's best network to `path`, and its class names beside it, to `path` with `.json` at its end.
 
-    The exported network takes images [n, h, w, c] of 0 to 255, uint8 or floating point, of the shape that it trained on,
-    and returns probabilities [n, classes]: preprocessing and softmax are layers of it.
+    The exported network takes images [n, h, w, c] of 0 to 255, uint8 or float, of the shape that it trained on, and
+    returns probabilities [n, classes]: preprocessing and softmax are layers of it.
 
     Raises:
         UserError: the run has no usable weights, or the file cannot be written.
@@ -35,6 +36,6 @@ def write(run: RunDirectory, path: Path) -> None:
     exported = keras.Model(pixels, keras.layers.Softmax(dtype="float32")(logits))
     with atomic(path) as temporary:
         exported.save(temporary)
-    facts = run.read_data_facts()
-    beside = {"class_names": facts["class_names"], "image_shape": facts["image_shape"], "pixels": "0 to 255"}
+    summary = run.read_summary()
+    beside = {"class_names": class_names_of(summary), "image_shape": image_shape_of(summary), "pixels": "0 to 255"}
     write_text(path.with_name(path.name + ".json"), json.dumps(beside, indent=1) + "\n")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from experiment import tensorflow_setup
-from experiment.config import Config, Data, TestTimeAugmentation
+from experiment.config import Data, TestTimeAugmentation
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
-from experiment.evaluation import weights
-from experiment.evaluation.result import class_names_of
+from experiment.evaluation import metrics, weights
+from experiment.evaluation.result import class_names_of, image_shape_of
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
@@ -43,13 +43,12 @@ def predict_missing(
         elif engine == "numpy" or not run.has_predictions(way):
             dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
-            logits = predict(run, config, dataset.test.images, engine, way)
+            logits = predict(run, dataset.test.images, engine, way)
             run.write_predictions(logits, dataset.test.labels, way, weights)
 
 
 def predict(
     run: RunDirectory,
-    config: Config,
     images: np.ndarray,
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
@@ -59,12 +58,9 @@ def predict(
     They are averaged over the views of each image that `tta` names. The weights are read into the network that the
     configuration builds; nothing of the file is run.
     """
-    tensorflow_setup.start()  # only here: an evaluation of kept answers does without TensorFlow
-    from models.network import build_model, preprocess
+    model = best_model(run)
+    from models.network import preprocess
 
-    classes = len(class_names_of(run.read_summary(), run.summary_file))
-    model = build_model(config.model, images.shape[1:], classes, seed=0)
-    weights.load_weights(model, run.best_file)
     if engine == "numpy":
         from numpy_layers.network import NumpyNetwork
 
@@ -79,6 +75,29 @@ def predict(
             for part in np.array_split(images, max(1, len(images) // 500))
         ]
     )
+
+
+def best_model(run: RunDirectory):
+    """The configuration's network of Keras's own layers, in float32, with the run's best weights: images to logits.
+
+    Raises:
+        UserError: the weights are gone, damaged, or of another network.
+    """
+    tensorflow_setup.start()  # only here: an evaluation of kept predictions does without TensorFlow
+    from models.network import build_model
+
+    config, summary = run.read_config(), run.read_summary()
+    model = build_model(config.model, image_shape_of(summary), len(class_names_of(summary)), seed=0)
+    weights.load_weights(model, run.best_file)
+    return model
+
+
+def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
+    """What a run's best weights say of images uint8 [n, h, w, c], of the shape that it trained on: [n, classes]."""
+    shape = image_shape_of(run.read_summary())
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        raise UserError(f"images are {images.dtype} {list(images.shape)}; this network takes uint8 [n, {shape}]")
+    return metrics.probabilities(predict(run, run.read_config(), images))
 
 
 def views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
 # Of runs whose summary does not name the classes.
+_IMAGE_SHAPE_BEFORE = (32, 32, 3)
 _CLASS_NAMES_BEFORE = {"cifar10": CIFAR10.class_names, "generated": CLASS_NAMES}
 MILESTONES = (0.60, 0.70, 0.75, 0.80)  # of validation accuracy
 
@@ -149,3 +150,13 @@ def class_names_of(summary: dict, where: object = "summary.json") -> tuple[str, 
     if not (isinstance(names, list | tuple) and len(names) > 1 and set(map(type, names)) == {str}):
         raise UserError(f"{where}: data.class_names is missing, or is no list of names")
     return tuple(names)
+
+
+def image_shape_of(summary: dict) -> tuple[int, int, int]:
+    """Height, width and channels of the images that a run was trained on. Raises UserError where they are odd."""
+    shape = summary["data"].get("image_shape", _IMAGE_SHAPE_BEFORE)
+    if not (
+        isinstance(shape, list | tuple) and len(shape) == 3 and all(type(n) is int and 0 < n < 2**14 for n in shape)
+    ):
+        raise UserError("summary.json: data.image_shape is no list of height, width and channels")
+    return tuple(shape)

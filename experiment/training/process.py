@@ -1,8 +1,8 @@
 """A training in a process of its own, for callers from Python.
 
 TensorFlow takes the number of its threads only before its first operation, and the sums inside a convolution are added
-in another order with another number of threads. So a fresh process gives the bits of `train.py`, whatever TensorFlow did
-before in the caller's.
+in another order with another number of threads. So a fresh process gives the bits of `train.py`, whatever TensorFlow
+did before in the caller's.
 """
 
 import os
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from experiment.config import Config
-from experiment.data.dataset import Dataset
+from experiment.data import sources
 from experiment.errors import Interrupted, UserError
 from experiment.run_directory import RunDirectory
 from experiment.training import start
@@ -23,18 +23,24 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(
-    config: Config, run: RunDirectory, dataset: Dataset, existing: start.Existing = "refuse", quiet: bool = False
+    config: Config, run: RunDirectory, data: str | None, existing: start.Existing = "refuse", quiet: bool = False
 ) -> dict:
-    """`start.train` in a process of its own: the same arguments, errors and result; prints a line an epoch."""
+    """`start.train` in a process of its own: the same errors and result; prints a line an epoch.
+
+    Args:
+        data: where the images are, as `--data` says it.
+    """
     start.plan(config, run, existing)  # a mistake is said before a process is started
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    }
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
-        job.write_bytes(pickle.dumps((config, run, dataset, existing, "quiet" if quiet else "lines")))
+        job.write_bytes(pickle.dumps((config, run, data, existing, "quiet" if quiet else "lines")))
         command = [sys.executable, "-m", "experiment.training.process", str(job), str(outcome)]
         # A session of its own: Ctrl-C reaches the caller alone, which passes it on once.
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
         ) as child:
             try:
                 _show(child)
@@ -56,8 +62,9 @@ def _show(child: subprocess.Popen) -> None:
 
 
 def _main(job: str, outcome: str) -> None:
-    config, run, dataset, existing, progress = pickle.loads(Path(job).read_bytes())
+    config, run, data, existing, progress = pickle.loads(Path(job).read_bytes())
     try:
+        dataset = sources.load(data, settings=config.data)
         result = start.train(config, run, dataset, existing, progress)
     except (UserError, Interrupted) as error:
         result = error

@@ -214,7 +214,7 @@ def test_averaged_logits_are_those_of_the_views(tmp_path):
     model.save(run.best_file)
     images = synthetic.generate(20, 10).test.images
     by_hand = [np.asarray(model(preprocess(view))) for view in (images, images[:, :, ::-1])]
-    averaged = predict(run, run.read_config(), images, tta="flip")
+    averaged = predict(run, images, tta="flip")
     assert np.allclose(averaged, np.mean(by_hand, axis=0), atol=1e-5)
     assert not np.allclose(averaged, by_hand[0], atol=1e-3)
     keras.backend.clear_session()

@@ -253,7 +253,7 @@ def test_an_evaluation_by_either_engine_is_the_same(tmp_path):
     np.testing.assert_array_equal(results[0].predictions, results[1].predictions)
     np.testing.assert_allclose(results[0].logits, results[1].logits, atol=5e-3)  # kept as float16
     assert results[0].measures()["confusion_matrix"] == results[1].measures()["confusion_matrix"]
-    exact = [predict(run, run.read_config(), dataset.test.images, engine) for engine in ("keras", "numpy")]
+    exact = [predict(run, dataset.test.images, engine) for engine in ("keras", "numpy")]
     np.testing.assert_allclose(exact[0], exact[1], rtol=0, atol=1e-4)
 
 

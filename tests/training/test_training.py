@@ -84,7 +84,7 @@ def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
     run, summary = train(tmp_path / "run", images, *overrides)
     config = small_config(*overrides)
     validation = split(images, config.data)[1]
-    predictions = predict(run, config, validation.images).argmax(1)
+    predictions = predict(run, validation.images).argmax(1)
     assert (predictions == validation.labels).mean() == pytest.approx(summary["val_accuracy"])
 
 
