@@ -38,6 +38,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add(
+        "--export",
+        type=Path,
+        metavar="FILE.keras",
+        help="also write the best network as one of pixels to probabilities",
+    )
     add("--print-config", action="store_true", help="print the resolved configuration and stop")
     return parser.parse_args(arguments)
 
@@ -45,6 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
     from experiment.data import sources
+    from experiment.evaluation import export
     from experiment.run_directory import RunDirectory
     from experiment.training import start
 
@@ -55,6 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
         print(configuration.to_yaml(config), end="")
         check_printed()
         return
+    if arguments.export:
+        export.check(arguments.export)
     run = RunDirectory(
         arguments.run_dir or CHECKPOINTS / configuration.name_of(arguments.config) / f"seed{config.seed}"
     )
@@ -73,6 +82,8 @@ def main(arguments: argparse.Namespace) -> None:
         )
         print(f"\nstopped; {go_on}", file=sys.stderr)
         sys.exit(interruption.exit_code)
+    if arguments.export:
+        export.write(run, arguments.export)
     if not arguments.quiet:
         found = run.path.resolve().is_relative_to(CHECKPOINTS)  # by evaluate.py itself
         evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))

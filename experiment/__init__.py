@@ -2,7 +2,7 @@
 
 import experiment
 config = experiment.load_config("bn.yaml", epochs=2)
-run = experiment.train(config, experiment.load_data("synthetic"), "checkpoints/mine/seed0")
+run = experiment.train(config, "checkpoints/mine/seed0", data="synthetic")
 print(experiment.load_result(run).accuracy)
 """
 

@@ -31,7 +31,7 @@ def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
 
 
 def load_data(data: str | None = None) -> Dataset:
-    """The images that `--data` would name: "synthetic", a file or directory, or None for CIFAR-10 wherever it is found."""
+    """The images that `--data` would name: "synthetic", a file, a directory, or None for CIFAR-10 where it is found."""
     return sources.load(data)
 
 
@@ -72,7 +72,7 @@ def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:
     return predicting.probabilities(_run(run), images)
 
 
-def compare(results: list[RunResult], baseline: str | None = None) -> comparison.Comparison:
+def compare(results: list[RunResult], baseline: str | None = None) -> "comparison.Comparison":
     """Groups of seeds, their differences from the baseline, and pairs of runs; see docs/evaluation.md."""
     return comparison.compare(results, baseline)
 

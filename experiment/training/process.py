@@ -31,9 +31,7 @@ def train(
         data: where the images are, as `--data` says it.
     """
     start.plan(config, run, existing)  # a mistake is said before a process is started
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    }
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
         job.write_bytes(pickle.dumps((config, run, data, existing, "quiet" if quiet else "lines")))

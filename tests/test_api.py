@@ -1,0 +1,124 @@
+"""What a notebook uses: the same run from Python as from the command, pictures, and a network for others."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import experiment
+import predict
+from experiment.data import pictures
+from experiment.errors import UserError
+from tests import killing
+from tests.conftest import make_run
+
+SHAPE = (32, 32, 3)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import experiment, sys; print(sorted({'numpy', 'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout == "[]\n", result.stderr
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = experiment.nothing
+
+
+def test_a_configuration_takes_keys_and_names_a_wrong_one():
+    config = experiment.load_config("bn.yaml", epochs=2, optimizer__learning_rate=0.003, optimizer__name="adamw")
+    assert (config.epochs, config.optimizer.learning_rate, config.optimizer.name) == (2, 0.003, "adamw")
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        experiment.load_config("bn.yaml", epoch=2)
+
+
+def test_results_are_loaded_and_compared(tmp_path):
+    runs = [make_run(tmp_path / name / f"seed{seed}", f"seed={seed}", correct=correct)
+            for name, correct in (("a", 70), ("b", 80)) for seed in (0, 1, 2)]  # fmt: skip
+    results = [experiment.load_result(run.path) for run in runs]
+    assert results[0].accuracy == 0.7
+    assert experiment.compare(results)
+
+
+def test_a_run_that_is_there_is_refused_before_a_process_is_started(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run already"):
+        experiment.train(experiment.load_config("plain.yaml", epochs=3), run.path, data="synthetic")
+
+
+# ---- pictures
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("RGB", "png"), ("RGBA", "png"), ("L", "png"), ("P", "gif"), ("CMYK", "jpg"), ("1", "png")]
+)
+@pytest.mark.parametrize("shape", [SHAPE, (28, 28, 1)])
+def test_a_picture_of_any_mode_becomes_an_image_of_the_data_sets_shape(tmp_path, mode, ending, shape):
+    path = tmp_path / f"picture.{ending}"
+    Image.new(mode, (80, 50)).save(path)
+    image = pictures.read_square(path, shape)
+    assert (image.shape, image.dtype) == (shape, np.uint8)
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    Image.fromarray(np.full((40, 40), 65535, np.uint16)).save(tmp_path / "deep.png")
+    assert (pictures.read_square(tmp_path / "deep.png", SHAPE) == 255).all()
+
+
+def test_what_is_transparent_becomes_white_and_the_middle_is_kept(tmp_path):
+    picture = Image.new("RGBA", (96, 32), (0, 0, 0, 0))
+    picture.paste((255, 0, 0, 255), (40, 8, 56, 24))
+    picture.save(tmp_path / "wide.png")
+    image = pictures.read_square(tmp_path / "wide.png", SHAPE)
+    assert image[0, 0].tolist() == [255, 255, 255] and image[16, 16].tolist() == [255, 0, 0]
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path):
+    picture = Image.new("RGB", (32, 32))
+    picture.paste("white", (0, 0, 32, 16))  # the upper half
+    exif = picture.getexif()
+    exif[0x0112] = 3  # upside down
+    picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    image = pictures.read_square(tmp_path / "turned.jpg", SHAPE)
+    assert image[:8].mean() < 10 and image[-8:].mean() > 245
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    for path in (tmp_path / "notes.png", tmp_path / "missing.png", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            pictures.read_square(path, SHAPE)
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_from_python_names_pictures_and_is_exported(tmp_path, capsys):
+    """One TensorFlow in this process, after a training in one of its own."""
+    config = experiment.load_config("bn.yaml", epochs=1, batch_size=250, schedule__warmup_epochs=0)
+    run = experiment.train(config, tmp_path / "run", data="synthetic")
+    assert "epoch   1/1" in capsys.readouterr().out
+    killing.finish("bn", tmp_path / "command", "--set", "epochs=1", "--set", "schedule.warmup_epochs=0")
+    assert killing.differences(killing.outcome(run.path), killing.outcome(tmp_path / "command")) == []
+
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "red.jpg")
+    (tmp_path / "notes.txt").write_text("no picture")
+    asked = [str(tmp_path / "red.jpg"), str(tmp_path / "notes.txt"), "--run", str(run.path)]
+    assert predict.main(predict.parse_arguments(asked)) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{tmp_path / 'red.jpg'}: ") and said.out.count("%") == 3
+    assert "notes.txt" in said.err and "knows 10 classes" in said.err
+    assert predict.main(predict.parse_arguments([asked[0], "--json", *asked[2:]])) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+    from experiment.evaluation import export
+
+    export.write(run, tmp_path / "network.keras")
+    import keras
+
+    model = keras.models.load_model(tmp_path / "network.keras", safe_mode=True)
+    image = pictures.read_square(tmp_path / "red.jpg", SHAPE)[None]
+    expected = list(answer["probabilities"].values())
+    for pixels in (image, image.astype("float32")):
+        assert np.asarray(model(pixels))[0] == pytest.approx(expected, abs=1e-5)
+    assert json.loads((tmp_path / "network.keras.json").read_text())["class_names"] == list(answer["probabilities"])
