@@ -97,7 +97,7 @@ def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
     shape = image_shape_of(run.read_summary())
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise UserError(f"images are {images.dtype} {list(images.shape)}; this network takes uint8 [n, {shape}]")
-    return metrics.probabilities(predict(run, run.read_config(), images))
+    return metrics.probabilities(predict(run, images))
 
 
 def views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
