@@ -5,21 +5,21 @@ import json
 import sys
 from pathlib import Path
 
-from experiment.errors import UserError, reported
+from experiment.errors import UserError, check_printed, reported
+from experiment.options import Parser, path
 
 ROOT = Path(__file__).resolve().parent
 _SHOWN = 3
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Print the likeliest classes of pictures. Each is cropped to a square in the middle and resized.",
         epilog="Exit code 2: a file could not be read as a picture; the others are answered all the same.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("pictures", nargs="+", type=Path, metavar="PICTURE", help="any file that Pillow reads")
-    add("--run", type=Path, metavar="DIR", help="a run directory (default: the best that came with this repository)")
+    add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads")
+    add("--run", type=path, metavar="DIR", help="a run directory (default: the best that came with this repository)")
     add("--json", action="store_true", help="print JSON: every class of every picture")
     return parser.parse_args(arguments)
 
@@ -36,23 +36,23 @@ def main(arguments: argparse.Namespace) -> int:
     summary = run.read_summary()
     shape, classes = image_shape_of(summary), class_names_of(summary)
     images, answered, refused = [], [], []
-    for path in arguments.pictures:
+    for picture in arguments.pictures:
         try:
-            images.append(pictures.read_square(path, shape))
-            answered.append(path)
+            images.append(pictures.read_square(picture, shape))
+            answered.append(picture)
         except UserError as error:
             refused.append(str(error))
     shares = probabilities(run, np.stack(images)) if images else []
     if arguments.json:
         rows = [
-            {"picture": str(path), "probabilities": dict(zip(classes, map(float, row), strict=True))}
-            for path, row in zip(answered, shares, strict=True)
+            {"picture": str(picture), "probabilities": dict(zip(classes, map(float, row), strict=True))}
+            for picture, row in zip(answered, shares, strict=True)
         ]
         print(json.dumps(rows, indent=1))
     else:
-        for path, row in zip(answered, shares, strict=True):
+        for picture, row in zip(answered, shares, strict=True):
             likeliest = np.argsort(-row)[:_SHOWN]
-            print(f"{path}: " + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest))
+            print(f"{picture}: " + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest))
         print(
             f"{run.path} knows {len(classes)} classes, from pictures of {shape[0]} by {shape[1]} pixels; it "
             "names one of them whatever it sees",
@@ -60,6 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     for reason in refused:
         print(f"error: {reason}", file=sys.stderr)
+    check_printed()
     return 2 if refused else 0
 
 

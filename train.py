@@ -40,7 +40,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--quiet", action="store_true", help="print nothing but errors")
     add(
         "--export",
-        type=Path,
+        type=path,
         metavar="FILE.keras",
         help="also write the best network as one of pixels to probabilities",
     )
