@@ -87,14 +87,16 @@ def best_model(run: RunDirectory):
     from models.network import build_model
 
     config, summary = run.read_config(), run.read_summary()
-    model = build_model(config.model, image_shape_of(summary), len(class_names_of(summary)), seed=0)
+    model = build_model(
+        config.model, image_shape_of(summary, run.summary_file), len(class_names_of(summary, run.summary_file)), seed=0
+    )
     weights.load_weights(model, run.best_file)
     return model
 
 
 def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
     """What a run's best weights say of images uint8 [n, h, w, c], of the shape that it trained on: [n, classes]."""
-    shape = image_shape_of(run.read_summary())
+    shape = image_shape_of(run.read_summary(), run.summary_file)
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise UserError(f"images are {images.dtype} {list(images.shape)}; this network takes uint8 [n, {shape}]")
     return metrics.probabilities(predict(run, images))

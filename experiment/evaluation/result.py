@@ -152,10 +152,10 @@ def class_names_of(summary: dict, where: object = "summary.json") -> tuple[str, 
     return tuple(names)
 
 
-def image_shape_of(summary: dict) -> tuple[int, int, int]:
+def image_shape_of(summary: dict, where: object = "summary.json") -> tuple[int, int, int]:
     """Height, width and channels of the images that a run was trained on. Raises UserError where they are odd."""
     shape = summary["data"].get("image_shape", _IMAGE_SHAPE_BEFORE)
     sound = isinstance(shape, list | tuple) and all(type(size) is int and 0 < size < 2**14 for size in shape)
     if not (sound and len(shape) == 3):
-        raise UserError("summary.json: data.image_shape is no list of height, width and channels")
+        raise UserError(f"{where}: data.image_shape is no list of height, width and channels")
     return tuple(shape)
