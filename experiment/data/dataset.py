@@ -111,6 +111,13 @@ def memory_for_images() -> int:
     return memory // 8
 
 
+def training_count(dataset: Dataset, settings: Data) -> int:
+    """How many images train, without making the split."""
+    count = len(dataset.train.labels)
+    held_out = min(settings.validation_images, count // 5) if settings.protocol == "held_out" else 0
+    return settings.training_images or count - held_out
+
+
 def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
     """The images that train and those that choose the best weights: (training, validation).
 

@@ -76,7 +76,7 @@ def conduct(
     if dry_run:
         for each in planned:
             print(f"{'to do' if each in waiting else 'done '}  {each.name}")
-        minutes = estimate_seconds(waiting, roots) / 60
+        minutes = estimate_seconds(waiting, roots, images) / 60
         print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
         print(*write.power(name, study, output.results), sep="\n", end="")
         return 0

@@ -12,11 +12,12 @@ import numpy as np
 from experiment import config as configuration
 from experiment import finding
 from experiment.config import Config, Data
-from experiment.data.dataset import Dataset
+from experiment.data.dataset import Dataset, training_count
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies.study import VARIANT, Study
 
+_TYPICAL_IMAGES = 45_000  # that train, where they are not on this machine
 _TYPICAL_SPEED = 2500.0  # images a second, on two cores
 _SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
 
@@ -112,7 +113,9 @@ def has_ended(planned: PlannedRun, images: Callable[[Data], Dataset | None]) -> 
     return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
 
 
-def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path]) -> float:
+def estimate_seconds(
+    planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
+) -> float:
     """About how long the runs take, one after the other, by the speed of the runs that there are."""
     speeds = []
     for run in itertools.chain(*(finding.find(root) for root in roots)):
@@ -121,5 +124,9 @@ def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path]) -> fl
         except (UserError, KeyError, TypeError, ValueError):
             continue
     speed = float(np.median(speeds)) if speeds else _TYPICAL_SPEED
-    images = [each.config.epochs * (each.config.data.training_images or 45_000) for each in planned]
-    return sum(images) / speed + _SECONDS_AROUND_A_RUN * len(planned)
+    count = 0
+    for each in planned:
+        dataset, settings = images(each.config.data), each.config.data
+        most = training_count(dataset, settings) if dataset else settings.training_images or _TYPICAL_IMAGES
+        count += each.config.epochs * most
+    return count / speed + _SECONDS_AROUND_A_RUN * len(planned)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from experiment import config as configuration
+from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
@@ -183,6 +184,10 @@ def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirecto
     return run
 
 
+def nowhere(settings: configuration.Data) -> None:
+    """For images that are not on this machine."""
+
+
 def images(settings: configuration.Data):
     """Stands for the data set on which `make_run` says that its runs were made."""
     return SimpleNamespace(fingerprint=lambda: "0" * 64)
@@ -206,10 +211,17 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
 
 def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path):
     planned = plan.plan("little", load(little()), tmp_path)
-    slow = plan.estimate_seconds(planned, [tmp_path])
+    slow = plan.estimate_seconds(planned, [tmp_path], nowhere)
     run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
-    assert plan.estimate_seconds(planned, [tmp_path]) < slow
+    assert plan.estimate_seconds(planned, [tmp_path], nowhere) < slow
     assert [plan.has_ended(each, images) for each in planned] == [True] + [False] * 7
+
+
+def test_the_estimate_knows_how_many_images_there_are(little, tmp_path):
+    planned = plan.plan("little", load(little()), tmp_path)
+    few = synthetic.generate(50, 10)
+    less = plan.estimate_seconds(planned, [tmp_path], lambda settings: few)
+    assert less < plan.estimate_seconds(planned, [tmp_path], nowhere)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +239,7 @@ def test_a_run_on_other_images_of_the_same_name_is_not_the_studys(little, tmp_pa
     planned = plan.plan("little", load(little()), tmp_path)
     run = run_like(planned[0].run.path, planned[0].config)
     run.write_summary(run.read_summary() | {"data": run.read_summary()["data"] | {"sha256": "1" * 64}})
-    assert plan.has_ended(planned[0], lambda settings: None)  # where the images are not here, their name must do
+    assert plan.has_ended(planned[0], nowhere)  # where the images are not here, their name must do
     with pytest.raises(UserError, match="it was made on other images"):
         plan.has_ended(planned[0], images)
 
