@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from experiment.data.dataset import MOST_CLASSES, Dataset, Images, memory_for_images
+from experiment.data.pictures import read_square
 from experiment.errors import UserError
-from experiment.reading import opened
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
-_LARGEST_FILE = 64 * 2**20
-_MOST_PIXELS = 64 * 2**20  # of a picture before it is resized: 8,000 by 8,000
+_FORMATS = ("PNG", "JPEG")
 _NO_PICTURES = {"thumbs.db", "desktop.ini"}  # put there by Windows
 
 
@@ -27,8 +26,8 @@ def is_one(path: Path) -> bool:
 def read(path: Path, size: int) -> Dataset:
     """The data set of a folder of classes: the classes by name, the pictures of each by file name.
 
-    Every picture is turned as its camera says, resized to `size` by `size` pixels (bilinear, smoothed), and kept in
-    colour, or in grey where all of them are grey.
+    Every picture is read as `read_square` reads it, at `size` by `size` pixels, and kept in colour, or with one channel
+    where all of them are grey.
 
     Raises:
         UserError: a class is empty or missing from `test`, a file is no picture or damaged (it is named), or they are
@@ -45,15 +44,14 @@ def read(path: Path, size: int) -> Dataset:
             f"{path}: {count:,} pictures of {size} x {size} need more memory than the "
             f"{memory_for_images() / 2**30:.1f} GiB that this machine has for them; use a lower data.image_size"
         )
-    loaded = {part: _load(groups, size) for part, groups in files.items()}
-    channels = slice(None) if any(coloured for _, coloured in loaded.values()) else slice(1)
     train, test = (
         Images(
-            loaded[part][0][..., channels],
-            np.repeat(np.arange(len(class_names), dtype=np.int32), [*map(len, files[part])]),
+            _load(files[part], size), np.repeat(np.arange(len(class_names), dtype=np.int32), [*map(len, files[part])])
         )
         for part in ("train", "test")
     )
+    if all((images == images[..., :1]).all() for images, _ in (train, test)):
+        train, test = (part._replace(images=part.images[..., :1]) for part in (train, test))
     return Dataset(f"{path.name}/", train, test, tuple(class_names), str(path.absolute())).checked()
 
 
@@ -80,26 +78,10 @@ def _pictures(path: Path, size: int) -> list[str]:
     return [file.path for file in files]
 
 
-def _load(groups: list[list[str]], size: int) -> tuple[np.ndarray, bool]:
-    """The pictures of all groups [n, size, size, 3], and whether any of them has colours."""
+def _load(groups: list[list[str]], size: int) -> np.ndarray:
+    """The pictures of all groups, uint8 [n, size, size, 3]."""
     files = [file for group in groups for file in group]
-    images, coloured = np.empty((len(files), size, size, 3), np.uint8), False
+    images = np.empty((len(files), size, size, 3), np.uint8)
     for position, file in enumerate(files):
-        images[position], grey = _picture(Path(file), size)
-        coloured |= not grey
-    return images, coloured
-
-
-def _picture(path: Path, size: int) -> tuple[np.ndarray, bool]:
-    from PIL import Image, ImageOps  # comes with matplotlib
-
-    # A link may lead to a picture; whatever is not a regular file is refused, as is what Pillow cannot read.
-    with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file, formats=("PNG", "JPEG")) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise UserError(f"{path}: {picture.width:,} x {picture.height:,} pixels are too many for a picture here")
-        if picture.mode.startswith(("I", "F")):
-            raise UserError(f"{path}: it has more than 8 bits a channel; save it with 8")
-        picture.draft("RGB", (size, size))  # a large JPEG is decoded at a part of its size
-        grey = picture.mode in ("1", "L", "LA")
-        turned = ImageOps.exif_transpose(picture).convert("RGB")
-        return np.asarray(turned.resize((size, size), Image.Resampling.BILINEAR)), grey
+        images[position] = read_square(Path(file), images.shape[1:], _FORMATS)
+    return images

@@ -1,5 +1,6 @@
 """Pictures of any format, size and mode as an image of a data set's shape."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ _LARGEST_FILE = 64 * 2**20
 _MOST_PIXELS = 64 * 2**20  # 8,000 by 8,000
 
 
-def read_square(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] | None = None) -> np.ndarray:
     """A picture as uint8 [h, w, c], turned as its camera says, cropped to the middle and resized.
 
     Args:
         path: whatever Pillow reads; transparent parts become white, 16 bits a channel become 8.
         shape: height, width and 1 or 3 channels.
+        formats: Pillow's names of those that are read (default: all).
 
     Raises:
         UserError: it is no picture, or too large.
@@ -24,7 +26,7 @@ def read_square(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     from PIL import Image, ImageOps  # comes with matplotlib
 
     height, width, channels = shape
-    with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file) as picture:
+    with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file, formats=formats) as picture:
         if picture.width * picture.height > _MOST_PIXELS:
             raise UserError(f"{path}: {picture.width:,} x {picture.height:,} pixels are too many")
         picture = ImageOps.exif_transpose(picture)
