@@ -1,4 +1,4 @@
-"""Test accuracy of the finished runs, and the two networks compared: python evaluate.py"""
+"""Test accuracy of the finished runs, each arm compared with a baseline: python evaluate.py"""
 
 import argparse
 import functools
@@ -11,13 +11,13 @@ from experiment.errors import UserError, check_printed, reported
 from experiment.options import Parser, path, place
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
-RESULTS = CHECKPOINTS.with_name("results")
 _SOME_LEFT_OUT = 3
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Evaluate trained runs on the test images and compare the networks.",
+        description="Evaluate trained runs on the test images. Runs that differ by their seed alone are one arm of the "
+        "experiment; every arm is compared with the baseline.",
         epilog="Writes comparison.json, comparison.md and the figures into the output directory. "
         f"Exit code: 0; {_SOME_LEFT_OUT} where a run was left out and the others were evaluated; 2 for an error.",
     )
@@ -32,6 +32,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--output", type=path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
     add("--keep", type=path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
     add(
+        "--baseline",
+        metavar="NAME",
+        help="what the other arms are compared with: an arm's title, directory or YAML file (default: the first of the "
+        "runs that are named; of a single directory, or of none, plain)",
+    )
+    add(
         "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
     )
     add(
@@ -41,7 +47,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="test-time augmentation: average logits over mirrored (and shifted) images, too; a column of its own",
     )
     add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
+    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figures' format (default: png)")
     add("--report", action="store_true", help="also write report.html, a page to look at")
+    add("--studies", type=path, metavar="DIR", help="with --report: show the studies in DIR, too")
     return parser.parse_args(arguments)
 
 
@@ -54,27 +62,30 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.config import Data
     from experiment.data import sources
     from experiment.data.dataset import Dataset
-    from experiment.evaluation import comparison
+    from experiment.evaluation.comparison import compare
     from experiment.evaluation.predict import predict_missing
     from experiment.evaluation.result import load_result
-    from experiment.reporting import figures, text, write
+    from experiment.reporting import text
+    from experiment.reporting.write import write
 
+    if arguments.studies and not (arguments.report and arguments.studies.is_dir()):
+        raise UserError(f"--studies {arguments.studies}: it needs --report, and a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
-    # Kept answers need no images but for the gallery, and that is not worth a download.
+    # Kept predictions need no images but for the gallery, and that is not worth a download.
     download = any(run.best_file.exists() for run in runs)
 
     @functools.cache
     def dataset_for(settings: Data) -> Dataset:
         return sources.load(arguments.data, download, settings)
 
-    evaluations, kept, left_out = [], [], []
+    results, kept, left_out = [], [], []
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
             predict_missing(run, dataset_for, arguments.engine, arguments.tta)
-            evaluations.append(load_result(run, name, arguments.tta))
+            results.append(load_result(run, name, arguments.tta))
             kept.append((run, name))
         except sources.NotFound:
             raise
@@ -82,27 +93,34 @@ def main(arguments: argparse.Namespace) -> int:
             left_out.append(str(error))
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    if not evaluations:
+    if not results:
         raise UserError("none of these runs could be evaluated")
+    if (
+        len(arguments.runs) < 2
+    ):  # no order was named: what was tested as it was said comes first, and plain before others
+        results.sort(key=lambda result: (bool(result.remarks), result.directory.rpartition("/")[2] != "plain"))
+    comparison = compare(results, arguments.baseline)
     for run, name in kept if arguments.keep else []:
         run.copy_small_files(arguments.keep / name)
-    evaluations.sort(key=lambda run: list(figures.NETWORK_NAMES).index(run.network))  # the plain network first
     try:
-        shown = comparison.comparable(comparison.groups(evaluations))[0].runs[0]
+        shown = comparison.baseline.first
         dataset = dataset_for(shown.config.data)
         images = dataset.test.images if dataset.fingerprint() == shown.summary["data"].get("sha256") else None
     except UserError:
         images = None
-    content = write.write(evaluations, arguments.output, images)
+    content, written = write(comparison, arguments.output, images, arguments.figures)
     if arguments.report:
         from experiment.reporting import html
 
-        html.write(evaluations, content, arguments.output / "report.html", images, RESULTS / "studies")
-    say = {"table": text.table, "markdown": text.markdown, "json": functools.partial(json.dumps, indent=1)}
-    print(say[arguments.format](content))
-    without = "" if images is not None else ", without disagreement.png: it shows test images, and there are none here"
-    if arguments.format == "table":
-        print(f"written: comparison.json, comparison.md and the figures in {arguments.output}{without}")
+        html.write(comparison, content, arguments.output / "report.html", images, arguments.studies)
+        written.append("report.html")
+    if arguments.format != "table":
+        print(json.dumps(content, indent=1) if arguments.format == "json" else text.markdown(comparison, content))
+    else:
+        text.print_summary(comparison)
+        if comparison.rivals and images is None:
+            print("no picture of disagreements: it shows test images, and there are none here")
+        print(f"written: {', '.join(written)} in {arguments.output}")
     check_printed()
     return _SOME_LEFT_OUT if left_out else 0
 

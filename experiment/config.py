@@ -104,9 +104,24 @@ class Schedule(Section):
     warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class Config(Section):
-    """One experiment. See the sections for their keys; the command line can override any key with --set."""
+class Reported(Section):
+    """What somebody else reported for this arm, 0..1, and who: in words, as they follow "reported by"."""
 
+    test_accuracy: Annotated[float, Field(ge=0, le=1)]
+    source: Annotated[str, Field(min_length=1)]
+
+
+LABELS = ("title", "reported")  # what is said of an arm: no part of the experiment, and not inherited by `extends`
+
+
+class Config(Section):
+    """One experiment. See the sections for their keys; the command line can override any key with --set.
+
+    `title` is what tables and figures call the arm, else the name of its directory.
+    """
+
+    title: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
+    reported: Reported | None = None
     model: SerializeAsAny[Network] = Field(default_factory=lambda: models.get(models.DEFAULT)())
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
@@ -156,6 +171,8 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     for override in overrides:
         _apply_override(changes, override)
     values = _merge(values, changes)
+    if overrides and "title" not in changes and isinstance(values.get("title"), str):
+        values["title"] = ", ".join([values["title"], *overrides])[:80]  # another arm than the file's
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))
@@ -208,14 +225,20 @@ def read_resolved(path: Path) -> Config:
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML text that `load` reads back to an equal `Config`."""
-    return plain_yaml.write(config.model_dump())
+    return plain_yaml.write(config.model_dump(exclude={key for key in LABELS if getattr(config, key) is None}))
+
+
+def experiment_of(config: Config) -> dict[str, Any]:
+    """What determines a run: every dotted key with its value, but for those that only say something of the arm."""
+    values = dict(flatten(config.model_dump(exclude=set(LABELS))))
+    if config.data.own_images:  # a file may move; which images it holds, the run's summary tells
+        values["data.name"] = "own images"
+    return values
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The dotted keys in which two configurations differ, each with its (old, new) values; None: it has no such key."""
-    before, after = dict(flatten(old.model_dump())), dict(flatten(new.model_dump()))
-    if old.data.own_images and new.data.own_images:  # a file may move; which images it holds, the run's summary tells
-        before["data.name"] = after["data.name"]
+    """The dotted keys in which two experiments differ, each with its (old, new) values; None: it has no such key."""
+    before, after = experiment_of(old), experiment_of(new)
     return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
 
 
@@ -245,7 +268,8 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
     base_path = path.parent / str(base_name)
     if not _is_file(base_path):
         raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
-    return _merge(read(base_path, (*seen, resolved)), values)
+    base = {key: value for key, value in read(base_path, (*seen, resolved)).items() if key not in LABELS}
+    return _merge(base, values)
 
 
 def _merge(base: dict, changes: dict) -> dict:

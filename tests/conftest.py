@@ -69,7 +69,7 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
     """A finished run without weights: `correct` of its 100 answers, ten a class, are right, and the others class 0."""
     run = RunDirectory(path)
     run.prepare()
-    run.write_config(configuration.load("plain.yaml", ["epochs=3", *overrides]))
+    run.write_config(configuration.load("plain.yaml", ["title=null", "reported=null", "epochs=3", *overrides]))
     run.write_history(history_rows(0.5, 0.7, 0.6))
     facts = {
         "status": "finished",

@@ -1,5 +1,6 @@
 """The two commands as a user types them: help, the printed configuration, and every mistake they report."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -250,12 +251,13 @@ def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command,
     make_run(tmp_path / "runs/bn/seed0", "model.batch_norm=after_activation", correct=90)
     result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", options=["-X", "importtime"])
     assert result.returncode == 0, result.stderr
-    assert "| plain/seed0 " in result.stdout
-    assert "batch norm minus plain: +20.00 percentage points" in result.stdout
+    assert "bn has the highest mean: 90.00 % test accuracy, 20.00 points ahead of plain" in result.stdout
+    assert " plain/seed0 " in result.stdout
     assert "numpy" in imported(result)
     assert not imported(result) & {"tensorflow", "keras"}
     names = {"comparison.json", "comparison.md", "comparison.png", "confusion.png", "classes.png", "reliability.png"}
     assert set(contents(tmp_path / "out")) == names
+    assert all(name in result.stdout.partition("written: ")[2] for name in names)
 
 
 def test_averaged_answers_have_a_column_of_their_own(command, tmp_path):
@@ -264,9 +266,8 @@ def test_averaged_answers_have_a_column_of_their_own(command, tmp_path):
     run.write_predictions(np.where(np.eye(10)[labels] > 0, 9.0, logits), labels, "flip")
     result = command("evaluate.py", tmp_path / "runs", "--tta", "flip", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
-    header, _, row = [line.split("|") for line in result.stdout.splitlines()[:3]]
-    cells = dict(zip(map(str.strip, header), map(str.strip, row), strict=True))
-    assert cells["--tta flip"] == "1.0000" and cells["test accuracy [95 %]"].startswith("0.8000")
+    arm = next(line for line in result.stdout.splitlines() if line.startswith(" plain ")).split()
+    assert (arm[2], arm[-1]) == ("80.00", "100.00") and " flip " in result.stdout
 
 
 def test_the_comparison_is_printed_in_the_format_that_is_asked_for(command, tmp_path):
@@ -277,6 +278,44 @@ def test_the_comparison_is_printed_in_the_format_that_is_asked_for(command, tmp_
     assert as_markdown.strip() == (tmp_path / "out" / "comparison.md").read_text().strip()
 
 
+def test_the_baseline_is_the_first_that_is_named_or_plain_or_what_is_asked_for(command, tmp_path):
+    make_run(tmp_path / "runs/bn/seed0", "model.batch_norm=after_activation", "title=batch norm")
+    make_run(tmp_path / "runs/plain/seed0")
+    bn, plain = tmp_path / "runs/bn", tmp_path / "runs/plain"
+    for arguments, expected in (
+        ([tmp_path / "runs"], "plain"),
+        ([bn, plain], "batch norm"),
+        ([plain, bn], "plain"),
+        ([plain, bn, "--baseline", "bn.yaml"], "batch norm"),
+        ([tmp_path / "runs", "--baseline", "batch norm"], "batch norm"),
+    ):
+        result = command("evaluate.py", *arguments, "--output", tmp_path / "out", "--format", "json")
+        assert json.loads(result.stdout)["comparison"]["baseline"] == expected, result.stderr
+
+
+def test_arms_that_cannot_be_told_apart_or_found_are_reported_and_nothing_is_written(refused, tmp_path):
+    make_run(tmp_path / "runs/a/seed0", "title=same")
+    make_run(tmp_path / "runs/b/seed0", "title=same", "batch_size=20")
+    arguments = ["evaluate.py", tmp_path / "runs", "--output", tmp_path / "out"]
+    assert "two arms have the title 'same': a and b, which differ in batch_size" in refused(*arguments)
+    arguments[1] = tmp_path / "runs/a"
+    assert "--baseline c: no arm is called so" in refused(*arguments, "--baseline", "c")
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_are_written_in_the_format_that_is_asked_for(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--figures", "svg")
+    assert result.returncode == 0 and "comparison.svg" in result.stdout, result.stderr
+    assert (tmp_path / "out/comparison.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("arguments", [["--report", "--studies", "absent"], ["--studies", "."]])
+def test_studies_that_cannot_be_shown_are_refused(refused, tmp_path, arguments):
+    make_run(tmp_path / "runs/plain/seed0")
+    assert "--studies" in refused("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", *arguments)
+
+
 def test_a_run_that_cannot_be_evaluated_is_left_out_and_named(command, tmp_path):
     make_run(tmp_path / "runs/plain/seed0")
     damaged = make_run(tmp_path / "runs/plain/seed1")
@@ -285,7 +324,7 @@ def test_a_run_that_cannot_be_evaluated_is_left_out_and_named(command, tmp_path)
     assert result.returncode == 0
     assert result.stderr.startswith(f"left out: {damaged.predictions_file}")
     assert "Traceback" not in result.stderr
-    assert "| plain/seed0 " in result.stdout
+    assert " plain/seed0 " in result.stdout
     assert "seed1" not in result.stdout
 
 

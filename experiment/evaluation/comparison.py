@@ -1,191 +1,214 @@
-"""What finished runs say of each other: groups of seeds, pairs of runs, and what choosing on the test set is worth.
+"""Finished runs as arms of an experiment, each arm against a baseline.
 
-`compare` gives every number; `wording` says them; `write` keeps them, with the figures.
+Every number of a comparison is computed here, once; text, figures and page read it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from experiment import config as configuration
 from experiment.evaluation import metrics
+from experiment.evaluation.groups import Group, groups_of, identity, named
 from experiment.evaluation.result import RunResult
-from experiment.reporting import figures
+
+_DIFFERENCE = (-1, 1)  # what a difference of two accuracies can be
+_TESTS = ("t_test_p", "permutation_p")
 
 
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ by their seed alone."""
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The accuracy of one group minus that of another. `numbers` are those of `metrics.compare_groups`, and Holm's."""
 
-    label: str
-    colour: str
-    runs: tuple[RunResult, ...]
-
-    @property
-    def network(self) -> str:
-        return self.runs[0].network
+    first: Group
+    second: Group
+    numbers: dict
 
     @property
-    def protocol(self) -> str:
-        return self.runs[0].config.data.protocol
+    def keys(self) -> list[str]:
+        """The configuration's keys in which the two differ."""
+        return _keys(self.first, self.second)
 
     @property
-    def accuracies(self) -> dict[int, float]:
-        """Test accuracy by seed."""
-        return {run.config.seed: run.accuracy for run in self.runs}
+    def decided(self) -> bool | None:
+        """Whether the runs tell the two apart, at 5 % in the family of comparisons; None where they are too few."""
+        p = self.numbers.get("t_test_p_holm", self.numbers["t_test_p"])
+        return None if p is None else p < 1 - metrics.CONFIDENCE
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two runs on the same test images. `numbers` are those of `metrics.compare_predictions`."""
+
+    first: RunResult
+    second: RunResult
+    numbers: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Optimism:
+    """How much choosing the weights on the test set flatters a group."""
+
+    group: Group
+    gain: dict  # over the last epoch of the same runs
+    held_out: Difference | None  # against the same runs that chose on held-out images
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Every group, the baseline first, then those that are compared with it, and what was found. Made by `compare`."""
+
+    results: tuple[RunResult, ...]
+    groups: tuple[Group, ...]
+    differences: tuple[Difference, ...]  # each comparable group minus the baseline
+    best_minus_others: tuple[Difference, ...]  # the most accurate group minus each other one, the runner-up first
+    pairs: tuple[Pair, ...]
+    optimism: tuple[Optimism, ...]
 
     @property
-    def tta(self) -> dict | None:
-        """The accuracy with test-time augmentation, and over which views."""
-        first = self.runs[0].tta
-        if first == "none":
-            return None
-        return {"views": first, **metrics.mean_and_sd([run.tta_accuracy for run in self.runs])}
+    def baseline(self) -> Group:
+        return self.groups[0]
 
     @property
-    def confusion_matrix(self) -> np.ndarray:
-        return np.sum([run.confusion_matrix() for run in self.runs], axis=0)
+    def compared(self) -> list[Group]:
+        """The groups that belong on common axes, the baseline's data and protocol: the first ones."""
+        return [group for group in self.groups if group.comparable(self.baseline)]
 
     @property
-    def mean_probabilities(self) -> np.ndarray:
-        return np.mean([metrics.probabilities(run.logits) for run in self.runs], axis=0)
+    def best(self) -> Group:
+        return max(self.compared, key=lambda group: group.mean)
 
-    def but_for(self, key: str) -> tuple:
-        """What must be equal for two groups to be compared: the data, and the configuration but for one key."""
-        return experiment_of(self.runs[0], key)
+    @property
+    def rivals(self) -> tuple[Group, Group] | None:
+        """The baseline and the most accurate of the others."""
+        others = self.compared[1:]
+        return (self.baseline, max(others, key=lambda group: group.mean)) if others else None
+
+    def group_of(self, result: RunResult) -> Group:
+        return next(group for group in self.groups if identity(group.first) == identity(result))
+
+    def as_dict(self) -> dict:
+        """Every number, ready for JSON."""
+        return {
+            "baseline": self.baseline.label,
+            "best": self.best.label,
+            "groups": {group.label: _group_as_dict(group) for group in self.groups},
+            "group_differences": [_difference_as_dict(each) for each in self.differences],
+            "best_minus_others": [_difference_as_dict(each) for each in self.best_minus_others],
+            "pairs": [{"first": each.first.name, "second": each.second.name, **each.numbers} for each in self.pairs],
+            "optimism": [_optimism_as_dict(each) for each in self.optimism],
+        }
 
 
-def experiment_of(run: RunResult, *left_out: str) -> tuple:
-    """What an experiment is: the data and every key of the configuration, but for the seed and some more."""
-    keys = dict(configuration.flatten(run.config.model_dump()))
-    kept = (item for item in keys.items() if item[0] != "seed" and not item[0].startswith(left_out))
-    return run.data_name, *kept
+def compare(results: Sequence[RunResult], baseline: str | None = None) -> Comparison:
+    """Groups runs into arms, and compares each arm with the baseline.
 
+    Args:
+        results: at least one.
+        baseline: the label of an arm, its directory, or its configuration's file; default: the first run's arm.
 
-def groups(evaluations: Sequence[RunResult]) -> list[Group]:
-    """Runs that differ by their seed alone, labelled by the network, and by the directory where that does not tell.
-
-    A seed counts once: of two runs of the same, the first.
+    Raises:
+        UserError: two arms have one title, or no arm is called like the baseline.
     """
-    by_experiment: dict[tuple, dict[int, RunResult]] = {}
-    for evaluation in evaluations:
-        by_experiment.setdefault(experiment_of(evaluation), {}).setdefault(evaluation.config.seed, evaluation)
-    together = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
-    labels = [_label(runs[0]) for runs in together]
-    places = [runs[0].name.removesuffix(f"/seed{runs[0].config.seed}") for runs in together]
-    if len(set(places)) < len(places):
-        places = [runs[0].name for runs in together]
-    colours = figures.colours_of([runs[0].network for runs in together])
+    groups = groups_of(results)
+    chosen = named(groups, baseline) if baseline else groups[0]
+    groups.sort(key=lambda group: (group is not chosen, not group.comparable(chosen)))
+    compared = [group for group in groups if group.comparable(chosen)]
+    differences = _family([_difference(group, chosen) for group in compared[1:]])
+    best, *others = sorted(compared, key=lambda group: -group.mean)
+    places = {identity(group.first): place for place, group in enumerate(groups)}
+    return Comparison(
+        results=tuple(sorted(results, key=lambda result: places[identity(result)])),
+        groups=tuple(groups),
+        differences=tuple(differences),
+        best_minus_others=tuple(_difference(best, other) for other in others),
+        pairs=tuple(_pairs(differences, results)),
+        optimism=tuple(_optimism(groups)),
+    )
+
+
+# ---- what they say of each other -------------------------------------------------------------------------------------
+
+
+def _keys(first: Group, second: Group) -> list[str]:
+    return [key for key in configuration.differences(first.config, second.config) if key != "seed"]
+
+
+def _difference(first: Group, second: Group) -> Difference:
+    numbers = metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE)
+    return Difference(first, second, numbers)
+
+
+def _family(differences: Sequence[Difference]) -> list[Difference]:
+    """The same, each with its p-values corrected for all of them."""
+    corrected = {test: metrics.holm([each.numbers[test] for each in differences]) for test in _TESTS}
     return [
-        Group(label if labels.count(label) == 1 else f"{label} ({place})", colour, runs)
-        for label, place, colour, runs in zip(labels, places, colours, together, strict=True)
+        replace(each, numbers=each.numbers | {f"{test}_holm": corrected[test][place] for test in _TESTS})
+        for place, each in enumerate(differences)
     ]
 
 
-def _label(run: RunResult) -> str:
-    made_up = "" if run.data_name == "cifar10" else ", generated images"
-    chosen = ", chosen on the test set" if run.config.data.protocol == "test_as_validation" else ""
-    return figures.NETWORK_NAMES[run.network] + made_up + chosen
-
-
-def comparable(every_group: Sequence[Group]) -> list[Group]:
-    """The groups that belong on common axes: one data set, one protocol; real images before generated ones."""
-
-    def kind(group: Group) -> tuple:
-        return (group.runs[0].data_name, group.protocol)
-
-    order = [("cifar10", "held_out"), ("cifar10", "test_as_validation")]
-    present = {kind(group) for group in every_group}
-    chosen = next((candidate for candidate in order if candidate in present), None) or min(present)
-    return [group for group in every_group if kind(group) == chosen]
-
-
-# ---- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def compare(evaluations: Sequence[RunResult]) -> dict:
-    """Every number of the comparison, ready for JSON.
-
-    Groups are compared where one is normalised, the other plain, and all else is equal; where there are just two
-    groups, or just two runs, those are compared, whatever they are.
-    """
-    every_group = groups(evaluations)
-    together = comparable(every_group)
-    compared = _compared_groups(together)
-    pairs = [pair for first, second in compared for pair in _pairs_of_runs(first, second)]
-    if not pairs and len(evaluations) == 2:
-        pairs = [tuple(evaluations)]
-    return {
-        "groups": {
-            group.label: {
-                "network": group.network,
-                "protocol": group.protocol,
-                "data": group.runs[0].data_name,
-                "runs": len(group.runs),
-                "seeds": sorted(group.accuracies),
-                **metrics.mean_and_sd([run.accuracy for run in group.runs]),
-                "tta": group.tta,
-            }
-            for group in every_group
-        },
-        "group_differences": [
-            {
-                "first": a.label,
-                "second": b.label,
-                "differ_in": list(configuration.differences(a.runs[0].config, b.runs[0].config)),
-                **metrics.compare_groups(a.accuracies, b.accuracies),
-            }
-            for a, b in compared
-        ],
-        "pairs": [
-            {"first": a.name, "second": b.name, **metrics.compare_answers(a.right, b.right)}
-            for a, b in pairs
-            if np.array_equal(a.labels, b.labels)
-        ],
-        "optimism": _optimism(every_group),
-    }
-
-
-def _compared_groups(together: Sequence[Group]) -> list[tuple[Group, Group]]:
-    found = [
-        (group, plain)
-        for plain in together
-        for group in together
-        if plain.network == "none" != group.network and group.but_for("model.norm") == plain.but_for("model.norm")
+def _pairs(differences: Sequence[Difference], results: Sequence[RunResult]) -> list[Pair]:
+    """Runs of one seed, of two groups that are compared; where there are just two runs, those, whatever they are."""
+    found = []
+    for difference in differences:
+        by_seed = {run.config.seed: run for run in difference.second.runs}
+        found += [(run, by_seed[run.config.seed]) for run in difference.first.runs if run.config.seed in by_seed]
+    if not found and len(results) == 2:
+        found = [tuple(results)]
+    return [
+        Pair(first, second, metrics.compare_predictions(first.correct, second.correct))
+        for first, second in found
+        if np.array_equal(first.labels, second.labels)
     ]
-    return found or ([(together[1], together[0])] if len(together) == 2 else [])
 
 
-def _pairs_of_runs(first: Group, second: Group) -> list[tuple[RunResult, RunResult]]:
-    by_seed = {run.config.seed: run for run in second.runs}
-    return [(run, by_seed[run.config.seed]) for run in first.runs if run.config.seed in by_seed]
-
-
-def _optimism(every_group: Sequence[Group]) -> list[dict]:
-    """For each group that was chosen on the test set, how much that flatters it."""
-    content = []
-    for group in every_group:
-        if group.protocol != "test_as_validation":
+def _optimism(groups: Sequence[Group]) -> list[Optimism]:
+    found = []
+    for group in groups:
+        if group.config.data.protocol != "test_as_validation":
             continue
         alike = (
             other
-            for other in every_group
-            if other.protocol == "held_out" and other.but_for("data.protocol") == group.but_for("data.protocol")
+            for other in groups
+            if other.first.data == group.first.data and _keys(other, group) == ["data.protocol"]
         )
         held_out = next(alike, None)
         gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
-        entry = {
-            "group": group.label,
-            "network": group.network,
-            "runs": len(gains),
-            "gain_over_last_epoch": {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains)},
+        gain = {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains, _DIFFERENCE)}
+        found.append(Optimism(group, gain, held_out and _difference(group, held_out)))
+    return found
+
+
+# ---- as JSON ---------------------------------------------------------------------------------------------------------
+
+
+def _group_as_dict(group: Group) -> dict:
+    return {
+        "directory": group.first.directory,
+        "protocol": group.config.data.protocol,
+        "data": group.first.data_name,
+        "runs": len(group.runs),
+        "seeds": sorted(group.accuracies),
+        **metrics.mean_and_sd(list(group.accuracies.values())),
+        "interval_95": group.interval_95,
+        "tta": group.tta,
+        "reported": group.reported and group.reported.model_dump(),
+    }
+
+
+def _difference_as_dict(each: Difference) -> dict:
+    return {"first": each.first.label, "second": each.second.label, "differ_in": each.keys, **each.numbers}
+
+
+def _optimism_as_dict(each: Optimism) -> dict:
+    content = {"group": each.group.label, "runs": len(each.group.runs), "gain_over_last_epoch": each.gain}
+    if each.held_out:
+        images = [g.first.summary["data"].get("training_images") for g in (each.group, each.held_out.second)]
+        content["gain_over_held_out"] = {
+            "second": each.held_out.second.label,
+            "training_images": images,
+            **each.held_out.numbers,
         }
-        if held_out:
-            entry["gain_over_held_out"] = {
-                "second": held_out.label,
-                "training_images": [g.runs[0].summary["data"].get("training_images") for g in (group, held_out)],
-                **metrics.compare_groups(group.accuracies, held_out.accuracies),
-            }
-        content.append(entry)
     return content

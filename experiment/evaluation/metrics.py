@@ -1,4 +1,4 @@
-"""Measures of one run's answers, and what two runs or two groups of runs say of each other.
+"""Measures of one run's predictions, and of two runs or groups of runs against each other.
 
 SciPy computes what SciPy has. Accuracies and probabilities are in 0..1, intervals cover 95 %, p-values are two-sided.
 """
@@ -11,6 +11,8 @@ from scipy import special, stats
 
 CONFIDENCE = 0.95
 CALIBRATION_BINS = 15
+FEWEST_FOR_AN_INTERVAL = 3  # runs; why: see mean_interval
+UNBOUNDED = (-np.inf, np.inf)
 _RESAMPLES = 9_999
 
 # ---- one run: logits [n, c] for labels [n] ---------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often answers of like confidence were right: one entry a bin of equal width, NaN where a bin is empty."""
+    """The accuracy of predictions of like confidence: one entry a bin of equal width, NaN where a bin is empty."""
 
     counts: np.ndarray
     confidence: np.ndarray
@@ -55,17 +57,17 @@ class Calibration:
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Answers sorted by confidence, the largest probability, into 15 bins of (0, 1]."""
-    answers = probabilities(logits)
-    confidence, right = answers.max(1), answers.argmax(1) == labels
+    """Predictions sorted by confidence, the largest probability, into 15 bins of (0, 1]."""
+    predicted = probabilities(logits)
+    confidence, correct = predicted.max(1), predicted.argmax(1) == labels
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    counts = stats.binned_statistic(confidence, right, "count", edges).statistic
-    means = [stats.binned_statistic(confidence, values, "mean", edges).statistic for values in (confidence, right)]
+    counts = stats.binned_statistic(confidence, correct, "count", edges).statistic
+    means = [stats.binned_statistic(confidence, values, "mean", edges).statistic for values in (confidence, correct)]
     return Calibration(counts.astype(int), *means)
 
 
 def pooled(calibrations: Sequence[Calibration]) -> Calibration:
-    """The answers of several runs as if they were one run's."""
+    """The predictions of several runs as if they were one run's."""
     counts = np.sum([each.counts for each in calibrations], axis=0)
 
     def mean(name: str) -> np.ndarray:
@@ -85,11 +87,11 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) 
 # ---- two runs on the same test images --------------------------------------------------------------------------------
 
 
-def compare_answers(first: np.ndarray, second: np.ndarray) -> dict:
-    """Two runs by which images [n] each got right (bool): how far the first is ahead, and whether by chance.
+def compare_predictions(first: np.ndarray, second: np.ndarray) -> dict:
+    """Two runs by which images [n] each classified correctly (bool): how far the first is ahead, whether by chance.
 
     The interval is a bootstrap over the images, which the two share (percentiles); the p-value McNemar's exact test
-    (McNemar 1947), in which only the images count that one alone got right.
+    (McNemar 1947), in which only those images count that one run alone classified correctly.
     """
     count = len(first)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
@@ -101,26 +103,26 @@ def compare_answers(first: np.ndarray, second: np.ndarray) -> dict:
     return {
         "difference": (only_first - only_second) / count,
         "bootstrap_95": (float(low), float(high)),
-        "only_first_right": only_first,
-        "only_second_right": only_second,
+        "only_first_correct": only_first,
+        "only_second_correct": only_second,
         "mcnemar_p": float(p_value),
     }
 
 
-def surest_disagreements(
+def most_confident_disagreements(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The images that the first alone got right, and those that the second did: the surest `most` of each, in order.
+    """The images that the first alone classifies correctly, and those that the second does: the `most` most confident.
 
-    Both are given by their probabilities [n, c]; the less sure of the two counts.
+    Both are given by their probabilities [n, c]; the less confident of the two counts.
     """
-    sureness = np.minimum(first.max(1), second.max(1))
-    right = [probabilities.argmax(1) == labels for probabilities in (first, second)]
-    alone = [np.flatnonzero(own & ~other) for own, other in (right, right[::-1])]
-    return tuple(images[np.argsort(-sureness[images], kind="stable")][:most] for images in alone)
+    confidence = np.minimum(first.max(1), second.max(1))
+    correct = [probabilities.argmax(1) == labels for probabilities in (first, second)]
+    alone = [np.flatnonzero(own & ~other) for own, other in (correct, correct[::-1])]
+    return tuple(images[np.argsort(-confidence[images], kind="stable")][:most] for images in alone)
 
 
-# ---- two groups of runs ----------------------------------------------------------------------------------------------
+# ---- groups of runs --------------------------------------------------------------------------------------------------
 
 
 def mean_and_sd(values) -> dict:
@@ -128,16 +130,42 @@ def mean_and_sd(values) -> dict:
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
-def compare_groups(first: dict[int, float], second: dict[int, float]) -> dict:
-    """Two groups of runs by their accuracies, each under its seed: how far the first is ahead, and how sure that is.
+def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[float, float] | None:
+    """Student's 95 % interval of a mean (Student 1908), cut off at what the mean can be.
+
+    Args:
+        values: one a run.
+        bounds: the least and the greatest value that the mean can have: (0, 1) for an accuracy.
+
+    Returns:
+        None for fewer than three values, or where all are the same. Of two values the interval is the mean plus or
+        minus 12.7 standard errors (Student's quantile with one degree of freedom; with two it is 4.3): it covers 95 %
+        only where the values are exactly normal, and is too wide to tell anything.
+    """
+    if len(values) < FEWEST_FOR_AN_INTERVAL or np.ptp(values) == 0:
+        return None
+    return _bounded(stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), bounds)
+
+
+def _bounded(interval, bounds: tuple[float, float]) -> tuple[float, float]:
+    return tuple(float(np.clip(bound, *bounds)) for bound in interval)
+
+
+def compare_groups(first: dict[int, float], second: dict[int, float], bounds: tuple[float, float] = UNBOUNDED) -> dict:
+    """Two groups of runs by their accuracies (or scores), each under its seed: how far the first is ahead, how surely.
 
     Where both have the same seeds the runs are taken in pairs (they share order and augmentation): Student's interval
     of the mean paired difference, and the permutation test that exchanges the two of a pair. Elsewhere: Welch's
     interval, and the test that deals all runs anew. `chance_of_being_ahead` is the share of pairs, one run of each, in
     which the first is ahead, ties half: the Mann-Whitney U statistic over the number of pairs.
 
-    Interval and p-value are None where a group is of one run: one seed cannot tell. The interval is None, too, where
-    the runs do not differ among themselves at all: there is no spread to judge by.
+    Args:
+        bounds: what the difference can be: (-1, 1) for accuracies.
+
+    Returns:
+        The interval and the p-value of its t test are None where a group has fewer than three runs (see
+        `mean_interval`), or where the runs do not differ among themselves at all: there is no spread to judge by. The
+        permutation test is None where a group has one run.
     """
     paired = first.keys() == second.keys()
     seeds = sorted(first) if paired else None
@@ -148,17 +176,18 @@ def compare_groups(first: dict[int, float], second: dict[int, float]) -> dict:
         "seeds": seeds,
         "runs": [len(a), len(b)],
         "interval_95": None,
+        "t_test_p": None,
         "permutation_p": None,
         "smallest_possible_p": None,
         "chance_of_being_ahead": float(stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))),
     }
-    if min(len(a), len(b)) < 2:
+    fewest = min(len(a), len(b))
+    if fewest < 2:
         return content
-    if paired:
-        content["interval_95"] = mean_interval(a - b)
-    elif np.ptp(a) or np.ptp(b):
-        welch = stats.ttest_ind(a, b, equal_var=False)
-        content["interval_95"] = tuple(map(float, welch.confidence_interval(CONFIDENCE)))
+    if fewest >= FEWEST_FOR_AN_INTERVAL and (np.ptp(a - b) if paired else np.ptp(a) or np.ptp(b)):
+        test = stats.ttest_1samp(a - b, 0) if paired else stats.ttest_ind(a, b, equal_var=False)
+        content["interval_95"] = _bounded(test.confidence_interval(CONFIDENCE), bounds)
+        content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
     permuted = stats.permutation_test(
         (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
@@ -173,8 +202,15 @@ def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
     return first.mean(axis=axis) - second.mean(axis=axis)
 
 
-def mean_interval(values) -> tuple[float, float] | None:
-    """Student's interval of a mean; None for a single value, and for several that are all the same."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return None
-    return tuple(map(float, stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)))
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Each p-value corrected for how many there are (Holm 1979): one below 0.05 is so in a family of all of them.
+
+    The smallest is multiplied by their number, the next by one less, and so on, and none falls below one before it. A
+    None is no test: it stays None and does not count.
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(tested):
+        largest = corrected[place] = max(largest, min(1.0, (len(tested) - rank) * p))
+    return corrected

@@ -24,7 +24,7 @@ MILESTONES = (0.60, 0.70, 0.75, 0.80)  # of validation accuracy
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run and its answers to the test images. Accuracies are in 0..1, the loss in nats."""
+    """A finished run and its predictions of the test images. Accuracies are in 0..1, the loss in nats."""
 
     name: str
     config: Config
@@ -36,12 +36,22 @@ class RunResult:
     tta_logits: np.ndarray | None = field(repr=False, default=None)  # None where tta is "none"
 
     @property
-    def network(self) -> str:
-        return self.config.model.batch_norm
+    def directory(self) -> str:
+        """Where it lies, without the directory of its seed: by default the name of its configuration's file."""
+        return self.name.removesuffix(f"/seed{self.config.seed}")
 
     @property
     def data_name(self) -> str:
         return self.summary["data"]["name"]
+
+    @property
+    def data(self) -> str:
+        """What tells data sets apart, whatever they are called: results on different ones are never compared."""
+        return self.summary["data"].get("sha256") or self.data_name
+
+    @property
+    def synthetic(self) -> bool:
+        return self.data_name in ("synthetic", "generated")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -52,13 +62,13 @@ class RunResult:
         return self.logits.argmax(1)
 
     @property
-    def right(self) -> np.ndarray:
-        """Which test images it got right, bool [n]."""
+    def correct(self) -> np.ndarray:
+        """Which test images it classified correctly, bool [n]."""
         return self.predictions == self.labels
 
     @property
     def accuracy(self) -> float:
-        return float(self.right.mean())
+        return float(self.correct.mean())
 
     @property
     def tta_accuracy(self) -> float | None:
@@ -69,12 +79,12 @@ class RunResult:
         return metrics.confusion_matrix(self.predictions, self.labels, self.logits.shape[1])
 
     @property
-    def marks(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """What a reader must know before trusting the number."""
-        marks = [] if self.data_name == "cifar10" else ["generated images"]
+        remarks = ["synthetic images"] if self.synthetic else []
         if self.config.data.protocol == "test_as_validation":
-            marks.append("optimistic: weights chosen on the test set")
-        return marks
+            remarks.append("optimistic: weights chosen on the test set")
+        return remarks
 
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
@@ -82,11 +92,10 @@ class RunResult:
         best_epoch = self.summary["best_epoch"]
         return {
             "run": self.name,
-            "network": self.network,
             "seed": self.config.seed,
             "data": self.data_name,
             "protocol": self.config.data.protocol,
-            "marks": self.marks,
+            "remarks": self.remarks,
             "parameters": self.summary["parameters"],
             "precision": self.summary["precision"],
             "epochs": self.summary["epochs"],
@@ -95,7 +104,7 @@ class RunResult:
             "val_accuracy": self.summary["val_accuracy"],
             "test_images": len(self.labels),
             "test_accuracy": self.accuracy,
-            "test_accuracy_wilson_95": metrics.accuracy_interval(int(self.right.sum()), len(self.labels)),
+            "test_accuracy_wilson_95": metrics.accuracy_interval(int(self.correct.sum()), len(self.labels)),
             "tta": self.tta,
             "tta_test_accuracy": self.tta_accuracy,
             "test_loss": metrics.negative_log_likelihood(self.logits, self.labels),
@@ -103,16 +112,16 @@ class RunResult:
             "expected_calibration_error": metrics.calibration(self.logits, self.labels).expected_error,
             "train_seconds": self.summary["train_seconds"],
             "seconds_to_best_epoch": float(self.seconds()[int(best_epoch) - 1]),
-            "milestones": {f"{share:.2f}": self.first_reached(share) for share in MILESTONES},
+            "milestones": {f"{share:.2f}": self.first_epoch_reaching(share) for share in MILESTONES},
             "images_per_second": self.summary["images_per_second"],
             "class_accuracy": dict(zip(self.class_names, (matrix.diagonal() / matrix.sum(1)).tolist(), strict=True)),
             "confusion_matrix": matrix.tolist(),
         }
 
-    def first_reached(self, share: float) -> dict | None:
-        """The first epoch whose validation accuracy is at least `share`, and the seconds at its end."""
+    def first_epoch_reaching(self, accuracy: float) -> dict | None:
+        """The first epoch whose validation accuracy is at least `accuracy` (0..1), and the seconds at its end."""
         for row, until in zip(self.history, self.seconds(), strict=True):
-            if row["val_accuracy"] >= share:
+            if row["val_accuracy"] >= accuracy:
                 return {"epoch": row["epoch"], "seconds": float(until)}
         return None
 

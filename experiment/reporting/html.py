@@ -1,4 +1,4 @@
-"""The page: all runs, their comparison and the studies in one HTML file that needs nothing else.
+"""The page: all runs and their comparison in one HTML file that needs nothing else.
 
 Charts are drawn in the reader's browser by Vega-Lite, which comes inlined from the package vl-convert-python: of the
 libraries that can be inlined from a Python package it draws SVG with ARIA labels (a canvas says nothing to a screen
@@ -9,7 +9,6 @@ import base64
 import datetime
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +16,30 @@ import numpy as np
 from experiment import config as configuration
 from experiment import files
 from experiment.errors import UserError
-from experiment.evaluation import comparison, metrics
+from experiment.evaluation import metrics
+from experiment.evaluation.comparison import Comparison
+from experiment.evaluation.groups import Group
 from experiment.evaluation.result import RunResult
-from experiment.reporting import figures, text
+from experiment.reporting import answer, figures, text
+from experiment.reporting.comparison_figures import ENOUGH_IMAGES, MANY_CLASSES, errors, most_confused, per_cent
 
 _PARTS = Path(__file__).with_name("page")
-_IMAGES_A_CELL = 6
+_CELL_IMAGES = 8  # of a cell of the confusions, over all arms
 _GALLERY = 12
 _SPRITE_COLUMNS = 32
+_MOST_CONFUSED = 30
 _STUDY_FIGURES = {"figure.svg": "image/svg+xml", "figure.png": "image/png"}
 
 
 def write(
-    evaluations: Sequence[RunResult], content: dict, path: Path, images: np.ndarray | None, studies: Path | None = None
+    comparison: Comparison, content: dict, path: Path, images: np.ndarray | None, studies: Path | None = None
 ) -> None:
     """Writes the page.
 
     Args:
-        evaluations: the runs; content: what `write.write` returned for them.
-        images: the test images uint8 [n, 32, 32, 3] of the compared runs, or None where there are none here.
-        studies: a folder of studies' results, each with its verdict.json and figure.
+        content: what `write.as_json` gives for the comparison.
+        images: the test images uint8 [n, h, w, c] of the compared runs, or None where there are none here.
+        studies: a folder of studies' results, each with its verdict.json and figure, to be shown, too.
 
     Raises:
         UserError: Jinja2 or vl-convert is not installed, or the page cannot be written.
@@ -46,24 +49,31 @@ def write(
         import vl_convert
     except ImportError as error:
         raise UserError(f"the page needs {error.name}: pip install -e '.[report]'") from None
-    together = comparison.comparable(comparison.groups(evaluations))
-    answers = _Answers(together, images)
-    verdict = [line for found in content["comparison"]["group_differences"] for line in text.verdict(found)]
+    shown = _Images(comparison, images)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("report.html").render(
+        title=" · ".join(group.label for group in comparison.compared[:4])
+        + (" …" if len(comparison.compared) > 4 else ""),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        verdict=verdict,
-        remarks=[line for line in text.sentences(content["comparison"]) if line not in verdict],
-        groups=[_group(group) for group in together],
-        runs=[_run(evaluation, measures) for evaluation, measures in zip(evaluations, content["runs"], strict=True)],
-        pairs=content["comparison"]["pairs"],
-        made_up=any(evaluation.data_name != "cifar10" for evaluation in evaluations),
-        class_names=together[0].runs[0].class_names,
-        answers=answers,
+        answer=answer.answer(comparison),
+        notes=answer.notes(comparison),
+        synthetic=any(result.synthetic for result in comparison.results),
+        arms=text.arms(comparison),
+        differences=text.differences_table(comparison.differences),
+        pairs=text.pairs_table(comparison.pairs),
+        smoothed=[group.label for group in comparison.groups if group.config.label_smoothing],
+        colours=[figures.colour(place) for place in range(len(comparison.groups))],
+        runs=[
+            {**measures, **_details(result, comparison.baseline)}
+            for result, measures in zip(comparison.results, content["runs"], strict=True)
+        ],
+        provenance=_provenance(comparison),
+        images=shown,
+        confusions=[_confusion(group, shown.class_names) for group in comparison.compared],
         studies=_studies(studies),
-        data=_data(evaluations, together, answers),
+        data=_data(comparison, shown),
         definitions=content["definitions"],
         style=(_PARTS / "report.css").read_text(),
         script=(_PARTS / "report.js").read_text(),
@@ -72,50 +82,46 @@ def write(
     files.write_text(path, page)
 
 
-def _group(group: comparison.Group) -> dict:
-    values = [run.accuracy for run in group.runs]
-    interval = metrics.mean_interval(values)
-    over_seeds = interval is not None
-    if not over_seeds:
-        run = group.runs[0]
-        interval = metrics.accuracy_interval(int(run.right.sum()), len(run.labels))
-    shares = 100 * group.confusion_matrix / np.maximum(group.confusion_matrix.sum(1, keepdims=True), 1)
+def _details(result: RunResult, baseline: Group) -> dict:
+    differing = configuration.differences(baseline.config, result.config)
     return {
-        "label": group.label,
-        "colour": group.colour,
-        "runs": len(values),
-        "parameters": group.runs[0].summary["parameters"],
-        "mean": float(np.mean(values)),
-        "interval": interval,
-        "interval_of": "over seeds" if over_seeds else "over test images, one seed",
-        "confusion": shares.tolist(),
+        "config": configuration.to_yaml(result.config),
+        "changed": {key: values for key, values in differing.items() if key != "seed"},
     }
 
 
-def _run(evaluation: RunResult, measures: dict) -> dict:
-    base = configuration.load("plain.yaml")
-    changed = configuration.differences(base, evaluation.config)
+def _provenance(comparison: Comparison) -> tuple[dict, tuple[list[str], list[list[str]]]]:
+    """What is the same for all runs, and the header and the rows of what is not."""
+    facts = [_facts(result) for result in comparison.results]
+    differing = [key for key in facts[0] if len({each[key] for each in facts}) > 1]
+    common = {key: value for key, value in facts[0].items() if key not in differing and value}
+    rows = [
+        [result.name, *(each[key] for key in differing)] for result, each in zip(comparison.results, facts, strict=True)
+    ]
+    return common, (["run", *differing], rows if differing else [])
+
+
+def _facts(result: RunResult) -> dict[str, str]:
+    summary = result.summary
+
+    def listed(key: str) -> str:
+        facts = summary.get(key)
+        return ", ".join(f"{name} {value}" for name, value in facts.items()) if isinstance(facts, dict) else ""
+
     return {
-        **measures,
-        "network_name": figures.NETWORK_NAMES[evaluation.network],
-        "config": configuration.to_yaml(evaluation.config),
-        "changed": {key: values for key, values in changed.items() if key != "seed"},
-        "machine": _listed(evaluation.summary.get("machine")),
-        "versions": _listed(evaluation.summary.get("versions")),
-        "git_commit": evaluation.summary.get("git_commit"),
-        "command": evaluation.summary.get("command"),
+        "data": "SYNTHETIC IMAGES" if result.synthetic else result.data_name,
+        "precision": summary["precision"],
+        "machine": listed("machine"),
+        "versions": listed("versions"),
+        "commit": str(summary.get("git_commit") or ""),
+        "command": str(summary.get("command") or ""),
     }
-
-
-def _listed(facts) -> str:
-    """A mapping of a summary in one line; nothing where the summary has none."""
-    return ", ".join(f"{name} {value}" for name, value in facts.items()) if isinstance(facts, dict) else ""
 
 
 def _studies(folder: Path | None) -> list[dict]:
     """The studies that are there: what verdict.json holds, the name, and the figure."""
     found = []
-    for file in sorted(folder.rglob("verdict.json")) if folder and folder.is_dir() else []:
+    for file in sorted(folder.rglob("verdict.json")) if folder else []:
         figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if path.exists()), None)
         found.append(
             {
@@ -127,71 +133,78 @@ def _studies(folder: Path | None) -> list[dict]:
     return found
 
 
-class _Answers:
-    """The test images that the page shows, in one sprite, and both networks' answers to them."""
+def _confusion(group: Group, class_names: tuple[str, ...]) -> dict:
+    """Each cell's per cent of its true class; of many classes only the largest errors."""
+    shares = per_cent(group.confusion_matrix)
+    return {
+        "label": group.label,
+        "largest": errors(shares).max() or 1,
+        "rows": shares.tolist(),
+        "most": _pairs(group) if len(class_names) > MANY_CLASSES else None,
+    }
 
-    def __init__(self, together: Sequence[comparison.Group], images: np.ndarray | None):
-        first = together[0].runs[0]
-        self.labels, self.class_names = first.labels, first.class_names
-        self.groups = [group for group in together if np.array_equal(group.runs[0].labels, self.labels)]
-        self.probabilities = [group.mean_probabilities for group in self.groups]
-        self.predictions = [probabilities.argmax(1) for probabilities in self.probabilities]
+
+def _pairs(group: Group) -> list[tuple[int, int]]:
+    return most_confused(errors(per_cent(group.confusion_matrix)), _MOST_CONFUSED)
+
+
+class _Images:
+    """The test images that the page shows, in one sprite, and what the compared arms predict for them."""
+
+    def __init__(self, comparison: Comparison, images: np.ndarray | None):
+        first = comparison.baseline.first
+        self.labels, self.class_names, self.groups = first.labels, first.class_names, comparison.compared
         self.there = images is not None and len(images) == len(self.labels)
         self.cells = self._cells() if self.there else {}
-        self.disagreements = self._disagreements() if self.there and len(self.groups) > 1 else []
-        shown = [image for cell in self.cells.values() for image in cell]
-        shown += [image for _, part in self.disagreements for image in part]
-        self.shown = sorted(set(shown))
+        self.disagreements = self._disagreements(comparison.rivals) if self.there and comparison.rivals else []
+        parts = [*self.cells.values(), *(part for _, part in self.disagreements)]
+        self.shown = sorted({image for part in parts for image in part})
         self.sprite = _sprite(images[self.shown]) if self.shown else None
+        self.size = images.shape[1:3] if self.there else (0, 0)
 
     def _cells(self) -> dict[str, list[int]]:
-        """The surest images of each cell of each group's confusions, under "group-true-predicted"."""
+        """The most confident images of each cell of each arm's confusions, under "arm-true-predicted"."""
+        most = max(1, _CELL_IMAGES // len(self.groups))
+        classes = range(len(self.class_names))
+        every_pair = [(true, predicted) for true in classes for predicted in classes]
         cells = {}
-        for number, (probabilities, predictions) in enumerate(zip(self.probabilities, self.predictions, strict=True)):
-            sureness = probabilities.max(1)
-            for true in range(len(self.class_names)):
-                for predicted in range(len(self.class_names)):
-                    inside = np.flatnonzero((self.labels == true) & (predictions == predicted))
-                    surest = inside[np.argsort(-sureness[inside], kind="stable")][:_IMAGES_A_CELL]
-                    if len(surest):
-                        cells[f"{number}-{true}-{predicted}"] = surest.tolist()
+        for number, group in enumerate(self.groups):
+            confidence, predictions = group.mean_probabilities.max(1), group.mean_probabilities.argmax(1)
+            for true, predicted in _pairs(group) if len(classes) > MANY_CLASSES else every_pair:
+                inside = np.flatnonzero((self.labels == true) & (predictions == predicted))
+                chosen = inside[np.argsort(-confidence[inside], kind="stable")][:most]
+                if len(chosen):
+                    cells[f"{number}-{true}-{predicted}"] = chosen.tolist()
         return cells
 
-    def _disagreements(self) -> list[tuple[str, list[int]]]:
-        """For the first and the last group: the images that it alone got right, the surest first."""
-        first, last = self.probabilities[0], self.probabilities[-1]
-        rows = metrics.surest_disagreements(first, last, self.labels, _GALLERY)
-        return [(self.groups[number].label, row.tolist()) for number, row in zip((0, -1), rows, strict=True)]
+    def _disagreements(self, rivals: tuple[Group, Group]) -> list[tuple[str, list[int]]]:
+        """For each of two arms: the images that it alone classifies correctly, the most confident first."""
+        rows = metrics.most_confident_disagreements(
+            *(each.mean_probabilities for each in rivals), self.labels, _GALLERY
+        )
+        return [(group.label, row.tolist()) for group, row in zip(rivals, rows, strict=True)]
 
     def of(self, image: int) -> dict:
         """What the page says of one image."""
-        return {
-            "true": self.class_names[self.labels[image]],
-            "says": [
-                {
-                    "label": group.label,
-                    "class": self.class_names[predictions[image]],
-                    "sure": round(float(probabilities[image].max()), 3),
-                }
-                for group, probabilities, predictions in zip(
-                    self.groups, self.probabilities, self.predictions, strict=True
-                )
-            ],
-        }
+        said = []
+        for group in self.groups:
+            probabilities = group.mean_probabilities[image]
+            name, confidence = self.class_names[probabilities.argmax()], round(float(probabilities.max()), 3)
+            said.append({"label": group.label, "class": name, "confidence": confidence})
+        return {"true": self.class_names[self.labels[image]], "predictions": said}
 
 
 def _sprite(images: np.ndarray) -> str:
     """Many images as one JPEG, 32 a row, as a data URL."""
     from PIL import Image
 
-    rows = -(-len(images) // _SPRITE_COLUMNS)
-    size = images.shape[1]
-    sheet = np.zeros((rows * size, _SPRITE_COLUMNS * size, 3), np.uint8)
-    for number, image in enumerate(images):
-        row, column = divmod(number, _SPRITE_COLUMNS)
-        sheet[row * size : (row + 1) * size, column * size : (column + 1) * size] = image
+    count, height, width = images.shape[:3]
+    rows = -(-count // _SPRITE_COLUMNS)
+    padded = np.zeros((rows * _SPRITE_COLUMNS, height, width, 3), np.uint8)
+    padded[:count] = images  # a single channel is repeated
+    sheet = padded.reshape(rows, _SPRITE_COLUMNS, height, width, 3).swapaxes(1, 2)
     content = io.BytesIO()
-    Image.fromarray(sheet).save(content, "JPEG", quality=88, subsampling=0)
+    Image.fromarray(sheet.reshape(rows * height, -1, 3)).save(content, "JPEG", quality=85, subsampling=0)
     return _inline(content.getvalue(), "image/jpeg")
 
 
@@ -199,52 +212,44 @@ def _inline(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _data(evaluations: Sequence[RunResult], together: Sequence[comparison.Group], answers: _Answers) -> dict:
+def _data(comparison: Comparison, images: _Images) -> dict:
     """What the page's script draws from."""
-    every_group = comparison.groups(evaluations)
-    labels = {comparison.experiment_of(group.runs[0]): group.label for group in every_group}
-    runs = []
-    for run in evaluations:
-        history = {key: [_short(row[key]) for row in run.history] for key in run.history[0]}
-        history["until"] = [_short(value) for value in np.cumsum([row["seconds"] for row in run.history])]
-        runs.append(
-            {
-                "name": run.name,
-                "group": labels[comparison.experiment_of(run)],
-                "network": run.network,
-                "history": history,
-            }
-        )
-    classes = [
-        {"group": group.label, "class": name, "accuracy": _short(100 * value)}
-        for group in together
-        for name, value in zip(
-            group.runs[0].class_names,
-            group.confusion_matrix.diagonal() / np.maximum(group.confusion_matrix.sum(1), 1),
-            strict=True,
-        )
-    ]
-    calibration = [
-        {"group": group.label, "confidence": _short(100 * confidence), "accuracy": _short(100 * accuracy)}
-        for group in together
-        for confidence, accuracy in _reliability(group)
-    ]
+    compared = comparison.compared
     return {
-        "runs": runs,
-        "groups": [[group.label, group.colour] for group in every_group],
-        "classes": classes,
-        "calibration": calibration,
-        "sprite_columns": _SPRITE_COLUMNS,
-        "cells": answers.cells,
-        "images": {image: {"place": place, **answers.of(image)} for place, image in enumerate(answers.shown)},
+        "runs": [
+            {
+                "name": result.name,
+                "group": comparison.group_of(result).label,
+                "history": {key: [_short(row[key]) for row in result.history] for key in result.history[0]}
+                | {"until": [_short(value) for value in result.seconds()]},
+            }
+            for result in comparison.results
+        ],
+        "groups": [
+            {"label": group.label, "colour": figures.colour(place), "round": place // len(figures.PALETTE)}
+            for place, group in enumerate(comparison.groups)
+        ],
+        "compared": [group.label for group in compared],
+        "classes": [
+            {"group": group.label, "class": name, "accuracy": _short(100 * value)}
+            for group in compared
+            for name, value in zip(images.class_names, group.class_accuracy, strict=True)
+        ],
+        "calibration": [point for group in compared for point in _reliability(group)],
+        "sprite": {"columns": _SPRITE_COLUMNS, "height": images.size[0], "width": images.size[1]},
+        "cells": images.cells,
+        "images": {image: {"place": place, **images.of(image)} for place, image in enumerate(images.shown)},
     }
 
 
-def _reliability(group: comparison.Group) -> list[tuple[float, float]]:
-    """(confidence, accuracy) of each bin with enough images, over all runs of a group."""
-    together = metrics.pooled([metrics.calibration(run.logits, run.labels) for run in group.runs])
-    drawn = together.counts >= figures.ENOUGH_IMAGES
-    return list(zip(together.confidence[drawn], together.accuracy[drawn], strict=True))
+def _reliability(group: Group) -> list[dict]:
+    """Confidence and accuracy of each bin with enough images, over all runs of a group."""
+    pooled = metrics.pooled(group.calibrations)
+    return [
+        {"group": group.label, "confidence": _short(100 * confidence), "accuracy": _short(100 * accuracy)}
+        for confidence, accuracy, count in zip(pooled.confidence, pooled.accuracy, pooled.counts, strict=True)
+        if count >= ENOUGH_IMAGES
+    ]
 
 
 def _short(value: float) -> float:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from experiment.evaluation import metrics
 from experiment.reporting import figures
 
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's
 _ONE_COLOUR = "#0072B2"
 _ROOM = 1.0  # of the runs' range: as far as an interval that reaches beyond it is followed
 
@@ -69,7 +68,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     several = not panel.one_colour
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
-        colour = _COLOURS[number % len(_COLOURS)] if several else _ONE_COLOUR
+        colour = figures.colour(number) if several else _ONE_COLOUR
         # Categories have room for several values beside each other, and for the runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]

@@ -1,130 +1,118 @@
-"""The numbers of a comparison as sentences and tables. Reads what `write.write` writes, computes nothing new."""
+"""A comparison as tables: for the terminal, for comparison.md and for the page. Computes nothing new."""
 
-from experiment.evaluation.result import MILESTONES
-from experiment.reporting import figures
+from collections.abc import Sequence
+
+from experiment.evaluation.comparison import Comparison, Difference, Pair
+from experiment.evaluation.result import MILESTONES, RunResult
+from experiment.reporting.answer import answer, interval, notes, p_value, points, seeds_of, spread, verdict
 from experiment.reporting.markdown import table as markdown_table
 
-REPORT = {"none": 0.8193, "after_activation": 0.8238}  # the student report's, one run each, chosen on the test set
 
-
-def table(content: dict) -> str:
-    """What the terminal shows: the runs, and the comparison in sentences."""
-    pairs = content["comparison"]["pairs"]
-    parts = [_runs(content["runs"]), *([_pairs(pairs)] if pairs else []), "\n".join(sentences(content["comparison"]))]
-    return "\n\n".join(parts)
-
-
-def markdown(content: dict) -> str:
-    """The whole comparison as a page: the answer, then every table, then what each number means."""
-    comparison = content["comparison"]
-    parts = ["# Comparison", "\n\n".join(sentences(comparison)), "## Runs", _runs(content["runs"])]
-    parts += [
-        f"Epoch (and seconds) at which the validation accuracy first reached a mark:\n\n{_milestones(content['runs'])}"
-    ]
-    if comparison["pairs"]:
-        parts += ["## Pairs of runs, on the same test images", _pairs(comparison["pairs"])]
-    parts += ["## Accuracy of each class, %", _classes(content["runs"])]
-    parts += [
-        "## What the numbers are",
-        "\n".join(f"- `{name}`: {text}" for name, text in content["definitions"].items()),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def sentences(comparison: dict) -> list[str]:
-    """The answer in words: each group, each difference with what it supports and what not, the optimism."""
-    lines = []
-    for label, group in comparison["groups"].items():
-        spread = f" ± {100 * group['sd']:.2f} (standard deviation)" if group["sd"] is not None else ""
-        runs = "1 run" if group["runs"] == 1 else f"{group['runs']} runs"
-        reported = REPORT.get(group["network"]) if group["data"] == "cifar10" else None
-        report = f"; the report's: {100 * reported:.2f}" if reported else ""
-        if group["tta"] is not None:
-            report = f"; averaged over views ({group['tta']['views']}): {100 * group['tta']['mean']:.2f} %{report}"
-        lines.append(f"{label}: {100 * group['mean']:.2f} %{spread}, {runs}{report}")
-    for difference in comparison["group_differences"]:
-        lines += verdict(difference)
-    for entry in comparison["optimism"]:
-        lines += _optimism(entry)
-    return lines
-
-
-def verdict(difference: dict) -> list[str]:
-    """What the numbers support, and what they do not."""
-    keys = [key for key in difference["differ_in"] if key != "seed"]
-    remark = [] if all(key.startswith("model.norm") for key in keys) else [f"They differ in {', '.join(keys)}."]
-    return [*_verdict(difference), *remark]
-
-
-def _verdict(difference: dict) -> list[str]:
-    first, second = difference["first"], difference["second"]
-    points = 100 * difference["difference"]
-    if difference["interval_95"] is None:
-        return [
-            f"{first} minus {second}: {points:+.2f} percentage points, on {_seeds(difference)}.",
-            "One seed of a network cannot tell how much of that is the network and how much is chance."
-            if min(difference["runs"]) == 1
-            else "Every seed gave just this difference, so there is no spread to judge it by.",
-        ]
-    low, high = (100 * bound for bound in difference["interval_95"])
-    evidence = f"{points:+.2f} percentage points, 95 % interval [{low:+.2f}, {high:+.2f}], {_seeds(difference)}"
-    p = difference["permutation_p"]
-    permutation = f"A permutation test gives p = {p:.3g}"
-    if difference["smallest_possible_p"] > 0.05:
-        permutation += f", and with so few seeds could not give less than {difference['smallest_possible_p']:.3g}"
-    if low <= 0 <= high:
-        return [
-            f"These runs do not tell {first} and {second} apart: {evidence}.",
-            "That is no evidence that they are equal: "
-            f"a difference of {max(-low, high):.2f} points would fit them, too. {permutation}.",
-        ]
-    ahead, chance = (first, difference["chance_of_being_ahead"])
-    if points < 0:
-        ahead, chance = second, 1 - chance
-    pairs = difference["runs"][0] * difference["runs"][1]
-    return [
-        f"{ahead} is ahead. {first} minus {second}: {evidence}; "
-        f"{ahead} is ahead in {100 * chance:.0f} % of the {pairs} pairs of runs.",
-        f"This does not say why, nor that it holds for other learning rates, lengths or images. {permutation}.",
-    ]
-
-
-def _seeds(difference: dict) -> str:
-    one, other = difference["runs"]
-    if difference["paired"]:
-        return "1 seed each" if one == 1 else f"{one} seeds each, in pairs"
-    return f"{one} and {other} seeds, not in pairs"
-
-
-def _optimism(entry: dict) -> list[str]:
-    gain = entry["gain_over_last_epoch"]
-    lines = [
-        f"{entry['group']}: choosing the epoch on the test set gains {100 * gain['mean']:.2f} points over the last "
-        f"epoch{_interval(gain['interval_95'])}, {entry['runs']} runs"
-    ]
-    if "gain_over_held_out" in entry:
-        total = entry["gain_over_held_out"]
-        images = total["training_images"]
-        lines.append(
-            f"{entry['group']}: {100 * total['difference']:+.2f} points against {total['second']}"
-            f"{_interval(total['interval_95'])} (trained on {images[0]:,} and {images[1]:,} images)"
+def arms(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the essential table: an arm a row, the baseline first; it fits 80 columns."""
+    views = comparison.baseline.first.tta
+    header = ["arm", "seeds", "test %", "95 % interval", "minus baseline", "p (Holm)", *_if(views != "none", views)]
+    differences = {each.first.label: each for each in comparison.differences}
+    rows = []
+    for group in comparison.groups:
+        difference = differences.get(group.label)
+        rows.append(
+            [
+                group.label,
+                str(len(group.runs)),
+                f"{100 * group.mean:.2f}",
+                spread(group).removeprefix("95 % interval "),
+                "baseline"
+                if group is comparison.baseline
+                else points(difference.numbers)
+                if difference
+                else "not compared",
+                p_value(difference and difference.numbers["t_test_p_holm"]),
+                *_if(views != "none", group.tta and f"{100 * group.tta['mean']:.2f}"),
+            ]
         )
-    return lines
+    return header, rows
 
 
-def _interval(interval) -> str:
-    return "" if interval is None else " [{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in interval))
+def _if(condition: bool, value) -> list:
+    return [value] if condition else []
+
+
+def runs_in_short(results: Sequence[RunResult]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the runs, as they fit 80 columns."""
+    header = ["run", "best epoch", "validation %", "test %", "seconds"]
+    rows = [
+        [
+            result.name,
+            f"{result.summary['best_epoch']} of {result.summary['epochs']}",
+            f"{100 * result.summary['val_accuracy']:.2f}",
+            f"{100 * result.accuracy:.2f}",
+            f"{result.summary['train_seconds']:.0f}",
+        ]
+        for result in results
+    ]
+    return header, rows
+
+
+def differences_table(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "arm",
+        "minus",
+        "points [95 %]",
+        "seeds",
+        "t test p, Holm's",
+        "permutation p, Holm's",
+        "so it is",
+        "differs in",
+    ]
+    rows = [
+        [
+            each.first.label,
+            each.second.label,
+            points(each.numbers),
+            seeds_of(each.numbers),
+            f"{p_value(each.numbers['t_test_p'])}, {p_value(each.numbers['t_test_p_holm'])}".strip(", "),
+            f"{p_value(each.numbers['permutation_p'])}, {p_value(each.numbers['permutation_p_holm'])}".strip(", "),
+            verdict(each),
+            ", ".join(each.keys),
+        ]
+        for each in differences
+    ]
+    return header, rows
+
+
+def pairs_table(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
+    header = ["first", "second", "points [95 %]", "only first correct", "only second correct", "McNemar's p"]
+    rows = [
+        [
+            pair.first.name,
+            pair.second.name,
+            f"{100 * pair.numbers['difference']:+.2f}{interval(pair.numbers['bootstrap_95'])}",
+            f"{pair.numbers['only_first_correct']:,}",
+            f"{pair.numbers['only_second_correct']:,}",
+            p_value(pair.numbers["mcnemar_p"]),
+        ]
+        for pair in pairs
+    ]
+    return header, rows
 
 
 def _runs(runs: list[dict]) -> str:
-    header = ["run", "network", "parameters", "best epoch", "validation", "test accuracy [95 %]"]
     tta = runs[0]["tta"]  # one evaluation averages all its runs over the same views
-    header += [] if tta == "none" else [f"--tta {tta}"]
-    header += ["loss", "Brier", "ECE", "seconds", "to best epoch", ""]
+    header = [
+        "run",
+        "arm",
+        "parameters",
+        "best epoch",
+        "validation",
+        "test accuracy [95 %]",
+        *_if(tta != "none", f"--tta {tta}"),
+    ]
+    header += ["loss", "Brier", "ECE", "seconds", "to best epoch", "remarks"]
     rows = [
         [
             run["run"],
-            figures.NETWORK_NAMES[run["network"]],
+            run["arm"],
             f"{run['parameters']:,}",
             f"{run['best_epoch']} of {run['epochs']}",
             f"{run['val_accuracy']:.4f}",
@@ -135,7 +123,7 @@ def _runs(runs: list[dict]) -> str:
             f"{run['expected_calibration_error']:.4f}",
             f"{run['train_seconds']:.0f}",
             f"{run['seconds_to_best_epoch']:.0f}",
-            "; ".join(run["marks"]),
+            "; ".join(run["remarks"]),
         ]
         for run in runs
     ]
@@ -150,30 +138,54 @@ def _milestones(runs: list[dict]) -> str:
     return markdown_table(header, [[run["run"], *map(cell, run["milestones"].values())] for run in runs], 1)
 
 
-def _pairs(pairs: list[dict]) -> str:
-    header = ["first", "second", "difference [95 %], points", "only first right", "only second right", "McNemar's p"]
-    rows = [
-        [
-            pair["first"],
-            pair["second"],
-            f"{100 * pair['difference']:+.2f}{_interval(pair['bootstrap_95'])}",
-            f"{pair['only_first_right']:,}",
-            f"{pair['only_second_right']:,}",
-            f"{pair['mcnemar_p']:.2g}",
-        ]
-        for pair in pairs
-    ]
-    return markdown_table(header, rows, 2)
-
-
 def _classes(runs: list[dict]) -> str:
-    """One table for each set of class names that occurs."""
+    """A table for each set of class names that occurs: a class a row."""
     parts = []
     for names in dict.fromkeys(tuple(run["class_accuracy"]) for run in runs):
-        rows = [
-            [run["run"], *(f"{100 * value:.1f}" for value in run["class_accuracy"].values())]
-            for run in runs
-            if tuple(run["class_accuracy"]) == names
-        ]
-        parts.append(markdown_table(["run", *names], rows, 1))
+        own = [run for run in runs if tuple(run["class_accuracy"]) == names]
+        rows = [[name, *(f"{100 * run['class_accuracy'][name]:.1f}" for run in own)] for name in names]
+        parts.append(markdown_table(["class", *(run["run"] for run in own)], rows, 1))
     return "\n\n".join(parts)
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+def markdown(comparison: Comparison, content: dict) -> str:
+    """The whole comparison as a page: the answer, then every table, then what each number means."""
+    runs = content["runs"]
+    parts = ["# Comparison", *answer(comparison), "\n".join(f"- {note}" for note in notes(comparison))]
+    parts += ["## Arms", markdown_table(*arms(comparison), 1)]
+    if comparison.differences:
+        parts += ["## Each arm minus the baseline", markdown_table(*differences_table(comparison.differences))]
+    parts += ["## Runs", _runs(runs)]
+    parts += [f"Epoch (and seconds) at which the validation accuracy first reached so much:\n\n{_milestones(runs)}"]
+    if comparison.pairs:
+        parts += ["## Pairs of runs, on the same test images", markdown_table(*pairs_table(comparison.pairs), 2)]
+    parts += ["## Accuracy of each class, %", _classes(runs)]
+    parts += [
+        "## What the numbers are",
+        "\n".join(f"- `{name}`: {text}" for name, text in content["definitions"].items()),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def print_summary(comparison: Comparison) -> None:
+    """The answer, the arms and the runs, on the terminal, in 80 columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=80, highlight=False, markup=False, emoji=False)
+    for line in answer(comparison):
+        console.print(line)
+    for header, rows in (arms(comparison), runs_in_short(comparison.results)):
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
+        for row in rows:
+            table.add_row(*(Text(cell or "") for cell in row))
+        console.print(table)
+    for note in notes(comparison):
+        console.print(note)

@@ -1,16 +1,14 @@
 """Writes a comparison: comparison.json, comparison.md and the figures."""
 
 import json
-from collections.abc import Sequence
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 from experiment import files
-from experiment.evaluation import metrics
-from experiment.evaluation.comparison import _compared_groups, comparable, compare, groups
-from experiment.evaluation.result import RunResult
-from experiment.reporting import figures, text
+from experiment.evaluation.comparison import Comparison
+from experiment.reporting import answer, comparison_figures, figures, text
 
 DEFINITIONS = {
     "test_accuracy_wilson_95": "Wilson's 95 % interval of a proportion: other test images, the same trained network",
@@ -23,8 +21,10 @@ DEFINITIONS = {
     "sd": "standard deviation of a sample (n - 1) over the seeds",
     "difference": "test accuracy of the first minus that of the second, in 0..1",
     "interval_95": "95 % interval of the mean difference over new seeds: Student's of the paired differences where "
-    "both groups have the same seeds, else Welch's",
+    "both groups have the same seeds, else Welch's; null for fewer than three seeds, whose interval would say nothing",
+    "t_test_p": "two-sided p-value of the t test whose interval is interval_95",
     "permutation_p": "two-sided p-value of the permutation test of the difference of means (within pairs where paired)",
+    "t_test_p_holm": "t_test_p with Holm's correction for all comparisons with the baseline; so permutation_p_holm",
     "smallest_possible_p": "the smallest permutation_p that so many runs can give",
     "chance_of_being_ahead": "share of pairs, one run of each group, in which the first is ahead; ties count half",
     "bootstrap_95": "95 % percentile interval of a paired bootstrap over the test images: other images, the same runs",
@@ -35,53 +35,43 @@ DEFINITIONS = {
 }
 
 
-def write(evaluations: Sequence[RunResult], folder: Path, images: np.ndarray | None = None) -> dict:
-    """Writes comparison.json, comparison.md and the figures into `folder`, and returns what the JSON holds.
+def write(
+    comparison: Comparison, folder: Path, images: np.ndarray | None = None, figure_format: str = "png"
+) -> tuple[dict, list[str]]:
+    """Writes comparison.json, comparison.md and the figures into `folder`.
 
     Args:
-        images: the test images uint8 [n, 32, 32, 3], for the gallery of disagreement; None leaves it out.
+        images: the test images uint8 [n, h, w, c], for the gallery of disagreement; None leaves it out.
+        figure_format: one of `figures.FORMATS`.
+
+    Returns:
+        What the JSON holds, and the names of the files.
     """
-    content = {
-        "comparison": compare(evaluations),
-        "runs": [evaluation.measures() for evaluation in evaluations],
-        "definitions": DEFINITIONS,
-    }
+    content = as_json(comparison)
     files.make_folder(folder)
     files.write_text(folder / "comparison.json", json.dumps(content, indent=1) + "\n")
-    files.write_text(folder / "comparison.md", text.markdown(content))
-    for name, figure in draw(evaluations, images).items():
-        figures.save(figure, folder / name)
-    return content
+    files.write_text(folder / "comparison.md", text.markdown(comparison, content))
+    written = ["comparison.json", "comparison.md"]
+    for stem, figure in comparison_figures.draw(comparison, _title(comparison), images).items():
+        written.append(f"{stem}.{figure_format}")
+        figures.save(figure, folder / written[-1])
+    return content, written
 
 
-def draw(evaluations: Sequence[RunResult], images: np.ndarray | None) -> dict:
-    """The figures by their files' names: curves, classes, confusions, calibration, and where the networks disagree."""
-    together = comparable(groups(evaluations))
-    first_run = together[0].runs[0]
-    class_names = first_run.class_names
-    title = "CIFAR-10" if first_run.data_name == "cifar10" else "generated images, not CIFAR-10"
-    if together[0].protocol == "test_as_validation":
-        title += "; optimistic: weights chosen on the test set"
-    curves = [(group.colour, group.label, run.history) for group in together for run in group.runs]
-    matrices = [(group.label, group.confusion_matrix) for group in together]
-    by_class = [
-        (group.colour, group.label, group.confusion_matrix.diagonal() / group.confusion_matrix.sum(1))
-        for group in together
+def as_json(comparison: Comparison) -> dict:
+    """Every number of a comparison, and what each means."""
+    runs = [
+        {"run": result.name, "arm": comparison.group_of(result).label, **result.measures()}
+        for result in comparison.results
     ]
-    calibrations = [
-        (group.colour, group.label, [metrics.calibration(run.logits, run.labels) for run in group.runs])
-        for group in together
-    ]
-    drawn = {
-        "comparison.png": figures.comparison(curves, title),
-        "confusion.png": figures.confusion_matrices(matrices, class_names),
-        "classes.png": figures.class_accuracy(by_class, class_names),
-        "reliability.png": figures.reliability(calibrations),
-    }
-    for first, second in _compared_groups(together)[:1]:
-        labels = first_run.labels
-        if images is None or len(images) != len(labels):
-            continue
-        answers = [(group.label, group.mean_probabilities) for group in (first, second)]
-        drawn["disagreement.png"] = figures.disagreement(answers, images, labels, class_names)
-    return drawn
+    return {"comparison": comparison.as_dict(), "runs": runs, "definitions": DEFINITIONS}
+
+
+def _title(comparison: Comparison) -> str:
+    """Of the curves: the data, and the answer."""
+    first = comparison.baseline.first
+    data = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
+    caveat = (
+        "; optimistic: weights chosen on the test set" if first.config.data.protocol == "test_as_validation" else ""
+    )
+    return "\n".join(textwrap.wrap(f"{data}{caveat}: {answer.headline(comparison)}", 95))

@@ -36,13 +36,15 @@ class Measure:
 def _epochs_to(run, diagnostics) -> dict[str, float]:
     """A run that never got there counts with one epoch more than it had."""
     never = {"epoch": len(run.history) + 1}
-    return {f"epochs_to_{share:.0%}"[:-1]: (run.first_reached(share) or never)["epoch"] for share in MILESTONES}
+    return {f"epochs_to_{share:.0%}"[:-1]: (run.first_epoch_reaching(share) or never)["epoch"] for share in MILESTONES}
 
 
 def _seconds_to(run, diagnostics) -> dict[str, float]:
     """A run that never got there counts with all of its seconds."""
     never = {"seconds": float(run.seconds()[-1])}
-    return {f"seconds_to_{share:.0%}"[:-1]: (run.first_reached(share) or never)["seconds"] for share in MILESTONES}
+    return {
+        f"seconds_to_{share:.0%}"[:-1]: (run.first_epoch_reaching(share) or never)["seconds"] for share in MILESTONES
+    }
 
 
 def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:

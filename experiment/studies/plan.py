@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     planned = []
     for seed, point in itertools.product(study.seeds, points):
         values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
-        overrides = [
+        overrides = [f"{key}=null" for key in configuration.LABELS]  # those of the base say nothing of this run
+        overrides += [
             f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if key != VARIANT
         ]
         try:
@@ -74,16 +75,18 @@ def take_equal_runs(
     Args:
         images: gives the data set that a configuration names, or None where it is not on this machine.
     """
-    finished, wanted = {}, {each.config for each in planned}
+    keys = [str(configuration.experiment_of(each.config)) for each in planned]
+    finished: dict[str, RunDirectory] = {}
     for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
             summary = run.read_summary()
             config = run.read_config()
-            if config in wanted and summary["status"] == "finished" and _made_on(summary, config, images(config.data)):
-                finished.setdefault(config, run)
+            key = str(configuration.experiment_of(config))
+            if key in keys and summary["status"] == "finished" and _made_on(summary, config, images(config.data)):
+                finished.setdefault(key, run)
         except (UserError, KeyError, TypeError):
             continue  # a run that cannot be read is trained again
-    return [PlannedRun(each.point, each.config, finished.get(each.config, each.run)) for each in planned]
+    return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
 
 
 def _made_on(summary: dict, config: Config, dataset: Dataset | None) -> bool:

@@ -15,7 +15,6 @@ from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
-from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics
 from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epoch, evaluation_dataset, training_dataset
@@ -59,7 +58,7 @@ def fit(
     if resume:
         recorder.restore(model)
     recorder.begin(config)
-    drawer = CurveDrawer(run, recorder.history, config, _title(config, dataset))
+    drawer = CurveDrawer(run, recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
         *diagnostics.callbacks(config, run, training_images),
@@ -129,8 +128,8 @@ def _facts(config: Config, dataset: Dataset, model, precision: str, training_ima
     }
 
 
-def _title(config: Config, dataset: Dataset) -> str:
-    title = f"{figures.NETWORK_NAMES[config.model.batch_norm]}, seed {config.seed}"
+def _title(config: Config, run: RunDirectory, dataset: Dataset) -> str:
+    title = f"{config.title or run.path.resolve().parent.name}, seed {config.seed}"
     return title + {"cifar10": "", "synthetic": " (synthetic images)"}.get(dataset.name, f" ({dataset.name})")
 
 

@@ -159,7 +159,7 @@ class CurveDrawer(keras.callbacks.Callback):
             return
         optimistic = self.config.data.protocol == "test_as_validation"
         try:
-            figure = figures.curves(self.history, self.config.model.batch_norm, self.title, optimistic)
+            figure = figures.curves(self.history, self.title, optimistic, self.config.label_smoothing > 0)
             figures.save(figure, self.run.curves_file)
         except Exception as error:  # a broken font or a full disk: the numbers are safe, and the curves can wait
             print(f"{self.run.curves_file} could not be drawn: {error}", file=sys.stderr)

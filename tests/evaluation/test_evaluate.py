@@ -68,12 +68,9 @@ def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
 
 def test_measures_carry_what_the_run_recorded(evaluated):
     measures = evaluated("some/seed3", BN, val_accuracy=0.71).measures()
-    recorded = {
-        key: measures[key] for key in ("run", "network", "seed", "data", "val_accuracy", "parameters", "epochs")
-    }
+    recorded = {key: measures[key] for key in ("run", "seed", "data", "val_accuracy", "parameters", "epochs")}
     assert recorded == {
         "run": "some/seed3",
-        "network": "after_activation",
         "seed": 3,
         "data": "cifar10",
         "val_accuracy": 0.71,
@@ -83,16 +80,16 @@ def test_measures_carry_what_the_run_recorded(evaluated):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "marks"),
+    ("name", "overrides", "remarks"),
     [
         ("cifar10", [], []),
-        ("generated", [], ["generated images"]),
+        ("generated", [], ["synthetic images"]),
         ("cifar10", [TEST_AS_VALIDATION], ["optimistic: weights chosen on the test set"]),
-        ("generated", [TEST_AS_VALIDATION], ["generated images", "optimistic: weights chosen on the test set"]),
+        ("generated", [TEST_AS_VALIDATION], ["synthetic images", "optimistic: weights chosen on the test set"]),
     ],
 )
-def test_what_a_reader_must_know_is_marked(evaluated, name, overrides, marks):
-    assert evaluated("plain/seed0", *overrides, data=name).measures()["marks"] == marks
+def test_what_a_reader_must_know_is_marked(evaluated, name, overrides, remarks):
+    assert evaluated("plain/seed0", *overrides, data=name).measures()["remarks"] == remarks
 
 
 def test_the_classes_are_those_that_the_run_was_trained_on(tmp_path):

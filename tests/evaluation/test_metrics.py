@@ -83,7 +83,7 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy():
     assert found.expected_error == pytest.approx((10 * abs(0.95 - 0.8) + 5 * abs(0.62 - 0.4)) / 15)
 
 
-def test_answers_that_are_right_as_often_as_they_are_sure_have_little_calibration_error():
+def test_predictions_that_are_correct_as_often_as_they_are_confident_have_little_calibration_error():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(10) / 2, 50_000)
     labels = (probabilities.cumsum(1) > rng.random((50_000, 1))).argmax(1)
@@ -91,29 +91,29 @@ def test_answers_that_are_right_as_often_as_they_are_sure_have_little_calibratio
     assert metrics.calibration(3 * logits_of(probabilities), labels).expected_error > 0.1
 
 
-def right(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+def correct(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
     kinds = [(True, True)] * both + [(True, False)] * only_first + [(False, True)] * only_second
     return tuple(np.array(kinds + [(False, False)] * neither).T)
 
 
 def test_mcnemars_test_is_the_exact_binomial_one():
     """The approval survey of Agresti 2013, "Categorical Data Analysis", table 11.1."""
-    found = metrics.compare_answers(*right(794, 150, 86, 570))
-    assert (found["only_first_right"], found["only_second_right"]) == (150, 86)
+    found = metrics.compare_predictions(*correct(794, 150, 86, 570))
+    assert (found["only_first_correct"], found["only_second_correct"]) == (150, 86)
     assert found["mcnemar_p"] == pytest.approx(2 * sum(math.comb(236, k) for k in range(87)) / 2**236)
     assert found["difference"] == pytest.approx(64 / 1600)
 
 
 def test_the_bootstrap_is_scipys():
-    first, second = right(700, 80, 50, 170)
-    low, high = metrics.compare_answers(first, second)["bootstrap_95"]
+    first, second = correct(700, 80, 50, 170)
+    low, high = metrics.compare_predictions(first, second)["bootstrap_95"]
     difference = (first.astype(float) - second.astype(float),)
     theirs = stats.bootstrap(difference, np.mean, method="percentile", batch=500, rng=1).confidence_interval
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.0015)
 
 
-def test_equal_answers_do_not_differ():
-    found = metrics.compare_answers(*right(80, 0, 0, 20))
+def test_equal_predictions_do_not_differ():
+    found = metrics.compare_predictions(*correct(80, 0, 0, 20))
     assert (found["difference"], found["bootstrap_95"], found["mcnemar_p"]) == (0, (0, 0), 1)
 
 
@@ -136,6 +136,45 @@ def test_runs_of_other_seeds_are_compared_as_they_are():
     found = metrics.compare_groups(SLEEP[0], {seed + 1: value for seed, value in SLEEP[1].items()})
     assert not found["paired"]
     assert found["interval_95"] == pytest.approx((-3.3654832, 0.2054832))
+
+
+@pytest.mark.parametrize("values", [[0.85], [0.84, 0.85], [0.85, 0.85, 0.85]])
+def test_fewer_than_three_values_or_equal_ones_have_no_interval(values):
+    assert metrics.mean_interval(values) is None
+
+
+def test_an_interval_of_three_is_students_and_stays_within_its_bounds():
+    low, high = metrics.mean_interval([0.90, 0.95, 1.0])
+    half = 4.302652729911275 * 0.05 / math.sqrt(3)  # Student's quantile of 0.975 with two degrees of freedom
+    assert (low, high) == pytest.approx((0.95 - half, 0.95 + half))
+    assert metrics.mean_interval([0.90, 0.95, 1.0], (0, 1)) == pytest.approx((low, 1.0))
+    assert metrics.mean_interval([0.0, 0.05, 0.10], (0, 1)) == pytest.approx((0.0, 1 - low))
+
+
+def test_two_seeds_have_a_permutation_test_and_no_interval():
+    for second in ({0: 0.84, 1: 0.86}, {2: 0.84, 3: 0.86, 4: 0.85}):  # in pairs, and not
+        found = metrics.compare_groups({0: 0.85, 1: 0.89}, second)
+        assert found["interval_95"] is found["t_test_p"] is None and found["permutation_p"] is not None
+
+
+def test_the_interval_of_a_difference_stays_within_its_bounds():
+    first, second = {0: 1.0, 1: 0.9, 2: 1.0}, {0: 0.0, 1: 0.3, 2: 0.0}
+    assert metrics.compare_groups(first, second)["interval_95"][1] > 1
+    assert metrics.compare_groups(first, second, (-1, 1))["interval_95"][1] == 1
+
+
+def test_the_t_test_agrees_with_its_interval_and_with_r():
+    found = metrics.compare_groups(*SLEEP)
+    assert found["t_test_p"] == pytest.approx(0.00283289)
+    shifted = metrics.compare_groups(SLEEP[0], {seed + 1: value for seed, value in SLEEP[1].items()})
+    assert shifted["t_test_p"] == pytest.approx(0.07939414)
+
+
+def test_holms_correction_is_that_of_r():
+    """p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm"): 0.03 0.06 0.06 0.02."""
+    assert metrics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert metrics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert metrics.holm([None, 0.02, None]) == [None, 0.02, None] and metrics.holm([]) == []
 
 
 def test_one_seed_has_no_interval():
@@ -182,5 +221,5 @@ def test_the_intervals_hold_the_truth_in_95_of_100_simulations():
     student = [metrics.mean_interval(sample) for sample in rng.normal(0.02, 0.004, (1000, 5))]
     assert coverage(student, 0.02) == pytest.approx(0.95, abs=0.02)
     counts = rng.multinomial(1000, [0.7, 0.09, 0.06, 0.15], 1000)
-    bootstrap = [metrics.compare_answers(*right(*map(int, row)))["bootstrap_95"] for row in counts]
+    bootstrap = [metrics.compare_predictions(*correct(*map(int, row)))["bootstrap_95"] for row in counts]
     assert coverage(bootstrap, 0.03) == pytest.approx(0.95, abs=0.02)

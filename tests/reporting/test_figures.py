@@ -9,64 +9,57 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiment.data.cifar import CIFAR10
 from experiment.errors import UserError
-from experiment.evaluation import metrics
-from experiment.reporting import figures, study_figure
+from experiment.evaluation.comparison import compare
+from experiment.reporting import comparison_figures, figures
 from tests.conftest import history_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-MATRIX = 10 * np.eye(10, dtype=int)
-PLAIN, NORMALISED = figures.COLOURS["none"], figures.COLOURS["after_activation"]
-ACCURACIES = np.linspace(0.5, 0.95, 10)
+BN = "model.batch_norm=after_activation"
 HISTORY = history_rows(0.5, 0.7, 0.6)
+NAMES = tuple(f"class {number}" for number in range(10))
 
 
 def curves(history=HISTORY, **keywords):
-    return figures.curves(history, "none", "plain, seed 0", **keywords)
+    return figures.curves(history, "plain, seed 0", **keywords)
 
 
-def comparison(*histories):
-    runs = [(PLAIN, "plain", history) for history in histories or [HISTORY]]
-    return figures.comparison([*runs, (NORMALISED, "batch norm", HISTORY)], "CIFAR-10")
+@pytest.fixture
+def arms(evaluated):
+    """Groups of runs: a list of how many images each seed classifies correctly, for each."""
+
+    def make(*seeds, overrides=()):
+        runs = [
+            evaluated(f"arm{arm}/seed{seed}", f"batch_size={10 + arm}", *overrides, correct=correct)
+            for arm, of_seeds in enumerate(seeds)
+            for seed, correct in enumerate(of_seeds)
+        ]
+        return list(compare(runs).groups)
+
+    return make
 
 
-def confusion(count=2):
-    return figures.confusion_matrices([("plain", MATRIX), ("batch norm", MATRIX)][:count], CIFAR10.class_names)
+@pytest.fixture
+def two(arms):
+    return arms([70, 80], [90])
 
 
-def classes():
-    groups = [(PLAIN, "plain", ACCURACIES), (NORMALISED, "batch norm", ACCURACIES[::-1])]
-    return figures.class_accuracy(groups, CIFAR10.class_names)
+def disagreement(groups):
+    return comparison_figures.disagreement(groups, (0, 1), np.zeros((100, 28, 28, 1), np.uint8), NAMES)
 
 
-def logits(sharpness: float) -> np.ndarray:
-    return sharpness * np.random.default_rng(0).standard_normal((400, 10))
+FIGURES = {
+    "curves": lambda groups: curves(),
+    "comparison": lambda groups: comparison_figures.curves(groups, "CIFAR-10"),
+    "confusion": lambda groups: comparison_figures.confusion(groups, NAMES),
+    "classes": lambda groups: comparison_figures.classes(groups, NAMES),
+    "reliability": comparison_figures.reliability,
+}
 
 
-def reliability():
-    labels = np.arange(400) % 10
-    calibrations = [metrics.calibration(logits(sharpness), labels) for sharpness in (1, 2)]
-    return figures.reliability([(PLAIN, "plain", calibrations), (NORMALISED, "batch norm", calibrations[:1])])
-
-
-def disagreement(labels=None):
-    answers = [("batch norm", metrics.probabilities(logits(1))), ("plain", metrics.probabilities(-logits(2)))]
-    images = np.zeros((400, 32, 32, 3), np.uint8)
-    return figures.disagreement(answers, images, np.arange(400) % 10 if labels is None else labels, CIFAR10.class_names)
-
-
-def study(panels=3):
-    values = {("none", 0): {1: 0.4, 10: 0.5, 100: 4.0}, ("after_activation", 0): {1: 0.6, 10: 0.7, 100: 2.0}}
-    panel = study_figure.Panel("", "batch size", "norm", True, [1, 10, 100], values)
-    return study_figure.draw([panel] * panels, "A question?", "An answer")
-
-
-FIGURES = pytest.mark.parametrize("draw", [curves, comparison, confusion, classes, reliability, study])
-
-
-def legend(axes) -> list[str]:
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+def legend(figure) -> list[str]:
+    (found,) = figure.legends
+    return [text.get_text() for text in found.get_texts()]
 
 
 def every_text(figure) -> str:
@@ -74,20 +67,42 @@ def every_text(figure) -> str:
     return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
 
 
-@FIGURES
-def test_a_figure_is_saved_as_png(draw, tmp_path):
-    figures.save(draw(), tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+def inside_axes(figure) -> list:
+    """The axes that the figure's legend covers a part of."""
+    figure.draw_without_rendering()
+    (found,) = figure.legends
+    box = found.get_window_extent()
+    return [axes for axes in figure.axes if axes.get_window_extent().overlaps(box)]
 
 
-@FIGURES
-def test_every_axis_says_what_it_is(draw):
-    for axes in draw().axes:
-        if not axes.axison:
-            continue  # a place in the grid that nothing is drawn in
-        assert axes.get_xlabel()
-        assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()]
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_saved_and_says_what_its_axes_are(two, name, tmp_path):
+    figure = FIGURES[name](two)
+    (tmp_path / "out").mkdir()
+    figures.save(figure, tmp_path / "out" / "figure.png")
+    assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["figure.png"]
+    for axes in filter(lambda axes: axes.axison, figure.axes):
+        ticks = [label.get_text() for label in axes.get_yticklabels()]
+        assert axes.get_label() == "<colorbar>" or (axes.get_xlabel() and (axes.get_ylabel() or ticks))
+
+
+@pytest.mark.parametrize("count", [1, 8, 17])
+@pytest.mark.parametrize("name", ["comparison", "confusion", "classes", "reliability"])
+def test_any_number_of_arms_is_drawn(arms, name, count):
+    groups = arms(*([70 + arm] for arm in range(count)))
+    figure = FIGURES[name](groups)
+    assert all(group.label in every_text(figure) for group in groups)
+    if figure.legends:
+        assert inside_axes(figure) == []
+
+
+def test_eight_arms_have_eight_colours_and_further_ones_another_marker():
+    first, second = [
+        [(figures.colour(place), figures.marker(place)) for place in part] for part in (range(8), range(8, 16))
+    ]
+    assert len({colour for colour, _ in first}) == 8 and len(set(first + second)) == 16
+    assert [colour for colour, _ in first] == [colour for colour, _ in second]
 
 
 def test_a_figure_that_cannot_be_written_is_named(tmp_path):
@@ -95,122 +110,158 @@ def test_a_figure_that_cannot_be_written_is_named(tmp_path):
         figures.save(curves(), tmp_path / "absent" / "figure.png")
 
 
+@pytest.mark.parametrize("kind", figures.FORMATS)
+def test_the_same_figure_is_the_same_file(tmp_path, kind):
+    for name in "ab":
+        figures.save(curves(), tmp_path / f"{name}.{kind}")
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+# ---- curves
+
+
 def test_curves_show_loss_and_accuracy_in_per_cent():
     loss, accuracy = curves().axes
-    assert loss.get_ylabel() == "cross-entropy loss (nats)"
-    assert accuracy.get_ylabel() == "accuracy (%)"
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("cross-entropy loss (nats)", "accuracy (%)")
     drawn = [line.get_ydata() for line in accuracy.lines if len(line.get_xdata()) == 3]
     assert np.allclose(drawn, [[51, 71, 61], [50, 70, 60]])
+
+
+def test_a_loss_of_smoothed_labels_is_called_so(arms):
+    assert curves(smoothed=True).axes[0].get_ylabel() == "cross-entropy of smoothed labels (nats)"
+    groups = arms([70], overrides=["label_smoothing=0.1"])
+    assert comparison_figures.curves(groups, "").axes[0].get_ylabel() == "cross-entropy of smoothed labels (nats)"
+    mixed = comparison_figures.curves([*arms([70]), *groups], "")
+    assert mixed.axes[0].get_ylabel() == "cross-entropy loss (nats)"
+    assert legend(mixed)[:2] == ["arm0", "arm0, loss of smoothed labels"]
 
 
 @pytest.mark.parametrize(("accuracies", "best"), [((0.5, 0.7, 0.6), 2), ((0.5, 0.7, 0.7), 2), ((0.7, 0.7, 0.7), 1)])
 def test_curves_mark_the_first_best_epoch(accuracies, best):
     figure = curves(history_rows(*accuracies))
-    assert f"best: 70.00%, epoch {best}" in legend(figure.axes[1])
+    assert f"best epoch: {best}, 70.00%" in legend(figure)
     for axes in figure.axes:
         assert any(list(line.get_xdata()) == [best] and line.get_marker() == "o" for line in axes.lines)
 
 
 @pytest.mark.parametrize(("optimistic", "words"), [(False, "validation"), (True, "test set used as validation")])
 def test_curves_say_when_the_test_set_was_the_validation_set(optimistic, words):
-    for axes in curves(optimistic=optimistic).axes:
-        assert words in legend(axes)
+    assert words in legend(curves(optimistic=optimistic))
 
 
-def test_curves_have_their_title():
-    assert "plain, seed 0" in every_text(curves())
+@pytest.mark.parametrize("epochs", [1, 2, 100])
+def test_the_legend_stands_where_no_curve_is(arms, epochs):
+    history = history_rows(*np.linspace(0.1, 0.9, epochs))
+    groups = arms([70], [80])
+    for group in groups:
+        group.first.history[:] = history
+    for figure in (curves(history), comparison_figures.curves(groups, "CIFAR-10")):
+        assert inside_axes(figure) == []
+        ticks = figure.axes[0].get_xticks()
+        assert all(float(tick).is_integer() for tick in ticks)
 
 
-def test_curves_of_one_epoch_are_points(tmp_path):
-    figure = curves(history_rows(0.5))
-    figures.save(figure, tmp_path / "figure.png")
-    assert all(line.get_marker() == "o" for line in figure.axes[0].lines if len(line.get_ydata()) == 1)
+@pytest.mark.parametrize("text", ["a $\\frac$ of $x$", "_hidden", "100 %"])
+def test_a_name_is_drawn_as_it_is(text):
+    drawn = every_text(curves_of := figures.curves(HISTORY, text))
+    assert text.lstrip("_") in drawn.replace("\\$", "$") and curves_of
 
 
-@pytest.mark.parametrize("network", figures.NETWORK_NAMES)
-def test_every_network_has_a_colour_of_its_own(network):
-    figure = figures.curves(HISTORY, network, "title")
-    others = set(figures.COLOURS.values()) - {figures.COLOURS[network]}
-    drawn = {line.get_color() for line in figure.axes[0].lines}
-    assert figures.COLOURS[network] in drawn
-    assert not others & drawn
+def test_curves_of_one_epoch_are_points():
+    assert all(
+        line.get_marker() == "o" for line in curves(history_rows(0.5)).axes[0].lines if len(line.get_ydata()) == 1
+    )
 
 
-def test_a_comparison_names_the_networks_and_what_the_lines_are():
-    assert legend(comparison().axes[1]) == ["plain", "batch norm", "training", "validation"]
+# ---- comparisons
 
 
-def test_a_comparison_of_several_seeds_shows_their_mean():
-    figure = comparison(history_rows(0.5, 0.7), history_rows(0.6, 0.8, 0.9))
-    assert "plain (mean of 2)" in legend(figure.axes[1])
-    drawn = [list(line.get_ydata()) for line in figure.axes[1].lines]
+def test_a_comparison_names_the_arms_and_what_the_lines_are(two):
+    figure = comparison_figures.curves(two, "CIFAR-10")
+    assert legend(figure) == ["arm0 (mean of 2)", "arm1", "training", "validation"]
+
+
+def test_a_comparison_of_several_seeds_shows_their_mean(two):
+    two[0].runs[0].history[:] = history_rows(0.5, 0.7)
+    two[0].runs[1].history[:] = history_rows(0.6, 0.8, 0.9)
+    drawn = [list(line.get_ydata()) for line in comparison_figures.curves(two, "").axes[1].lines]
     assert any(len(values) == 2 and np.allclose(values, [55, 75]) for values in drawn)
 
 
-def test_a_comparison_of_single_epochs_works(tmp_path):
-    figures.save(comparison(history_rows(0.5), history_rows(0.6)), tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 1000
+def test_confusions_are_per_cent_of_the_true_class_and_errors_have_a_scale_of_their_own(two):
+    two[0].confusion_matrix[:] = 10 * np.eye(10, dtype=int)
+    two[0].confusion_matrix[3, [3, 5]] = 6, 4
+    axes = comparison_figures.confusion(two[:1], NAMES).axes[0]
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    assert (shown[3, 3], shown[5, 3]) == ("60", "40") and (4, 3) not in shown
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(NAMES)
+    (image,) = axes.images
+    assert image.get_clim() == (0, 40) and bool(image.get_array().mask[3, 3]) and not image.get_array().mask[3, 5]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_confusion_matrices_are_per_cent_of_the_true_class(count):
-    matrix = MATRIX.copy()
-    matrix[3, 3], matrix[3, 5] = 6, 4
-    figure = figures.confusion_matrices([("plain", matrix)] * count, CIFAR10.class_names)
-    assert len(figure.axes) == count
-    for axes in figure.axes:
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-        shown = {text.get_position(): text.get_text() for text in axes.texts}
-        assert shown[3, 3] == "60"
-        assert shown[5, 3] == "40"
-        assert (4, 3) not in shown
-        assert [label.get_text() for label in axes.get_xticklabels()] == list(CIFAR10.class_names)
+@pytest.fixture
+def hundred_classes(evaluated, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(100), 20)
+    run = evaluated("plain/seed0")
+    logits = rng.standard_normal((2000, 100)) + 3 * np.eye(100)[labels]
+    logits[labels == 7, 8] += 9
+    fields = {
+        "logits": logits,
+        "labels": labels,
+        "summary": run.summary | {"data": {"name": "many", "class_names": []}},
+    }
+    return list(compare([type(run)(**{**vars(run), **fields})]).groups)
+
+
+def test_many_classes_stay_readable(hundred_classes, tmp_path):
+    names = [f"c{number}" for number in range(100)]
+    figure = comparison_figures.confusion(hundred_classes, names)
+    matrix, pairs = figure.axes[:2]
+    assert not matrix.texts and pairs.get_yticklabels()[0].get_text() == "c7 → c8"
+    classes = comparison_figures.classes(hundred_classes, names).axes[0]
+    shown = [label.get_text() for label in classes.get_yticklabels()]
+    assert len(shown) == 20 and shown[0] == "c7" and "10 worst and best of 100 classes" in classes.get_title()
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_class_without_images_is_drawn_empty(tmp_path):
-    figures.save(figures.confusion_matrices([("plain", 0 * MATRIX)], CIFAR10.class_names), tmp_path / "figure.png")
+def test_a_class_without_images_is_drawn_empty(two, tmp_path):
+    two[0].confusion_matrix[:] = 0
+    figures.save(comparison_figures.confusion(two[:1], NAMES), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
-def test_classes_stand_in_the_order_of_the_first_network():
-    groups = [(PLAIN, "plain", ACCURACIES[::-1]), (NORMALISED, "batch norm", ACCURACIES)]
-    axes = figures.class_accuracy(groups, CIFAR10.class_names).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(CIFAR10.class_names[::-1])
-    assert np.allclose(axes.lines[0].get_xdata(), 100 * ACCURACIES)
-    assert legend(axes) == ["plain", "batch norm"]
+def test_classes_stand_in_the_order_of_the_first_arm(two):
+    two[0].confusion_matrix[:] = np.diag(np.arange(10, 0, -1)) + np.eye(10, k=1, dtype=int)
+    axes = comparison_figures.classes(two, NAMES).axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    values = axes.lines[0].get_xdata()
+    assert list(values) == sorted(values) and shown[-1] == NAMES[9] and shown[0] == NAMES[8]
 
 
-def test_reliability_is_accuracy_over_confidence():
+def test_reliability_is_accuracy_over_confidence(two):
     probabilities = np.array([[0.9, 0.1]] * 40 + [[0.6, 0.4]] * 40 + [[0.75, 0.25]] * 5)
     labels = np.array([0] * 36 + [1] * 4 + [0] * 10 + [1] * 30 + [0] * 5)
-    found = metrics.calibration(np.log(probabilities), labels)
-    axes = figures.reliability([(PLAIN, "plain", [found])]).axes[0]
-    drawn = next(line for line in axes.lines if line.get_color() == PLAIN)
+    two[1].calibrations[:] = [comparison_figures.metrics.calibration(np.log(probabilities), labels)]
+    figure = comparison_figures.reliability(two[1:])
+    drawn = next(line for line in figure.axes[0].lines if line.get_color() == figures.colour(0))
     assert np.allclose(drawn.get_xydata(), [[60, 25], [90, 90]])  # the bin of five images is left out
+    assert "perfect calibration" in legend(figure)
 
 
-def test_the_gallery_shows_what_one_network_alone_got_right():
-    figure = disagreement()
-    titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
-    assert sum(map(bool, titles)) == 16
-    assert titles[0].startswith("batch norm: ") and "\nplain: " in titles[0]
+def test_the_gallery_shows_what_one_arm_alone_classified_correctly(arms):
+    figure = disagreement(arms([70], [90]))
+    rows = [[axes for axes in part.axes if axes.images] for part in figure.subfigs]
+    assert [len(row) for row in rows] == [0, 8]  # of the twenty that the second alone has right
+    first, second, true = (text.get_text() for text in rows[1][0].texts)
+    assert first != second and true.removeprefix("true: ") in second
+    assert legend(figure) == ["arm0", "arm1"]
+    assert [part.get_suptitle() for part in figure.subfigs] == ["only arm0 is correct", "only arm1 is correct"]
 
 
-def test_a_gallery_without_disagreement_is_drawn_empty(tmp_path):
-    path = tmp_path / "figure.png"
-    figures.save(disagreement(labels=np.full(400, -1)), path)
-    assert path.stat().st_size > 1000
-
-
-def test_further_groups_of_a_network_have_colours_of_their_own():
-    found = figures.colours_of(["none", "before_activation", "before_activation", "none", "none", "none"])
-    assert found[:2] == [figures.COLOURS["none"], figures.COLOURS["before_activation"]]
-    assert len(set(found)) == 5 and found[5] == PLAIN  # when none is left, the network's own
-
-
-def test_three_panels_of_a_study_leave_no_place_empty():
-    assert [axes.axison for axes in study(3).axes] == [True, True, True]
+def test_a_gallery_without_disagreement_is_drawn_empty(arms, tmp_path):
+    figures.save(disagreement(arms([70], [70])), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
 # ---- what a user has told matplotlib
@@ -222,7 +273,7 @@ from experiment.errors import reported
 with reported():
     from experiment.reporting import figures
     row = {"epoch": 1, "loss": 1.0, "val_loss": 1.0, "accuracy": 0.5, "val_accuracy": 0.5}
-    figures.save(figures.curves([row], "none", "a title"), Path(sys.argv[1]))
+    figures.save(figures.curves([row], "a title"), Path(sys.argv[1]))
     import matplotlib
     print(matplotlib.rcParams["font.size"])
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment.evaluation.comparison import compare
 from experiment.evaluation.result import RunResult
 from experiment.reporting import html, write
 from experiment.run_directory import RunDirectory
@@ -28,7 +29,7 @@ ODD_NAME = "<script>window.harmed=1<img src=x onerror='window.harmed=1'>"
 
 
 def fake_runs(folder: Path) -> list[RunResult]:
-    """Twenty runs: ten seeds of both networks, one of them with a name that is an attack."""
+    """Twenty runs: ten seeds of two arms, one of them with a name that is an attack."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 100)
     tendency = {network: rng.standard_normal((1000, 10)) for network in ("plain", "bn")}  # what its seeds share
@@ -56,8 +57,8 @@ def machine() -> dict:
 
 
 def write_page(evaluations, folder: Path, studies: Path | None = None, images: np.ndarray | None = None) -> Path:
-    content = write.write(evaluations, folder, images)
-    html.write(evaluations, content, folder / "report.html", images, studies)
+    comparison = compare(evaluations)
+    html.write(comparison, write.as_json(comparison), folder / "report.html", images, studies)
     return folder / "report.html"
 
 
@@ -107,22 +108,26 @@ def lines(page) -> int:
     return int(page.locator("#curves-chart").get_attribute("data-lines"))
 
 
+def means(page) -> int:
+    return int(page.locator("#curves-chart").get_attribute("data-means"))
+
+
 def test_the_answer_comes_first(opened):
     page = opened()
-    assert "batch norm is ahead. batch norm minus plain: +" in page.locator("header p").first.inner_text()
+    assert "bn is the best: 9" in page.locator("header p").first.inner_text()
     assert page.locator("section").first.locator("tbody tr").count() == 2
 
 
-def test_a_network_or_a_run_is_hidden_and_shown_again(opened):
+def test_an_arm_or_a_run_is_hidden_and_shown_again(opened):
     page = opened()
-    assert lines(page) == 40
+    assert lines(page) == 40 and means(page) == 4
     run = page.locator("#legend button", has_text="bn/seed0")
     run.click()
     assert lines(page) == 38 and run.get_attribute("aria-pressed") == "false"
-    network = page.locator("#legend button", has_text="plain").first
-    network.click()
-    assert lines(page) == 18
-    network.click(), run.click()
+    arm = page.locator("#legend button", has_text="plain").first
+    arm.click()
+    assert lines(page) == 18 and means(page) == 2
+    arm.click(), run.click()
     assert lines(page) == 40
 
 
@@ -183,7 +188,7 @@ def test_a_cell_shows_its_images_with_both_answers(opened):
     shown = page.locator("#cell-images figure")
     assert 1 <= shown.count() <= 6
     text = shown.first.inner_text()
-    assert "true: cat" in text and "plain: dog" in text and "batch norm: " in text
+    assert "true: cat" in text and "plain: dog" in text and "bn: " in text
     size = page.locator("#cell-images .sprite").first.evaluate("e => getComputedStyle(e).backgroundImage.slice(0, 20)")
     assert size.startswith('url("data:image/jpeg')
 
@@ -191,8 +196,11 @@ def test_a_cell_shows_its_images_with_both_answers(opened):
 def test_the_gallery_and_the_studies_are_there(opened):
     page = opened()
     assert page.locator("section[aria-labelledby=disagreement] figure .sprite").count() > 4
-    assert "<i>Is it?</i>" in page.locator("article").inner_text()  # shown as it is, not obeyed
-    assert page.locator("article table tr").all_inner_texts() == ["compared\tverdict", "b\tyes"]
+    study = page.locator("details.study")
+    assert study.get_attribute("open") is None
+    study.locator("summary").click()
+    assert "<i>Is it?</i>" in study.inner_text()  # shown as it is, not obeyed
+    assert study.locator("table tr").all_inner_texts() == ["compared\tverdict", "b\tyes"]
 
 
 def test_names_from_files_do_no_harm(opened, page_file):
@@ -219,18 +227,19 @@ def test_everybody_can_read_it(opened, options):
     assert serious == []
 
 
-def test_generated_images_cannot_be_overlooked(opened, tmp_path):
+def test_synthetic_images_cannot_be_overlooked(opened, tmp_path):
     run = make_run(tmp_path / "demo/seed0", data="generated")
     run.write_summary({**run.read_summary(), **machine()})
     page = opened(write_page([predict_and_load(run, "demo/seed0", None)], tmp_path / "out"))
-    assert "generated images, not CIFAR-10" in page.locator("header .warning").inner_text()
-    assert "GENERATED IMAGES" in page.locator("tr.made-up").inner_text()
+    assert "synthetic images, not CIFAR-10" in page.locator("header .warning").inner_text()
+    assert "SYNTHETIC IMAGES" in page.locator("section[aria-labelledby=provenance]").inner_text()
     page.locator("button.cell").first.click()
     assert "were not on the machine" in page.locator("#cell-images").inner_text()
 
 
 def test_the_page_stays_small(page_file):
-    assert page_file.stat().st_size < 5_000_000
+    """Of twenty runs; random pictures, which no JPEG makes small, are a third of it."""
+    assert page_file.stat().st_size < 3_000_000
 
 
 def test_the_real_runs_give_a_page_and_its_pictures(opened, tmp_path):
@@ -261,4 +270,4 @@ def test_a_run_without_its_machine_is_no_obstacle(opened, tmp_path):
     run = make_run(tmp_path / "old/seed0")
     assert "machine" not in RunDirectory(run.path).read_summary()
     page = opened(write_page([predict_and_load(run, "old/seed0", None)], tmp_path / "out"))
-    assert page.locator("section[aria-labelledby=provenance] tbody tr").count() == 1
+    assert "float32" in page.locator("section[aria-labelledby=provenance] dl").first.inner_text()

@@ -20,8 +20,12 @@ const config = {
     gridColor: "currentColor", gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, orient: "top" },
 };
-const groups = data.groups.map(([label]) => label);
-const colour = { field: "group", type: "nominal", title: null, scale: { domain: groups, range: data.groups.map(([, shade]) => shade) } };
+const shades = new Map(data.groups.map((group) => [group.label, group.colour]));
+const colourOf = (labels) => ({ field: "group", type: "nominal", title: null, scale: { domain: labels, range: labels.map((label) => shades.get(label)) } });
+const colour = colourOf(data.compared);
+// Where the colours begin again, so do the arms' dashes, in other lengths.
+const dashes = [{ validation: [1, 0], training: [4, 3] }, { validation: [9, 2], training: [2, 2] }, { validation: [9, 2, 2, 2], training: [1, 3] }];
+const lineStyle = new Map(data.groups.map((group) => [group.label, dashes[group.round % dashes.length]]));
 
 function draw(id, spec, description) {
   const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 300,
@@ -47,31 +51,49 @@ function curveRows() {
   const factor = measure === "accuracy" ? 100 : 1;
   const parts = measure === "learning_rate" ? [["training", measure]] : [["training", measure], ["validation", `val_${measure}`]];
   return shownRuns().flatMap((run) => parts.flatMap(([split, column]) =>
-    run.history[column].map((value, i) => ({ run: run.name, group: run.group, split, line: `${run.name} ${split}`,
+    run.history[column].map((value, i) => ({ run: run.name, group: run.group, split, line: `${run.name} ${split}`, style: `${run.group} ${split}`,
       epoch: run.history.epoch[i], x: run.history[x][i], y: Number((factor * value).toPrecision(5)) }))));
 }
 
+// The mean of each arm's shown runs, over the epochs that all of them have; nothing for an arm of one run.
+function meanRows(rows) {
+  const byLine = Map.groupBy(rows, (row) => row.style);
+  return [...byLine].flatMap(([style, own]) => {
+    const count = new Set(own.map((row) => row.run)).size;
+    const mean = (same, key) => same.reduce((sum, row) => sum + row[key], 0) / count;
+    return count < 2 ? [] : [...Map.groupBy(own, (row) => row.epoch)].filter(([, same]) => same.length === count)
+      .map(([epoch, same]) => ({ ...same[0], run: `mean of ${count}`, line: style, epoch, x: mean(same, "x"), y: Number(mean(same, "y").toPrecision(5)) }));
+  });
+}
+
 function drawCurves() {
-  const measure = byId("measure").value, x = byId("x").value, rows = curveRows();
+  const measure = byId("measure").value, x = byId("x").value, rows = curveRows(), means = meanRows(rows);
+  const averaged = new Set(means.map((row) => row.style));
+  const styles = [...new Set(rows.map((row) => row.style))];
+  const labels = [...new Set(rows.map((row) => row.group))];
   const common = {
-    x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false } },
+    x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false }, axis: x === "epoch" ? { tickMinStep: 1, format: "d" } : {} },
     y: { field: "y", type: "quantitative", title: titles[measure], scale: { zero: measure === "learning_rate" } },
-    color: { ...colour, legend: null },
+    color: { ...colourOf(labels), legend: null },
   };
-  const tooltip = ["run", "split", "epoch", "y"].map((field) => ({ field, title: field === "y" ? titles[measure] : field }));
+  const dash = { field: "style", type: "nominal", legend: null, scale: { domain: styles,
+    range: styles.map((style) => { const split = style.split(" ").at(-1); return lineStyle.get(style.slice(0, -split.length - 1))[split]; }) } };
+  const line = (values, width, opacity) => ({ data: { values }, mark: { type: "line", strokeWidth: width, opacity, point: rows.every((row) => row.epoch === 1) },
+    encoding: { ...common, detail: { field: "line" }, strokeDash: dash } });
+  const tooltip = ["group", "run", "split", "epoch", "y"].map((field) => ({ field, title: { y: titles[measure], group: "arm" }[field] ?? field }));
   byId("curves-chart").dataset.lines = new Set(rows.map((row) => row.line)).size;
+  byId("curves-chart").dataset.means = averaged.size;
   byId("curves-chart").dataset.shows = `${measure} over ${x}`;
   return draw("curves-chart", {
-    data: { name: "rows", values: rows },
     layer: [
-      { mark: { type: "line", strokeWidth: 1.3, opacity: 0.85 },
-        encoding: { ...common, detail: { field: "line" },
-          strokeDash: { field: "split", type: "nominal", legend: null, scale: { domain: ["validation", "training"], range: [[1, 0], [4, 3]] } } } },
-      { params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
+      line(rows.filter((row) => averaged.has(row.style)), 0.8, 0.35),
+      line([...rows.filter((row) => !averaged.has(row.style)), ...means], 2.2, 1),
+      { data: { values: [...rows, ...means] },
+        params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
         mark: { type: "point", size: 45, filled: true, tooltip: true },
         encoding: { ...common, tooltip, opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 } } },
     ],
-  }, `Curves of ${titles[measure]} over ${titles[x]}, one line a run; the values are in the table below`);
+  }, `Curves of ${titles[measure]} over ${titles[x]}, one line a run and one a mean; the values are in the table below`);
 }
 
 function fillCurvesTable() {
@@ -93,7 +115,7 @@ function toggle(set, name, button) {
 }
 
 function buildLegend() {
-  for (const [group, shade] of data.groups) {
+  for (const { label: group, colour: shade } of data.groups) {
     const dot = element("span", { className: "dot" });
     dot.style.background = shade;
     const own = data.runs.filter((run) => run.group === group);
@@ -109,26 +131,28 @@ function buildLegend() {
 }
 
 function drawClasses() {
-  const order = [...new Set(data.classes.map((row) => row.class))];
-  table("classes-table", ["class", "network", "accuracy, %"], data.classes.map((row) => [row.class, row.group, row.accuracy]));
+  const first = data.classes.filter((row) => row.group === data.compared[0]);
+  const sorted = first.sort((a, b) => b.accuracy - a.accuracy).map((row) => row.class);
+  const order = sorted.length > 20 ? [...sorted.slice(0, 10), ...sorted.slice(-10)] : sorted; // the best and the worst
+  table("classes-table", ["class", "arm", "accuracy, %"], data.classes.map((row) => [row.class, row.group, row.accuracy]));
   const small = byId("classes-chart").clientWidth < 500;
   return draw("classes-chart", {
     height: { step: small ? 14 : 16 },
     autosize: { type: "fit-x", contains: "padding" },
-    data: { values: data.classes },
+    data: { values: data.classes.filter((row) => order.includes(row.class)) },
     mark: { type: "bar" },
     encoding: {
       y: { field: "class", type: "nominal", title: null, sort: order },
-      yOffset: { field: "group", type: "nominal", sort: groups },
+      yOffset: { field: "group", type: "nominal", sort: data.compared },
       x: { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } },
       color: colour,
-      tooltip: [{ field: "class" }, { field: "group", title: "network" }, { field: "accuracy", title: "accuracy (%)" }],
+      tooltip: [{ field: "class" }, { field: "group", title: "arm" }, { field: "accuracy", title: "accuracy (%)" }],
     },
-  }, "Test accuracy of each class, one bar a network; the values are in the table below");
+  }, "Test accuracy of each class, one bar an arm; the values are in the table below");
 }
 
 function drawCalibration() {
-  table("calibration-table", ["network", "confidence, %", "accuracy, %"], data.calibration.map((row) => [row.group, row.confidence, row.accuracy]));
+  table("calibration-table", ["arm", "confidence, %", "accuracy, %"], data.calibration.map((row) => [row.group, row.confidence, row.accuracy]));
   const x = { field: "confidence", type: "quantitative", title: "confidence: largest probability (%)", scale: { domain: [0, 100] } };
   const y = { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } };
   return draw("calibration-chart", {
@@ -136,24 +160,25 @@ function drawCalibration() {
       { data: { values: [{ confidence: 0, accuracy: 0 }, { confidence: 100, accuracy: 100 }] },
         mark: { type: "line", strokeDash: [2, 3], color: "currentColor" }, encoding: { x, y } },
       { data: { values: data.calibration }, mark: { type: "line", point: true },
-        encoding: { x, y, color: colour, tooltip: [{ field: "group", title: "network" }, { field: "confidence" }, { field: "accuracy" }] } },
+        encoding: { x, y, color: colour, tooltip: [{ field: "group", title: "arm" }, { field: "confidence" }, { field: "accuracy" }] } },
     ],
-  }, "Accuracy over confidence for each network; the values are in the table below");
+  }, "Accuracy over confidence for each arm; the values are in the table below");
 }
 
 // ---- images ---------------------------------------------------------------------------------------------------------
 
 function fillPicture(figure, number) {
-  const image = data.images[number], scale = 3, side = 32 * scale;
-  const row = Math.floor(image.place / data.sprite_columns), column = image.place % data.sprite_columns;
+  const image = data.images[number], { columns, height, width } = data.sprite, scale = 96 / width;
+  const row = Math.floor(image.place / columns), column = image.place % columns;
   const picture = element("span", { className: "sprite" });
   picture.setAttribute("role", "img");
   picture.setAttribute("aria-label", `a test image of class ${image.true}`);
-  picture.style.backgroundSize = `${data.sprite_columns * side}px auto`;
-  picture.style.backgroundPosition = `-${column * side}px -${row * side}px`;
-  const says = image.says.map((answer) => element("div", { className: answer.class === image.true ? "right" : "" },
-    `${answer.label}: ${answer.class}, ${Math.round(100 * answer.sure)} %`));
-  figure.replaceChildren(picture, element("figcaption", {}, element("div", {}, `true: ${image.true}`), ...says));
+  picture.style.height = `${height * scale}px`;
+  picture.style.backgroundSize = `${columns * 96}px auto`;
+  picture.style.backgroundPosition = `-${column * 96}px -${row * height * scale}px`;
+  const predictions = image.predictions.map((each) => element("div", { className: each.class === image.true ? "correct" : "" },
+    `${each.label}: ${each.class}, ${Math.round(100 * each.confidence)} %`));
+  figure.replaceChildren(picture, element("figcaption", {}, element("div", {}, `true: ${image.true}`), ...predictions));
 }
 
 function showCell(button) {
@@ -163,9 +188,9 @@ function showCell(button) {
     fillPicture(figure, number);
     return figure;
   });
-  const none = Object.keys(data.cells).length ? "No image whose mean answer over all runs is this one."
+  const none = Object.keys(data.cells).length ? "No image that the mean over the runs puts here."
     : "The test images were not on the machine that made this page.";
-  const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the surest of them:` : none);
+  const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the most confident of them:` : none);
   what.style.flexBasis = "100%";
   byId("cell-images").replaceChildren(what, ...figures);
 }

@@ -1,0 +1,141 @@
+"""The arms of an experiment: runs that differ by their seed alone, and what an arm is called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from experiment import config as configuration
+from experiment.config import Config, Reported
+from experiment.errors import UserError
+from experiment.evaluation import metrics
+from experiment.evaluation.metrics import Calibration
+from experiment.evaluation.result import RunResult
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """An arm of the experiment: runs that differ by their seed alone."""
+
+    label: str
+    runs: tuple[RunResult, ...]
+
+    @property
+    def first(self) -> RunResult:
+        return self.runs[0]
+
+    @property
+    def config(self) -> Config:
+        return self.first.config
+
+    @property
+    def remarks(self) -> list[str]:
+        return self.first.remarks
+
+    @cached_property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy by seed."""
+        return {run.config.seed: run.accuracy for run in self.runs}
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.accuracies.values())))
+
+    @property
+    def interval_95(self) -> tuple[float, float] | None:
+        """Student's interval of the mean accuracy over new seeds; None where the runs are too few."""
+        return metrics.mean_interval(list(self.accuracies.values()), (0, 1))
+
+    @property
+    def tta(self) -> dict | None:
+        """The accuracy with test-time augmentation, and over which views."""
+        if self.first.tta == "none":
+            return None
+        return {"views": self.first.tta, **metrics.mean_and_sd([run.tta_accuracy for run in self.runs])}
+
+    @property
+    def reported(self) -> Reported | None:
+        """What somebody else reported for this arm; nothing on synthetic images."""
+        return None if self.first.synthetic else next((r.config.reported for r in self.runs if r.config.reported), None)
+
+    @cached_property
+    def confusion_matrix(self) -> np.ndarray:
+        """Counts [true class, predicted class], over all runs."""
+        return np.sum([run.confusion_matrix() for run in self.runs], axis=0)
+
+    @property
+    def class_accuracy(self) -> np.ndarray:
+        """In 0..1, [c]; 0 for a class without test images."""
+        return self.confusion_matrix.diagonal() / np.maximum(self.confusion_matrix.sum(1), 1)
+
+    @cached_property
+    def mean_probabilities(self) -> np.ndarray:
+        """[n, c], the mean over the runs."""
+        return np.mean([metrics.probabilities(run.logits) for run in self.runs], axis=0)
+
+    @cached_property
+    def calibrations(self) -> list[Calibration]:
+        return [metrics.calibration(run.logits, run.labels) for run in self.runs]
+
+    def comparable(self, other: "Group") -> bool:
+        """Whether both were tested on the same images, and chose their weights by the same protocol."""
+        return (self.first.data, self.config.data.protocol) == (other.first.data, other.config.data.protocol)
+
+
+def identity(result: RunResult) -> str:
+    """What the runs of one group share: the data and every key of the configuration but the seed."""
+    keys = configuration.experiment_of(result.config)
+    return repr((result.data, {key: value for key, value in keys.items() if key != "seed"}))
+
+
+def groups_of(results: Sequence[RunResult]) -> list[Group]:
+    """In order of their first runs. A seed counts once: of two runs of the same, the first."""
+    by_experiment: dict[str, dict[int, RunResult]] = {}
+    for result in results:
+        by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
+    members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
+    return [Group(label, runs) for label, runs in zip(_labels(members), members, strict=True)]
+
+
+def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:
+    """A title, else a directory's name; with what tells two apart in brackets where they have one name."""
+    firsts = [runs[0] for runs in members]
+    titles = [next((run.config.title for run in runs if run.config.title), None) for runs in members]
+    names = [title or first.directory.rpartition("/")[2] for title, first in zip(titles, firsts, strict=True)]
+    places = [first.directory for first in firsts]
+    if len(set(places)) < len(places):
+        places = [first.name for first in firsts]
+    labels = []
+    for number, (title, name, first) in enumerate(zip(titles, names, firsts, strict=True)):
+        twins = [firsts[other] for other in range(len(firsts)) if title and titles[other] == title and other != number]
+        _check_titles(title, first, [twin for twin in twins if twin.data == first.data])
+        told_apart_by = first.data_name if twins else places[number]
+        labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
+    return labels
+
+
+def _check_titles(title: str | None, first: RunResult, twins: list[RunResult]) -> None:
+    for twin in twins:
+        keys = ", ".join(sorted(configuration.differences(first.config, twin.config).keys() - {"seed"}))
+        raise UserError(
+            f"two arms have the title {title!r}: {first.directory} and {twin.directory}, which differ in {keys}. "
+            "Give one another title: in its YAML, and in config.yaml of its runs"
+        )
+
+
+def named(groups: Sequence[Group], name: str) -> Group:
+    """The group of this label, directory or configuration's file. Raises UserError where there is not just one."""
+    plain = name.rstrip("/").removesuffix(".yaml")
+    ways = (
+        lambda group: group.label == name,
+        lambda group: f"/{plain}".endswith(f"/{group.first.directory}"),
+        lambda group: group.first.directory.rpartition("/")[2] == plain,
+        lambda group: group.label.startswith((f"{name}, ", f"{name} (")),
+    )
+    for way in ways:
+        found = [group for group in groups if way(group)]
+        if len(found) == 1:
+            return found[0]
+    arms = "\n".join(f"  {group.label} (in {group.first.directory})" for group in groups)
+    raise UserError(f"--baseline {name}: {'several arms are' if found else 'no arm is'} called so. The arms:\n{arms}")

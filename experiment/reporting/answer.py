@@ -1,0 +1,150 @@
+"""The answer of a comparison in sentences, and its numbers as texts. Computes nothing new."""
+
+from experiment.evaluation.comparison import Comparison, Difference, Optimism
+from experiment.evaluation.groups import Group
+from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
+
+
+def answer(comparison: Comparison) -> list[str]:
+    """Which arm is best, by how much, and how sure that is; then every arm against the baseline."""
+    if not comparison.differences:
+        return [
+            f"{comparison.baseline.label}: {_accuracy(comparison.baseline)}. There is no other arm to compare it with."
+        ]
+    lines = [headline(comparison) + "."]
+    if len(comparison.differences) == 1:
+        lines.append(_tests(comparison.differences[0]))
+        lines.append(f"They differ in {', '.join(comparison.differences[0].keys)}.")
+    else:
+        lines.append(_against_the_baseline(comparison))
+    lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
+    return lines
+
+
+def headline(comparison: Comparison) -> str:
+    """The answer in one sentence, without its full stop."""
+    best, others = comparison.best, comparison.best_minus_others
+    if not others:
+        return f"{best.label}: {100 * best.mean:.2f} % test accuracy"
+    mean, of = f"{100 * best.mean:.2f} % test accuracy", "" if len(others) == 1 else f" of {len(others) + 1} arms"
+    nearest = f"{100 * others[0].numbers['difference']:.2f} points ahead of {others[0].second.label}"
+    untold = [each.second.label for each in others if not each.decided]
+    if not untold:
+        return f"{best.label} is the best{of}: {mean}, {nearest} ({_evidence(others[0])})"
+    few = any(each.decided is None for each in others)
+    why = "which so few runs cannot tell from chance" if few else "which these runs do not tell from chance"
+    if len(others) == 1:
+        return f"{best.label} has the highest mean: {mean}, {nearest}, {why} ({_evidence(others[0])})"
+    names = ", ".join(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
+    return (
+        f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); "
+        f"{'so few' if few else 'these'} runs do not tell it apart from {names}"
+    )
+
+
+def _evidence(difference: Difference) -> str:
+    interval = difference.numbers["interval_95"]
+    seeds = seeds_of(difference.numbers)
+    if interval is None:
+        return f"{seeds}, no interval"
+    return "95 % interval {:+.2f} to {:+.2f}, ".format(*(100 * bound for bound in interval)) + seeds
+
+
+def seeds_of(numbers: dict) -> str:
+    one, other = numbers["runs"]
+    if numbers["paired"]:
+        return "1 seed each" if one == 1 else f"{one} seeds each, in pairs"
+    return f"{one} and {other} seeds, not in pairs"
+
+
+def _tests(difference: Difference) -> str:
+    """The tests of a single difference, and what cannot be told."""
+    numbers = difference.numbers
+    if min(numbers["runs"]) == 1:
+        return "One seed of an arm cannot tell how much of a difference is chance."
+    permutation = f"a permutation test p = {numbers['permutation_p']:.2g}"
+    if numbers["smallest_possible_p"] > 0.05:
+        permutation += f" (so few seeds cannot give less than {numbers['smallest_possible_p']:.2g})"
+    if numbers["t_test_p"] is None:
+        few = min(numbers["runs"]) < FEWEST_FOR_AN_INTERVAL
+        why = "two seeds give no interval worth the name" if few else "every seed gave just this difference"
+        return f"There is no interval: {why}; {permutation}."
+    tests = f"A t test gives p = {numbers['t_test_p']:.2g}, {permutation}."
+    if difference.decided:
+        pairs, share = numbers["runs"][0] * numbers["runs"][1], numbers["chance_of_being_ahead"]
+        ahead = difference.first if numbers["difference"] > 0 else difference.second
+        return f"{tests} {ahead.label} is ahead in {100 * max(share, 1 - share):.0f} % of the {pairs} pairs of runs."
+    farthest = 100 * max(map(abs, numbers["interval_95"]))
+    return f"{tests} That is no evidence that they are equal: {farthest:.2f} points would fit these runs, too."
+
+
+def _against_the_baseline(comparison: Comparison) -> str:
+    kinds = {"ahead": [], "behind": [], "not told apart": [], "not tested": []}
+    for each in comparison.differences:
+        kinds[verdict(each)].append(each.first.label)
+    # Not tested: fewer than three seeds, or no spread.
+    found = "; ".join(f"{kind}: {', '.join(labels)}" for kind, labels in kinds.items() if labels)
+    tests = sum(each.decided is not None for each in comparison.differences)
+    how = f" (t tests at 5 %, with Holm's correction for {tests} comparisons)" if tests > 1 else ""
+    return f"Against the baseline, {comparison.baseline.label}: {found}{how}."
+
+
+def verdict(difference: Difference) -> str:
+    """What the runs say of a difference from the baseline."""
+    if difference.decided is None:
+        return "not tested"
+    if not difference.decided:
+        return "not told apart"
+    return "ahead" if difference.numbers["difference"] > 0 else "behind"
+
+
+def _accuracy(group: Group) -> str:
+    """The mean test accuracy of a group, with what is known of its spread."""
+    values, mean = list(group.accuracies.values()), f"{100 * group.mean:.2f} %"
+    if len(values) == 1:
+        return f"{mean}, 1 seed"
+    return f"{mean} ({spread(group)}, {len(values)} seeds)"
+
+
+def spread(group: Group) -> str:
+    """The interval of the mean; where there is none, the range of what the runs gave."""
+    values = group.accuracies.values()
+    if group.interval_95 is not None:
+        return "95 % interval {:.2f} to {:.2f}".format(*(100 * bound for bound in group.interval_95))
+    return "" if len(values) == 1 else f"from {100 * min(values):.2f} to {100 * max(values):.2f}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know beside the answer: remarks, reported numbers, what choosing on the test set gains."""
+    told = {group.label: [*group.remarks] for group in comparison.groups}
+    for group in comparison.groups:
+        if group.reported:
+            told[group.label].append(f"{100 * group.reported.test_accuracy:.2f} %: reported by {group.reported.source}")
+    for entry in comparison.optimism:
+        told[entry.group.label] += _optimism(entry)
+    return [f"{label}: {'; '.join(lines)}." for label, lines in told.items() if lines]
+
+
+def _optimism(entry: Optimism) -> list[str]:
+    gain, total = entry.gain, entry.held_out
+    lines = [f"that gains {100 * gain['mean']:.2f} points{interval(gain['interval_95'])} over the last epoch"]
+    if total:
+        images = [group.first.summary["data"].get("training_images") for group in (total.first, total.second)]
+        trained = f" (trained on {images[0]:,} and {images[1]:,} images)" if all(images) else ""
+        lines.append(f"{points(total.numbers)} points against {total.second.label}{trained}")
+    return lines
+
+
+# ---- numbers ----
+
+
+def interval(interval) -> str:
+    return "" if interval is None else " [{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in interval))
+
+
+def points(numbers: dict) -> str:
+    return f"{100 * numbers['difference']:+.2f}{interval(numbers['interval_95'])}"
+
+
+def p_value(p: float | None) -> str:
+    return "" if p is None else f"{p:.2g}"

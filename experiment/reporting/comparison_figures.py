@@ -1,0 +1,258 @@
+"""The figures of a comparison. Each takes groups in their order, from which their colours come."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from experiment.evaluation import metrics
+from experiment.evaluation.comparison import Comparison
+from experiment.evaluation.groups import Group
+from experiment.reporting.figures import (
+    PALETTE,
+    colour,
+    epochs_axis,
+    legend_below,
+    literal,
+    loss_label,
+    marker,
+    new,
+    styled,
+)
+
+ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
+MANY_CLASSES = 20  # of which a matrix holds no numbers, and a list only the best and the worst
+_MOST_CONFUSED = 15
+
+
+def draw(comparison: Comparison, title: str, images: np.ndarray | None) -> dict[str, Figure]:
+    """The figures by the names of their files, without suffix.
+
+    Args:
+        title: of the curves.
+        images: the test images uint8 [n, h, w, c] for the gallery of disagreement; None leaves it out.
+    """
+    groups, class_names = comparison.compared, comparison.baseline.first.class_names
+    drawn = {
+        "comparison": curves(groups, title),
+        "confusion": confusion(groups, class_names),
+        "classes": classes(groups, class_names),
+        "reliability": reliability(groups),
+    }
+    if comparison.rivals and images is not None and len(images) == len(comparison.baseline.first.labels):
+        places = [groups.index(group) for group in comparison.rivals]
+        drawn["disagreement"] = disagreement(comparison.rivals, places, images, class_names)
+    return drawn
+
+
+@styled
+def curves(groups: Sequence[Group], title: str) -> Figure:
+    """All runs on common axes: thin lines the runs, thick ones their mean where there are several."""
+    figure = new(figsize=(9, 4.4))
+    figure.suptitle(literal(title), fontsize=11)
+    smoothed = [group.config.label_smoothing > 0 for group in groups]
+    all_axes = figure.subplots(1, 2)
+    for place, group in enumerate(groups):
+        for axes, measure, factor in zip(all_axes, ("loss", "accuracy"), (1, 100), strict=True):
+            for split, style in (("", "--"), ("val_", "-")):
+                _plot_group(axes, group, place, f"{split}{measure}", factor, style)
+    for axes, label in zip(all_axes, (loss_label(all(smoothed)), "accuracy (%)"), strict=True):
+        axes.set_ylabel(label)
+        epochs_axis(axes)
+    labels = [_label(group, group.config.label_smoothing > 0 and not all(smoothed)) for group in groups]
+    plain = {} if len(groups) > len(PALETTE) or len(groups[0].first.history) == 1 else {"marker": None}
+    handles = _handles(labels, **plain)
+    handles += [Line2D([], [], linestyle=style, color="0.35", label=what) for style, what in _SPLITS]
+    legend_below(figure, handles)
+    return figure
+
+
+_SPLITS = (("--", "training"), ("-", "validation"))
+
+
+def _label(group: Group, smoothed: bool) -> str:
+    mean = f" (mean of {len(group.runs)})" if len(group.runs) > 1 else ""
+    return f"{group.label}{mean}{', loss of smoothed labels' if smoothed else ''}"
+
+
+def _handles(labels: Sequence[str], **style) -> list[Line2D]:
+    """What a legend shows of each group."""
+    return [
+        Line2D([], [], **{"color": colour(place), "marker": marker(place), "label": literal(label), **style})
+        for place, label in enumerate(labels)
+    ]
+
+
+def _plot_group(axes, group: Group, place: int, column: str, factor: float, style: str) -> None:
+    histories = [run.history for run in group.runs]
+    shared = min(map(len, histories))
+    # A marker where there is no line, and where the colours have begun again.
+    marked = {"marker": marker(place)} if shared == 1 or marker(place) != marker(0) else {}
+    for history in histories:
+        faint = {"linewidth": 1.8, **marked} if len(histories) == 1 else {"linewidth": 0.7, "alpha": 0.35}
+        epochs, values = zip(*((row["epoch"], factor * row[column]) for row in history), strict=True)
+        axes.plot(epochs, values, style, color=colour(place), markevery=max(1, len(epochs) // 6), **faint)
+    if len(histories) > 1:
+        mean = np.mean([[factor * row[column] for row in history[:shared]] for history in histories], axis=0)
+        epochs = [row["epoch"] for row in histories[0][:shared]]
+        axes.plot(epochs, mean, style, color=colour(place), linewidth=1.8, markevery=max(1, shared // 6), **marked)
+
+
+@styled
+def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
+    """Each group's errors [class, predicted class] in per cent of each true class, on one scale of their own."""
+    shares = [per_cent(group.confusion_matrix) for group in groups]
+    largest = max(errors(share).max(initial=0) for share in shares) or 1
+    many = len(class_names) > MANY_CLASSES
+    columns = 2 if many else min(len(groups), 2 if len(groups) < 5 else 3)
+    rows = len(groups) if many else -(-len(groups) // columns)
+    figure = new(figsize=(5.6 * min(columns, 2), (4.9 if columns < 3 else 3.7) * rows + 0.6))
+    figure.suptitle("What is taken for what: per cent of each true class, test images")
+    all_axes = figure.subplots(rows, columns, squeeze=False)
+    matrix_axes = all_axes[:, 0] if many else all_axes.flat[: len(groups)]
+    for axes, group, share in zip(matrix_axes, groups, shares, strict=True):
+        drawn = axes.imshow(np.ma.masked_array(share, np.eye(len(share))), cmap="Blues", vmin=0, vmax=largest)
+        axes.set_title(literal(group.label))
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        axes.grid(False)
+        axes.set_facecolor("0.9")  # the diagonal: what was classified correctly
+        if not many:
+            _name_cells(axes, share, largest, class_names, small=columns == 3)
+    for axes, group, share in zip(all_axes[:, 1] if many else (), groups, shares, strict=False):
+        _most_confused(axes, group, errors(share), class_names)
+    for axes in () if many else all_axes.flat[len(groups) :]:
+        axes.axis("off")
+    figure.colorbar(drawn, ax=all_axes, label="errors (%); grey: classified correctly", shrink=0.6, aspect=30)
+    return figure
+
+
+def per_cent(matrix: np.ndarray) -> np.ndarray:
+    return 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+
+
+def errors(shares: np.ndarray) -> np.ndarray:
+    return shares * (1 - np.eye(len(shares)))
+
+
+def _name_cells(axes, shares: np.ndarray, largest: float, class_names: Sequence[str], small: bool) -> None:
+    for (row, column), value in np.ndenumerate(shares):
+        if value > 0.5:
+            dark = row != column and value > 0.55 * largest
+            place = {"ha": "center", "va": "center", "fontsize": 6 if small else 9}
+            axes.text(column, row, f"{value:.0f}", color="white" if dark else "black", **place)
+    names = [literal(name) for name in class_names]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7 if small else 10)
+    axes.set_yticks(range(len(names)), names, fontsize=7 if small else 10)
+
+
+def most_confused(errors: np.ndarray, most: int = _MOST_CONFUSED) -> list[tuple[int, int]]:
+    """The (true, predicted) classes of the largest entries, the largest first."""
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    return [(int(place) // len(errors), int(place) % len(errors)) for place in order if errors.flat[place] > 0]
+
+
+def _most_confused(axes, group: Group, errors: np.ndarray, class_names: Sequence[str]) -> None:
+    pairs = most_confused(errors)
+    axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color="0.45")
+    axes.set_yticks(
+        range(len(pairs)), [literal(f"{class_names[true]} → {class_names[said]}") for true, said in pairs], fontsize=8
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("% of the true class")
+    axes.set_title("most frequent errors: true → predicted", fontsize=10)
+
+
+@styled
+def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
+    """Test accuracy of each class, in order of the first group's; of many classes the worst and the best."""
+    order = np.argsort(groups[0].class_accuracy, kind="stable")
+    many = len(order) > MANY_CLASSES
+    if many:
+        order = np.concatenate([order[: MANY_CLASSES // 2], order[-MANY_CLASSES // 2 :]])
+    figure = new(figsize=(9, 1.4 + 0.28 * len(order) + 0.25 * -(-len(groups) // 3)))
+    axes = figure.subplots()
+    accuracies = 100 * np.array([group.class_accuracy[order] for group in groups])
+    for place, values in enumerate(accuracies):
+        axes.plot(values, range(len(order)), marker(place), color=colour(place), markersize=7, alpha=0.85)
+    axes.hlines(range(len(order)), accuracies.min(0), accuracies.max(0), color="0.7", zorder=0)
+    axes.set_yticks(range(len(order)), [literal(class_names[position]) for position in order])
+    axes.set_xlabel("test accuracy (%)")
+    of = (
+        f"the {MANY_CLASSES // 2} worst and best of {len(class_names)} classes by"
+        if many
+        else "each class, in order of"
+    )
+    axes.set_title(literal(f"Test accuracy of {of} {groups[0].label}"))
+    if many:
+        axes.axhline(MANY_CLASSES // 2 - 0.5, color="0.5", linestyle=":")
+    legend_below(figure, _handles([group.label for group in groups], linestyle=""))
+    return figure
+
+
+@styled
+def reliability(groups: Sequence[Group]) -> Figure:
+    """Accuracy over confidence, and how many predictions there are; all runs of a group pooled.
+
+    Bins of fewer than 30 images are not drawn: their accuracy is mostly chance.
+    """
+    figure = new(figsize=(9, 4.6))
+    figure.suptitle("Calibration: below the dotted line a network is overconfident")
+    axes, shares = figure.subplots(1, 2)
+    perfect = axes.plot([0, 100], [0, 100], ":", color="0.5", label="perfect calibration")
+    labels = []
+    for place, group in enumerate(groups):
+        together = metrics.pooled(group.calibrations)
+        drawn = together.counts >= ENOUGH_IMAGES
+        confidence, accuracy = 100 * together.confidence[drawn], 100 * together.accuracy[drawn]
+        axes.plot(confidence, accuracy, f"{marker(place)}-", color=colour(place), markersize=4)
+        edges = np.linspace(0, 100, len(drawn) + 1)
+        shares.stairs(100 * together.counts / together.counts.sum(), edges, color=colour(place), linewidth=1.8)
+        error = np.mean([each.expected_error for each in group.calibrations])
+        labels.append(f"{group.label} (calibration error {100 * error:.1f} points)")
+    axes.set_ylabel("test accuracy (%)")
+    shares.set_ylabel("share of the test images (%)")
+    for each in (axes, shares):
+        each.set_xlabel("confidence: largest probability (%)")
+    legend_below(figure, [*_handles(labels), *perfect])
+    return figure
+
+
+@styled
+def disagreement(
+    groups: Sequence[Group], places: Sequence[int], images: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """The test images on which two groups disagree most confidently; a row those that one alone classifies correctly.
+
+    Args:
+        groups: two, in the order of the table; places: where they stand in it.
+        images: uint8 [n, h, w, c].
+    """
+    columns, labels = 8, groups[0].first.labels
+    rows = metrics.most_confident_disagreements(*(group.mean_probabilities for group in groups), labels, columns)
+    figure = new(figsize=(11, 5))
+    figure.suptitle("Most confident disagreements: predicted class and probability, mean over the seeds")
+    for chosen, subfigure, group in zip(rows, figure.subfigures(2, 1), groups, strict=True):
+        subfigure.suptitle(literal(f"only {group.label} is correct"), fontsize=11)
+        for column, axes in enumerate(subfigure.subplots(1, columns)):
+            axes.axis("off")
+            if column < len(chosen):
+                _show(axes, chosen[column], groups, places, images, class_names)
+    handles = [
+        Patch(color=colour(place), label=literal(group.label)) for place, group in zip(places, groups, strict=True)
+    ]
+    legend_below(figure, handles)
+    return figure
+
+
+def _show(axes, image: int, groups, places, images: np.ndarray, class_names: Sequence[str]) -> None:
+    """One picture: above it what each group predicts, in its colour, below it the true class."""
+    axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray")
+    for height, place, group in zip((1.16, 1.03), places, groups, strict=True):
+        probabilities = group.mean_probabilities[image]
+        said = literal(f"{class_names[probabilities.argmax()]} {probabilities.max():.0%}")
+        axes.text(0.5, height, said, transform=axes.transAxes, ha="center", fontsize=9, color=colour(place))
+    true = literal(f"true: {class_names[groups[0].first.labels[image]]}")
+    axes.text(0.5, -0.13, true, transform=axes.transAxes, ha="center", fontsize=9)

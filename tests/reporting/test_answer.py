@@ -1,0 +1,179 @@
+"""What is said of a comparison, and which tables and files hold it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiment.errors import UserError
+from experiment.evaluation.comparison import compare
+from experiment.evaluation.metrics import accuracy_interval
+from experiment.reporting import answer, text, write
+from tests.conftest import history_rows
+
+BN = "model.batch_norm=after_activation"
+SLOW = "optimizer.learning_rate=1e-4"
+TEST_AS_VALIDATION = "data.protocol=test_as_validation"
+
+
+@pytest.fixture
+def told(evaluated):
+    """What is said of arms by how many of 100 images each of their seeds classified correctly."""
+
+    def tell(**arms) -> str:
+        runs = [
+            evaluated(f"{name}/seed{seed}", f"batch_size={10 + number}", correct=correct)
+            for number, (name, seeds) in enumerate(arms.items())
+            for seed, correct in enumerate(seeds)
+        ]
+        return " ".join(answer.answer(compare(runs)))
+
+    return tell
+
+
+def test_a_clear_lead_is_told_with_its_interval_its_tests_and_its_limits(told):
+    said = told(plain=[80, 81, 80, 82, 80], bn=[90, 91, 91, 92, 91])
+    assert said.startswith("bn is the best: 91.00 % test accuracy, 10.40 points ahead of plain (95 % interval +9.")
+    assert "5 seeds each, in pairs)." in said and "bn is ahead in 100 % of the 25 pairs of runs" in said
+    assert "p = 0.062 (so few seeds cannot give less than 0.062)" in said
+    assert "They differ in batch_size." in said and "This does not say why" in said
+
+
+def test_an_arm_that_is_behind_the_baseline_is_not_said_to_be_ahead(told):
+    said = told(plain=[90, 91, 91, 92, 91], bn=[80, 81, 80, 82, 80])
+    assert said.startswith("plain is the best: 91.00 %") and "plain is ahead in 100 %" in said
+
+
+def test_arms_that_overlap_are_not_told_apart_nor_called_equal(told):
+    said = told(plain=[80, 85, 82], bn=[84, 80, 83])
+    assert "which these runs do not tell from chance" in said and "is the best" not in said
+    assert "no evidence that they are equal: " in said
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed of an arm cannot tell"), (2, "two seeds give no interval")])
+def test_too_few_seeds_decide_nothing(told, seeds, words):
+    said = told(plain=[80, 81][:seeds], bn=[90, 92][:seeds])
+    assert words in said and "which so few runs cannot tell from chance" in said and "[" not in said
+
+
+def test_of_many_arms_the_best_is_named_with_those_it_is_not_told_apart_from(told):
+    said = told(a=[70, 71, 70, 72], b=[90, 91, 92, 90], c=[91, 90, 90, 93], d=[60, 62, 60, 61])
+    assert said.startswith("c has the highest mean of 4 arms: 91.00 % test accuracy, 0.25 points ahead of b (")
+    assert "these runs do not tell it apart from b. " in said
+    assert "Against the baseline, a: ahead: b, c; behind: d (t tests at 5 %, with Holm's correction for 3 comp" in said
+    said = told(a=[70, 71, 70, 72], b=[90, 92, 90, 91], c=[80, 80, 81, 81])
+    assert said.startswith("b is the best of 3 arms: 90.75 %")
+
+
+def test_one_arm_alone_is_said_to_be_alone(told):
+    assert told(plain=[80]) == "plain: 80.00 %, 1 seed. There is no other arm to compare it with."
+    assert told(plain=[80, 82]).startswith("plain: 81.00 % (from 80.00 to 82.00, 2 seeds)")
+    assert told(plain=[80, 82, 81]).startswith("plain: 81.00 % (95 % interval 78.52 to 83.48, 3 seeds)")
+
+
+def test_notes_name_remarks_and_reported_numbers(evaluated):
+    reported = ["reported={test_accuracy: 0.5, source: a book}"]
+    runs = [evaluated("plain/seed0", *reported), evaluated("demo/seed0", data="generated")]
+    runs += [evaluated("flattered/seed0", TEST_AS_VALIDATION)]
+    notes = answer.notes(compare(runs))
+    assert "plain: 50.00 %: reported by a book." in notes
+    assert "demo: synthetic images." in notes
+    assert notes[-1].startswith("flattered: optimistic: weights chosen on the test set; that gains 10.00 points over")
+
+
+# ---- what is written
+
+
+@pytest.fixture
+def three_runs(evaluated):
+    runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1", correct=80)]
+    return compare([*runs, evaluated("bn/seed0", BN, correct=90)])
+
+
+def test_the_results_are_written(three_runs, tmp_path):
+    folder = tmp_path / "new" / "results"
+    content, written = write.write(three_runs, folder)
+    names = ["comparison.json", "comparison.md", "comparison.png", "confusion.png", "classes.png", "reliability.png"]
+    assert written == names and sorted(names) == sorted(path.name for path in folder.iterdir())
+    assert json.loads((folder / "comparison.json").read_text()) == json.loads(json.dumps(content))
+    assert [(run["run"], run["arm"]) for run in content["runs"]] == [
+        ("plain/seed0", "plain"), ("plain/seed1", "plain"), ("bn/seed0", "bn"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_figures_are_written_in_the_format_that_is_asked_for(evaluated, tmp_path, kind, begins):
+    runs = [evaluated("plain/seed0", correct=70), evaluated("bn/seed0", BN, correct=90)]
+    write.write(compare(runs), tmp_path, np.zeros((100, 32, 32, 3), np.uint8), kind)
+    stems = ["classes", "comparison", "confusion", "disagreement", "reliability"]
+    assert sorted(path.name for path in tmp_path.glob(f"*.{kind}")) == [f"{stem}.{kind}" for stem in stems]
+    assert all(path.read_bytes().startswith(begins) for path in tmp_path.glob(f"*.{kind}"))
+
+
+def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_path):
+    runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
+    content, _ = write.write(compare(runs), tmp_path / "results")
+    assert content["comparison"]["group_differences"] == [] and len(content["runs"]) == 2
+    assert "not compared" in (tmp_path / "results" / "comparison.md").read_text()
+
+
+def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):
+    runs = [evaluated("plain/seed0"), evaluated("plain/seed1")]
+    runs[1].history[:] = history_rows(0.4, 0.5, 0.6, 0.7, 0.8)
+    write.write(compare(runs), tmp_path / "results")
+    assert (tmp_path / "results" / "comparison.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("place", ["file", "file/results"])
+def test_an_output_that_cannot_be_written_is_named(three_runs, tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as caught:
+        write.write(three_runs, tmp_path / place)
+    assert str(tmp_path / place) in str(caught.value)
+
+
+def test_the_terminal_shows_the_answer_the_arms_and_the_runs_in_80_columns(evaluated, capsys):
+    runs = [
+        evaluated(f"an-arm-whose-name-is-rather-long-{arm}/seed{seed}", f"batch_size={10 + arm}", correct=80 + seed)
+        for arm in range(8)
+        for seed in range(3)
+    ]
+    text.print_summary(compare(runs))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("an-arm-whose-name-is-rather-long-0 has the highest mean of 8 arms: 81.00 %")
+    assert sum("+0.00" in line for line in lines) == 7
+
+
+def test_what_stands_in_a_name_is_shown_as_it_is(evaluated, capsys):
+    text.print_summary(compare([evaluated("[bold]a|b[/bold]/seed0")]))
+    assert "[bold]a|b[/bold]" in capsys.readouterr().out
+
+
+def test_markdown_holds_every_table_and_every_definition(three_runs, tmp_path):
+    write.write(three_runs, tmp_path / "results")
+    page = (tmp_path / "results" / "comparison.md").read_text()
+    low, high = accuracy_interval(90, 100)
+    row = next(line for line in page.splitlines() if line.startswith("| bn/seed0 ") and "294,810" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:6] == ["bn", "294,810", "2 of 3", "0.7000", f"0.9000 [{low:.4f}, {high:.4f}]"]
+    assert all(f"`{name}`" in page for name in write.DEFINITIONS)
+    for heading in ("Arms", "Each arm minus the baseline", "Runs", "Pairs of runs", "Accuracy of each class"):
+        assert f"\n## {heading}" in page
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("| ")]
+    assert len(tables) == 6 and all(len({len(line) for line in table}) == 1 for table in tables)
+
+
+def test_remarks_stand_beside_the_runs(evaluated, tmp_path):
+    runs = [evaluated("plain/seed0", TEST_AS_VALIDATION), evaluated("demo/seed0", data="generated")]
+    write.write(compare(runs), tmp_path)
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert "optimistic: weights chosen on the test set" in next(line for line in lines if "| plain/seed0" in line)
+    assert "synthetic images" in next(line for line in lines if "| demo/seed0" in line)
+
+
+def test_every_number_that_needs_a_definition_has_one(three_runs):
+    found = three_runs.as_dict()
+    numbers = {*found["group_differences"][0], *three_runs.results[0].measures(), *found["pairs"][0]}
+    assert {"interval_95", "permutation_p", "chance_of_being_ahead"} <= numbers & set(write.DEFINITIONS)
+    assert set(write.DEFINITIONS) <= numbers | {"gain_over_last_epoch", "gain_over_held_out", "sd"}
