@@ -67,7 +67,7 @@ def test_every_arm_is_compared_with_the_first_and_says_in_which_keys_it_differs(
     assert labels(found) == ["plain", "slow", "batch norm, epochs=3"]
     assert [(each.first.label, each.second.label, each.keys) for each in found.differences] == [
         ("slow", "plain", ["optimizer.learning_rate"]),
-        ("batch norm, epochs=3", "plain", ["model.batch_norm"]),
+        ("batch norm, epochs=3", "plain", ["model.norm"]),
     ]
     assert [each.numbers["difference"] for each in found.differences] == pytest.approx([-0.6, 0.2])
 
