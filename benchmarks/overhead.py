@@ -131,9 +131,10 @@ def page(arguments: argparse.Namespace) -> dict:
 
     from experiment import finding
     from experiment.data import sources
+    from experiment.evaluation.comparison import compare
     from experiment.evaluation.result import load_result
     from experiment.reporting import html
-    from experiment.reporting import write as comparison
+    from experiment.reporting.write import as_json
 
     images = sources.load(arguments.data, download=False).test.images
     kept = [load_result(run, run.path.name) for run in finding.find(ROOT / "results" / "seeds")]
@@ -143,8 +144,8 @@ def page(arguments: argparse.Namespace) -> dict:
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        content = comparison.write(results, Path(folder), images)
-        made = seconds_of(html.write, results, content, path, images)
+        comparison = compare(results)
+        made = seconds_of(html.write, comparison, as_json(comparison), path, images)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             ready = [milliseconds_to_ready(browser, path) for _ in range(OPENINGS)]

@@ -71,6 +71,7 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
     run.prepare()
     run.write_config(configuration.load("plain.yaml", ["title=null", "reported=null", "epochs=3", *overrides]))
     run.write_history(history_rows(0.5, 0.7, 0.6))
+    images = ("0" if data == "cifar10" else "1") * 64
     facts = {
         "status": "finished",
         "epochs": 3,
@@ -80,7 +81,7 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
         "images_per_second": 10_000.0,
         "parameters": 294_810,
         "precision": "float32",
-        "data": {"name": data, "sha256": ("0" if data == "cifar10" else "1") * 64, "protocol": "held_out", "training_images": 45_000},
+        "data": {"name": data, "sha256": images, "protocol": "held_out", "training_images": 45_000},
     }
     run.write_summary(facts | summary)
     labels = np.repeat(np.arange(10), 10)
