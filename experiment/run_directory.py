@@ -85,11 +85,11 @@ class RunDirectory:
         """Whether any run left files here."""
         return any(os.path.lexists(file) for file in self.files())
 
-    def prepare(self) -> None:
-        """Makes the directory, and removes what killed writes left over."""
+    def prepare(self, wait: bool = False) -> None:
+        """Makes the directory, and removes what killed writes left over; `wait` as in `locked`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with self.locked():
+            with self.locked(wait):
                 files.remove_leftovers(self.path)
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "Permission denied")
@@ -105,8 +105,11 @@ class RunDirectory:
                 raise UserError(f"{file} cannot be removed: {error.strerror or error}") from None
 
     @contextmanager
-    def locked(self):
+    def locked(self, wait: bool = False):
         """Holds the directory for one training; the lock ends with the process, however it ends.
+
+        Args:
+            wait: where another training holds it, until that one has ended.
 
         Raises:
             UserError: another training holds it.
@@ -116,7 +119,7 @@ class RunDirectory:
             return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            if files.lock(descriptor) is False:
+            if files.lock(descriptor, wait) is False:
                 raise UserError(f"{self.path}: another training is running in this directory")
             yield
         finally:

@@ -75,8 +75,8 @@ def write(
         studies=_studies(studies),
         data=_data(comparison, shown),
         definitions=content["definitions"],
-        style=(_PARTS / "report.css").read_text(),
-        script=(_PARTS / "report.js").read_text(),
+        style=(_PARTS / "report.css").read_text(encoding="utf-8"),
+        script=(_PARTS / "report.js").read_text(encoding="utf-8"),
         library=vl_convert.javascript_bundle().replace("</script", "<\\/script"),
     )
     files.write_text(path, page)

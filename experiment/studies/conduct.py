@@ -80,18 +80,13 @@ def conduct(
         print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
         print(*write.power(name, study, output.results), sep="\n", end="")
         return 0
-    try:
-        rows = _rows(study, planned, waiting, data, execution)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    return conclude(name, study, rows, output)
+    return conclude(name, study, _rows(study, planned, waiting, data, execution), output)
 
 
 def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> int:
     """Writes table, figure and verdict (from the table that is there, where `rows` is empty); returns the exit code."""
     folder = write.write(name, study, rows, output.results, output.command, output.figures)
-    print((folder / "verdict.md").read_text())
+    print((folder / "verdict.md").read_text(encoding="utf-8"))
     print(f"written: runs.csv, figure.{output.figures}, verdict.md and verdict.json in {folder}")
     failed = sum(row["status"] == "failed" for row in rows)
     if failed:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from experiment.run_directory import RunDirectory
 from experiment.studies.study import VARIANT, Study
 
 _TYPICAL_IMAGES = 45_000  # that train, where they are not on this machine
+_MOST_RUNS = 2000
 _TYPICAL_SPEED = 2500.0  # images a second, on two cores
 _SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
 
@@ -38,6 +40,9 @@ class PlannedRun:
 
 def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     """The runs of a study, in the order in which they are trained: all points of one seed before the next seed's."""
+    count = len(study.seeds) * math.prod(map(len, _axes(study)))
+    if count > _MOST_RUNS:
+        raise UserError(f"study {name}: {count:,} runs; more than {_MOST_RUNS:,} are not planned at once")
     points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study))]
     planned = []
     for seed, point in itertools.product(study.seeds, points):

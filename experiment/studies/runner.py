@@ -4,15 +4,21 @@ Both give every run to `finish`, which starts, goes on with, or only reads it, a
 a study's table, which is read off those files, does not depend on where its runs went.
 """
 
+import collections
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment import tensorflow_setup
+from experiment import tensorflow_setup, terminal
 from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset
@@ -22,7 +28,7 @@ from experiment.run_directory import RunDirectory
 from experiment.training import start
 
 ROOT = Path(__file__).resolve().parents[2]
-_CONNECTION_SECONDS = 10
+_CONNECTION_SECONDS, _SECONDS_TO_STOP = 10, 60
 
 
 @dataclass(frozen=True)
@@ -73,23 +79,60 @@ def _share_gpus() -> None:
 
 
 def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
-    """Yields (position of the job, the run's small files or what went wrong) as runs end."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        positions = {pool.submit(_in_a_process, job): position for position, job in enumerate(jobs)}
-        try:
-            for future in concurrent.futures.as_completed(positions):
+    """Yields (position of the job, the run's small files or what went wrong) as runs end.
+
+    A process for each run: nothing of one run is left to the next, and one that is killed takes no other along. Where
+    this one is stopped, they finish their step, write what is needed to go on, and end.
+    """
+    others = multiprocessing.active_children()
+    waiting, running = collections.deque(enumerate(jobs)), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                position, job = waiting.popleft()
+                fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+                pool = concurrent.futures.ProcessPoolExecutor(1, fresh, initializer=_end_with_parent)
+                with _unheard_signals():
+                    running[pool.submit(finish, job)] = position, pool
+            for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                position, pool = running.pop(future)
+                pool.shutdown()
                 error = future.exception()
-                yield positions[future], error if isinstance(error, Exception) else future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+                if isinstance(error, BrokenProcessPool):
+                    error = UserError("its process was killed, for want of memory perhaps")
+                yield position, error or future.result()
+    finally:
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        for _, pool in running.values():
+            pool.shutdown()
 
 
-def _in_a_process(job: Job) -> dict[str, bytes]:
-    """A process for each run: nothing of one run is left to the next, and one that is killed takes no other along."""
-    fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(1, fresh) as process:
-        return process.submit(finish, job).result()
+@contextlib.contextmanager
+def _unheard_signals():
+    """Processes that are started inside hear neither Ctrl-C nor the terminal's end: this one does, and tells them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """Stops this worker when its parent has gone, however it went; a training that does not stop is ended."""
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_SECONDS_TO_STOP)
+        os._exit(1)
+
+    terminal.survive()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 # ---- on a Ray cluster ------------------------------------------------------------------------------------------------

@@ -117,6 +117,8 @@ def seeds_of(text: str) -> list[int]:
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*", text):
         raise UserError(f"--seeds {text!r}: write them as 0-2 or 0,3,5")
     parts = [list(map(int, part.split("-"))) for part in text.split(",")]
+    if sum(part[-1] - part[0] for part in parts) > 10_000:
+        raise UserError(f"--seeds {text}: so many runs are not planned at once")
     return [seed for part in parts for seed in range(part[0], part[-1] + 1)]
 
 

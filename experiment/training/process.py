@@ -49,7 +49,7 @@ def train(
         if not outcome.exists():
             raise UserError(f"{run.path}: the training's process ended with code {child.returncode}")
         result = pickle.loads(outcome.read_bytes())
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         raise result
     return result
 

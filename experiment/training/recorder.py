@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from experiment.config import Config
-from experiment.errors import Diverged, Interrupted, UserError
+from experiment.errors import STOP_SIGNALS, Diverged, Interrupted, UserError
 from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
 
@@ -167,7 +167,7 @@ class CurveDrawer(keras.callbacks.Callback):
 
 
 class SignalStopper(keras.callbacks.Callback):
-    """The first SIGINT or SIGTERM lets the step finish; a second one stops at once, which loses only the epoch."""
+    """The first signal to stop lets the step finish; a second one stops at once, which loses only the epoch."""
 
     def __init__(self):
         super().__init__()
@@ -190,9 +190,10 @@ class SignalStopper(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self):
-        """Takes over both signals for as long as the block lasts."""
+        """Takes over the signals to stop for as long as the block lasts."""
         try:
-            before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            before = {number: signal.signal(number, self._handle) for number in heard}
         except ValueError:  # not in the main thread: signals are its caller's
             yield
             return

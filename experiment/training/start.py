@@ -45,7 +45,8 @@ def train(
         run: where its files go; the directory is made, and locked while it trains.
         dataset: read by `sources.load`.
         existing: what to do where the directory holds a run: "refuse" it; "resume" it after its last whole epoch;
-            "overwrite" it; "finish" it: start, resume, or leave it if it is finished.
+            "overwrite" it; "finish" it: start, resume, or leave it if it is finished, and wait for another process
+            that is training it.
         progress: Keras's bar for a terminal, a line an epoch, or nothing.
         tensorboard: write logs for TensorBoard, too.
         cores: how many cores to use; all that this process may use by default.
@@ -68,8 +69,9 @@ def train(
 
     use = hardware.settle(hardware.choose_cores(config, dataset, cores))
     loop.check_network(config, dataset)  # so is a network that cannot be kept
-    run.prepare()
-    with run.locked():
+    wait = existing == "finish"
+    run.prepare(wait)
+    with run.locked(wait):
         todo = plan(config, run, existing)  # again: another process may have trained it until now
         if todo == "finished":
             return run.read_summary()

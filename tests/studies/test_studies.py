@@ -91,6 +91,14 @@ def test_values_of_the_grid_mean_in_a_run_what_they_mean_in_the_file(little, tmp
         plan.plan("little", load(little(settings={**LITTLE["settings"], "epochs": "010"})), tmp_path)
 
 
+def test_millions_of_runs_are_refused_soon_and_with_their_number(little, tmp_path):
+    grid = {**BN, "optimizer.learning_rate": [10.0**-n for n in range(1, 20)], "epochs": list(range(1, 200))}
+    with pytest.raises(UserError, match="7,562 runs"):
+        plan.plan("little", load(little(grid=grid, seeds=[0], panel="epochs")), tmp_path)
+    with pytest.raises(UserError, match="so many"):
+        studies.seeds_of("0-999999999")
+
+
 def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
     grid = {**BN, "batch_size,optimizer.learning_rate": [[2, 0.1], [4, 0.2]]}
     planned = plan.plan("little", load(little(grid=grid, seeds=[3])), tmp_path)
