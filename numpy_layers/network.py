@@ -81,8 +81,8 @@ class NumpyNetwork:
         for step in self.steps:
             arguments, options = step.arguments.fill_in(results)
             try:
-                result = step.function(*arguments, **{name: v for name, v in options.items() if _says_something(v)})
-            except (ValueError, TypeError, IndexError) as error:
+                result = step.function(*arguments, **options)
+            except (ValueError, TypeError, IndexError, AttributeError) as error:
                 raise ValueError(f"the layer {step.name}: {error}") from error
             results[step.output] = result.astype(maps.dtype, copy=False)
             for key in step.last:
@@ -111,29 +111,22 @@ def _in_keras_layout(function: Function) -> Function:
 
 
 def _function(node) -> Function:
-    kind, of_keras = type(node.operation), type(node.operation).__module__.startswith("keras.src.ops")
-    name = f"{node.operation.name} ({kind.__name__})"
-    if of_keras and kind.__name__ in _OPERATIONS:
-        constants = [np.ndim(value) for value in keras.tree.flatten(node.arguments.args) if _is_constant(value)]
-        require(max(constants, default=0) < 2, "the operation", name, "constants of at most one dimension")
-        return _in_keras_layout(_OPERATIONS[kind.__name__](node.operation))
+    operation, kind = node.operation, type(node.operation)
+    name = f"{operation.name} ({kind.__name__})"
+    if kind.__module__.startswith("keras.src.ops") and kind.__name__ in _OPERATIONS:
+        constants = [value for value in keras.tree.flatten(node.arguments.args) if hasattr(value, "shape")]
+        simple = all(isinstance(c, keras.KerasTensor) or (isinstance(c, np.ndarray) and c.ndim < 2) for c in constants)
+        require(simple, "the operation", name, "constants that are arrays of at most one dimension")
+        return _in_keras_layout(_OPERATIONS[kind.__name__](operation))
     for option, value in node.arguments.kwargs.items():
-        require(
-            not _says_something(value), f"{option} of the layer {name}", value, "none: the network is run at inference"
-        )
-    if isinstance(node.operation, keras.Model):
-        return NumpyNetwork.from_keras(node.operation).run
-    known = ", ".join([*(kind.__name__ for kind in _LAYERS), *(f"keras.ops's {name}" for name in _OPERATIONS)])
-    require(kind in _LAYERS, "the layer", name, f"one of {known}")  # one derived from these may do something else
-    return _LAYERS[kind](node.operation)
-
-
-def _says_something(option) -> bool:
-    return option is not None and option is not False
-
-
-def _is_constant(value) -> bool:
-    return hasattr(value, "shape") and not isinstance(value, keras.KerasTensor)
+        require(value is None or value is False, f"{option} of the layer {name}", value, "nothing, as at inference")
+    if isinstance(operation, keras.Model):
+        function = NumpyNetwork.from_keras(operation).run
+    else:  # a class derived from a known one may do something else
+        known = ", ".join([*(kind.__name__ for kind in _LAYERS), *(f"keras.ops's {name}" for name in _OPERATIONS)])
+        require(kind in _LAYERS, "the layer", name, f"one of {known}")
+        function = _LAYERS[kind](operation)
+    return lambda maps, **_: function(maps)
 
 
 def _only(layer: keras.Layer, **expected) -> None:
@@ -258,10 +251,6 @@ def _mean(operation) -> Function:
     return partial(np.mean, axis=axis, keepdims=operation.keepdims)
 
 
-def _merge(function: Function) -> Callable[[keras.Layer], Function]:
-    return lambda layer: partial(reduce, function)
-
-
 _LAYERS: dict[type, Callable[[keras.Layer], Function]] = {
     keras.layers.Conv2D: _convolution,
     keras.layers.BatchNormalization: _batch_norm,
@@ -276,29 +265,29 @@ _LAYERS: dict[type, Callable[[keras.Layer], Function]] = {
     keras.layers.Flatten: _flatten,
     keras.layers.Dense: _dense,
     keras.layers.ZeroPadding2D: _zero_padding,
-    keras.layers.Add: _merge(np.add),
-    keras.layers.Subtract: _merge(np.subtract),
-    keras.layers.Multiply: _merge(np.multiply),
-    keras.layers.Maximum: _merge(np.maximum),
-    keras.layers.Minimum: _merge(np.minimum),
-    keras.layers.Average: lambda layer: lambda maps: reduce(np.add, maps) / len(maps),
+    keras.layers.Add: lambda _: partial(reduce, np.add),
+    keras.layers.Subtract: lambda _: partial(reduce, np.subtract),
+    keras.layers.Multiply: lambda _: partial(reduce, np.multiply),
+    keras.layers.Maximum: lambda _: partial(reduce, np.maximum),
+    keras.layers.Minimum: lambda _: partial(reduce, np.minimum),
+    keras.layers.Average: lambda _: lambda maps: reduce(np.add, maps) / len(maps),
     keras.layers.Concatenate: lambda layer: _in_keras_layout(partial(np.concatenate, axis=layer.axis)),
     keras.layers.Rescaling: lambda layer: _in_keras_layout(
         lambda maps: maps * np.array(layer.scale) + np.array(layer.offset)
     ),
-    keras.layers.Identity: lambda layer: _identity,
-    keras.layers.Dropout: lambda layer: _identity,
-    keras.layers.SpatialDropout2D: lambda layer: _identity,
+    keras.layers.Identity: lambda _: _identity,
+    keras.layers.Dropout: lambda _: _identity,
+    keras.layers.SpatialDropout2D: lambda _: _identity,
 }
 
 # Of keras.ops, by the names of the classes; Python's own + - * and slices of Keras tensors become these, too.
 _OPERATIONS: dict[str, Callable[[Any], Function]] = {
-    "Add": lambda operation: np.add,
-    "Subtract": lambda operation: np.subtract,
-    "Multiply": lambda operation: np.multiply,
-    "Maximum": lambda operation: np.maximum,
-    "Relu": lambda operation: relu,
-    "GetItem": lambda operation: operator.getitem,
+    "Add": lambda _: np.add,
+    "Subtract": lambda _: np.subtract,
+    "Multiply": lambda _: np.multiply,
+    "Maximum": lambda _: np.maximum,
+    "Relu": lambda _: relu,
+    "GetItem": lambda _: operator.getitem,
     "Pad": _pad,
     "Concatenate": lambda operation: partial(np.concatenate, axis=operation.axis),
     "Mean": _mean,

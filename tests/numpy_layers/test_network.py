@@ -219,7 +219,7 @@ class OtherFlatten(keras.layers.Flatten):
         (lambda x: layers.BatchNormalization(name="norm")(x, training=True), "training of the layer norm (BatchNorm"),
         (lambda x: ops.sin(x), "(Sin)"),
         (lambda x: ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect"), "is 'reflect'"),
-        (lambda x: x + np.ones((8, 8, 3), np.float32), "constants of at most one dimension"),
+        (lambda x: x + np.ones((8, 8, 3), np.float32), "arrays of at most one dimension"),
         (lambda x: ops.split(x, 2, axis=1)[0], "(Split)"),
     ],
 )
