@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import zipfile
@@ -234,6 +235,14 @@ def test_a_killed_training_frees_the_lock(run, holder):
     holder.kill()
     holder.wait()
     try_lock(run)
+
+
+def test_a_training_that_is_wanted_finished_is_waited_for(run, holder):
+    threading.Timer(0.5, holder.kill).start()
+    run.prepare(wait=True)
+    assert holder.wait(10) == -9  # only then did it go on
+    with run.locked(wait=True):
+        pass
 
 
 def test_a_second_training_does_not_remove_what_the_first_is_writing(run, holder):

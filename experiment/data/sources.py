@@ -76,7 +76,7 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
         return synthetic.generate()
     if settings.own_images:
         named = _name_of(where)
-        path = Path(settings.name if named in (None, "synthetic") else named)
+        path = _expanded(settings.name if named in (None, "synthetic") else named)
         if not path.exists():
             raise UserError(f"{path} (data.name) is not there. If it was moved, say where it is: --data PATH")
         return arrays.read(path) if path.suffix.lower() == ".npz" else folder.read(path, settings.image_size)
@@ -87,7 +87,7 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
         return read(Path(where), version)
     variable = f"{version.name.upper()}_DIR"
     if os.environ.get(variable):
-        return read(Path(os.environ[variable]), version, f"the environment variable {variable}")
+        return read(_expanded(os.environ[variable]), version, f"the environment variable {variable}")
     tried = [f"the environment variable {variable}: not set"]
     for place in _keras_cache(version):
         if cifar.find(place, version):
@@ -116,9 +116,17 @@ def read(directory: Path, version: Version | None = None, named_by: str = "--dat
     return cifar.read(source, version)
 
 
+def _expanded(text: str) -> Path:
+    """The path that a user wrote; `~` is the home directory, where there is one (a container's user may have none)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def _keras_folders() -> list[Path]:
     """The folders of all of Keras's data sets: the second is used where the first cannot be written."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    home = _expanded(os.environ.get("KERAS_HOME", "~/.keras"))
     homes = [home] if os.access(home, os.W_OK) else [home, Path("/tmp/.keras")]
     return [home / "datasets" for home in homes]
 

@@ -532,6 +532,23 @@ def test_the_argument_comes_before_the_environment(small, no_cifar10, monkeypatc
     assert Path(sources.load(str(named)).source).parent == named
 
 
+def test_the_environment_may_begin_at_the_home_directory(small, no_cifar10, monkeypatch):
+    folder = small()
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("CIFAR10_DIR", f"~/{folder.name}")
+    assert str(folder) in sources.load(download=False).source
+
+
+def test_a_user_without_a_home_directory_is_told_what_was_looked_for(no_cifar10, monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.delenv("KERAS_HOME")
+    with pytest.raises(sources.NotFound, match="CIFAR10_DIR: not set"):
+        sources.load(download=False)
+
+
 def test_the_environment_comes_before_keras_cache(small, no_cifar10, monkeypatch):
     shutil.copytree(small(shift=1), no_cifar10 / "datasets")
     named = small(holder="environment", shift=2)
