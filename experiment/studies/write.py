@@ -124,14 +124,15 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     own = [finding for finding in found.findings if finding.about == about]
     if len(own) == 1 < len(found.findings) and study.claim:
         title = ": ".join([*filter(None, [title]), own[0].answer]) + f"\n{_in_words(own[0])}"
-    curves = {
-        (study.label(value), seed): {_shown(study, x): measure.factor * y for x, y in curve.items()}
-        for (value, seed), curve in panel.curves.items()
-    }
+    # What is compared stands along the x-axis: numbers there make one curve.
+    one_curve = study.series == study.x and not any(isinstance(_shown(study, x), str) for x in study.values_of(study.x))
+    curves: dict = {}
+    for (value, seed), curve in panel.curves.items():
+        points = {_shown(study, x): measure.factor * y for x, y in curve.items()}
+        curves.setdefault(("" if one_curve else study.label(value), seed), {}).update(points)
     # The table's values, which are texts for words and numbers else, in the order of the grid.
-    order = {str(value): place for place, value in enumerate(study.values_of(study.x))}
-    xs = {x for curve in panel.curves.values() for x in curve}
-    xs = sorted(xs, key=lambda x: order.get(str(x), x)) if not measure.over else sorted(xs)
+    order = {} if measure.over else {str(value): place for place, value in enumerate(study.values_of(study.x))}
+    xs = sorted({x for curve in panel.curves.values() for x in curve}, key=lambda x: order.get(str(x), x))
     x_label = measure.over or study.axis_label(study.x or "")
     baseline = study.label(study.comparisons[0][1]) if study.claim and study.series == study.x else ""
     return study_figure.Panel(

@@ -506,6 +506,17 @@ def test_a_sweep_names_the_best_and_what_is_not_told_apart_from_it():
     assert found.answer.endswith("not told apart from it by these runs: learning rate 0.001")
 
 
+def test_a_sweep_of_numbers_is_one_curve_under_its_question_and_answer():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
+    rows = sweep_rows({0.001: [0.7, 0.71], 0.01: [0.5, 0.52]})
+    found = verdict.verdict("sweep", study, rows, "")
+    figure = write.draw(study, found, verdict.panels(study, rows))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a run", "mean, 95 % interval over seeds"]
+    title = " ".join(figure.get_suptitle().split())
+    assert title == f"Which learning rate is best? {found.answer}"
+    assert figure.axes[0].get_xlabel() == "learning rate"
+
+
 def test_a_setting_of_which_a_run_is_missing_is_not_the_best():
     _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
     found = verdict.verdict("sweep", study, sweep_rows({0.001: [0.7, 0.7], 0.01: [0.9]}), "")
