@@ -51,7 +51,7 @@ recipes: .venv/installed  ## fast.yaml five times, both records three times, int
 	    plain_record/seed0 plain_record/seed1 plain_record/seed2; do \
 	    $(RUN) train.py --config $${run%/*}.yaml --seed $${run#*/seed} --finish || exit; done
 	$(RUN) evaluate.py checkpoints/fast --tta flip_shift --keep results/recipes --output results/recipes/fast
-	$(RUN) evaluate.py checkpoints/record checkpoints/plain_record --tta flip_shift --keep results/recipes --output results/recipes
+	$(RUN) evaluate.py checkpoints/plain_record checkpoints/record --tta flip_shift --keep results/recipes --output results/recipes
 
 ablation: .venv/installed  ## what each choice of fast.yaml is worth, into results/ablation.md: 70 minutes
 	$(RUN) study.py --config ablation.yaml --workers 2 --results results

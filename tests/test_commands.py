@@ -267,7 +267,7 @@ def test_averaged_answers_have_a_column_of_their_own(command, tmp_path):
     result = command("evaluate.py", tmp_path / "runs", "--tta", "flip", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     arm = next(line for line in result.stdout.splitlines() if line.startswith(" plain ")).split()
-    assert (arm[2], arm[-1]) == ("80.00", "100.00") and " flip " in result.stdout
+    assert (arm[2], arm[-1]) == ("80.00", "100.00") and "tta %" in result.stdout
 
 
 def test_the_comparison_is_printed_in_the_format_that_is_asked_for(command, tmp_path):

@@ -9,9 +9,8 @@ from experiment.reporting.markdown import table as markdown_table
 
 
 def arms(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the essential table: an arm a row, the baseline first; it fits 80 columns."""
-    views = comparison.baseline.first.tta
-    header = ["arm", "seeds", "test %", "95 % interval", "minus baseline", "p (Holm)", *_if(views != "none", views)]
+    """Header and rows of the essential table: an arm a row, the baseline first; without columns that say nothing."""
+    header = ["arm", "seeds", "test %", "95 % interval", "minus baseline", "p (Holm)", "tta %"]
     differences = {each.first.label: each for each in comparison.differences}
     rows = []
     for group in comparison.groups:
@@ -28,14 +27,11 @@ def arms(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
                 if difference
                 else "not compared",
                 p_value(difference and difference.numbers["t_test_p_holm"]),
-                *_if(views != "none", group.tta and f"{100 * group.tta['mean']:.2f}"),
+                f"{100 * group.tta['mean']:.2f}" if group.tta else "",
             ]
         )
-    return header, rows
-
-
-def _if(condition: bool, value) -> list:
-    return [value] if condition else []
+    telling = [place for place in range(len(header)) if any(row[place] not in ("", "baseline") for row in rows)]
+    return [header[place] for place in telling], [[row[place] for place in telling] for row in rows]
 
 
 def runs_in_short(results: Sequence[RunResult]) -> tuple[list[str], list[list[str]]]:
@@ -99,15 +95,8 @@ def pairs_table(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
 
 def _runs(runs: list[dict]) -> str:
     tta = runs[0]["tta"]  # one evaluation averages all its runs over the same views
-    header = [
-        "run",
-        "arm",
-        "parameters",
-        "best epoch",
-        "validation",
-        "test accuracy [95 %]",
-        *_if(tta != "none", f"--tta {tta}"),
-    ]
+    header = ["run", "arm", "parameters", "best epoch", "validation", "test accuracy [95 %]"]
+    header += [f"--tta {tta}"] if tta != "none" else []
     header += ["loss", "Brier", "ECE", "seconds", "to best epoch", "remarks"]
     rows = [
         [
@@ -183,7 +172,8 @@ def print_summary(comparison: Comparison) -> None:
     for header, rows in (arms(comparison), runs_in_short(comparison.results)):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
+            first = {} if number else {"min_width": 18}
+            table.add_column(name, justify="right" if number else "left", overflow="fold", **first)
         for row in rows:
             table.add_row(*(Text(cell or "") for cell in row))
         console.print(table)
