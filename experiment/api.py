@@ -72,7 +72,7 @@ def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:
     return predicting.probabilities(_run(run), images)
 
 
-def compare(results: list[RunResult], baseline: str | None = None) -> "comparison.Comparison":
+def compare(results: list[RunResult], baseline: str | None = None) -> comparison.Comparison:
     """Groups of seeds, their differences from the baseline, and pairs of runs; see docs/evaluation.md."""
     return comparison.compare(results, baseline)
 
