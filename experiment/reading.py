@@ -19,6 +19,7 @@ from experiment.errors import UserError
 
 MIB = 2**20
 _LARGEST_DIRECTORY = MIB // 2  # of a zip archive: some 8,000 members
+_LARGEST_RATIO = 1032  # of bytes to those that deflate makes of them
 _LARGEST_ARRAY_HEADER = 2**14
 _ARRAY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -87,6 +88,8 @@ def opened_zip(path: Path, largest: int, follow: bool = False):
             members = archive.infolist()
             if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
                 raise ValueError("it is compressed in another way than by deflating")
+            if any(member.file_size > _LARGEST_RATIO * member.compress_size for member in members):
+                raise ValueError("it says that it unpacks to more than there can be in it")
             unpacked = sum(member.file_size for member in members)
             if unpacked > largest:
                 raise ValueError(f"it unpacks to {unpacked:,} bytes, more than {largest:,}")

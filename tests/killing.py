@@ -17,12 +17,12 @@ from experiment.run_directory import RunDirectory
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--data", "generated", "--set", "epochs=4", "--set", "batch_size=250", "--quiet"]
 
-# Runs train.py, and kills it the Nth time that a file is about to be made durable, or when a named one is.
+# Runs a command, and kills it the Nth time that a file or a directory is about to be made durable, or when a file of a
+# name is. A file is made durable before its renaming, its directory after it.
 _KILL_AT_SYNC = """
-import os, signal, sys
+import importlib, os, signal, sys
 from experiment import files
-import train
-moment, syncs = sys.argv.pop(1), 0
+script, moment, syncs = sys.argv.pop(1), sys.argv.pop(1), 0
 sync = files._sync
 def killing_sync(path):
     global syncs
@@ -31,7 +31,8 @@ def killing_sync(path):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(path)
 files._sync = killing_sync
-train.main(train.parse_arguments())
+command = importlib.import_module(script)
+sys.exit(command.main(command.parse_arguments()))
 """
 
 
@@ -69,10 +70,15 @@ def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
 def kill_at_sync(config: str, run: Path, moment: int | str, *extra: str) -> bool:
     """Kills a run when it has written, and not yet renamed, a file: one of a name, or the Nth sync of any."""
     _, _, *arguments = command(config, run, *extra)
-    full = [sys.executable, "-c", _KILL_AT_SYNC, str(moment), *arguments]
-    result = subprocess.run(
-        full, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=900
-    )
+    return kill_command("train", moment, arguments)
+
+
+def kill_command(script: str, moment: int | str, arguments: list[str]) -> bool:
+    """The same with any command; False where it had ended before, and well."""
+    full = [sys.executable, "-c", _KILL_AT_SYNC, script, str(moment), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=900)
+    assert result.returncode in (0, -9), result.stderr
     return result.returncode == -9
 
 
@@ -106,15 +112,15 @@ def differences(one: dict, other: dict) -> list[str]:
     return names
 
 
-def torture(config: str, run: Path, kills: int, rng: random.Random, longest: float) -> int:
+def torture(config: str, run: Path, kills: int, rng: random.Random, longest: float, *extra: str) -> int:
     """Kills and resumes one run at random moments, at most `kills` times, lets it end, and returns how many hit."""
     hits = 0
     for _ in range(kills):
         if rng.random() < 0.25:
-            hits += kill_at_sync(config, run, rng.randint(1, 14))
+            hits += kill_at_sync(config, run, rng.randint(1, 14), *extra)
         else:
-            hits += kill_after(config, run, rng.uniform(0, longest))
+            hits += kill_after(config, run, rng.uniform(0, longest), *extra)
         if (run / "summary.json").exists() and RunDirectory(run).read_summary()["status"] == "finished":
             return hits
-    finish(config, run)
+    finish(config, run, *extra)
     return hits
