@@ -68,10 +68,10 @@ lint: .venv/installed-dev  ## style and types
 bench: .venv/installed-bench  ## images a second beside stock Keras and PyTorch; a quiet machine, 20 minutes
 	$(RUN) -m benchmarks.throughput
 
-torture: .venv/installed-dev  ## 50 SIGKILLs over runs of both networks, each final state compared bit for bit
+torture: .venv/installed-dev  ## every renaming of a file killed, and 200 SIGKILLs at random; each end compared bit for bit: 2 hours
 	$(RUN) -m tests.torture
 
-fuzz: .venv/installed-dev  ## 18,000 mutated files for the readers of configurations, data and run directories
+fuzz: .venv/installed-dev  ## 24,000 hostile files for the readers of configurations, data and run directories: 15 minutes
 	$(RUN) -m tests.fuzz
 
 .venv/bin/python:

@@ -316,16 +316,60 @@ def test_studies_that_cannot_be_shown_are_refused(refused, tmp_path, arguments):
     assert "--studies" in refused("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", *arguments)
 
 
-def test_a_run_that_cannot_be_evaluated_is_left_out_and_named(command, tmp_path):
+def in_summary(key: str, value: str):
+    """Writes a number into a summary as no library would."""
+
+    def change(run) -> None:
+        text = json.dumps(run.read_summary() | {key: "here"})
+        run.summary_file.write_text(text.replace('"here"', value), encoding="utf-8")
+
+    return change
+
+
+def in_history(column: str, value):
+    return lambda run: run.write_history([row | {column: value} for row in run.read_history()])
+
+
+def logits(value: float):
+    return lambda run: np.savez(run.predictions_file, logits=np.full((100, 10), value), labels=np.arange(100) % 10)
+
+
+BAD_RUNS = {
+    "damaged": lambda run: run.predictions_file.write_bytes(b"damaged"),
+    "nan": logits(np.nan),
+    "inf": logits(-np.inf),
+    "huge accuracy": in_summary("val_accuracy", "1" + "0" * 400),
+    "true": in_summary("best_epoch", "true"),
+    "huge loss": in_history("loss", 1e308),
+    "nan in history": in_history("val_accuracy", float("nan")),
+    "doubled": in_history("epoch", 1),
+    "negative": in_history("epoch", -1),
+    "fewer classes": lambda run: run.write_predictions(np.eye(9), np.arange(9)),
+    "FIFO": lambda run: (run.history_file.unlink(), os.mkfifo(run.history_file)),
+    "running": in_summary("status", '"running"'),
+}
+
+
+def test_one_bad_run_does_not_cost_the_others_their_evaluation(command, tmp_path):
     make_run(tmp_path / "runs/plain/seed0")
-    damaged = make_run(tmp_path / "runs/plain/seed1")
-    damaged.predictions_file.write_bytes(b"damaged")
+    bad = {name: make_run(tmp_path / f"runs/{name}/seed1", "seed=1") for name in BAD_RUNS}
+    for name, damage in BAD_RUNS.items():
+        damage(bad[name])
+    odd = make_run(tmp_path / "runs" / os.fsdecode(b"\xff|<b>\x1b[2J") / "seed2", "seed=2")
+    odd.write_summary(odd.read_summary() | {"precision": "\ud800"})
     result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out")
-    assert result.returncode == 0
-    assert result.stderr.startswith(f"left out: {damaged.predictions_file}")
+    assert result.returncode == 3, result.stderr
+    left_out = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    assert len(left_out) == len(bad)
+    for run in bad.values():
+        assert sum(str(run.path) in line for line in left_out) == 1
     assert "Traceback" not in result.stderr
-    assert " plain/seed0 " in result.stdout
-    assert "seed1" not in result.stdout
+    assert "plain/seed0" in result.stdout
+    content = json.loads((tmp_path / "out/comparison.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert len(content["runs"]) == 2
+    page = (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
+    assert "\x1b" not in page + result.stdout
+    assert "<b>" not in page
 
 
 def test_when_no_run_can_be_evaluated_that_is_an_error(command, tmp_path):

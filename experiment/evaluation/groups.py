@@ -12,6 +12,7 @@ from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.metrics import Calibration
 from experiment.evaluation.result import RunResult
+from experiment.printable import printable_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
     for result in results:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
     members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
-    return [Group(label, runs) for label, runs in zip(_labels(members), members, strict=True)]
+    return [Group(printable_name(label), runs) for label, runs in zip(_labels(members), members, strict=True)]
 
 
 def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:

@@ -89,6 +89,7 @@ class RunResult:
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
         matrix = self.confusion_matrix()
+        shares = matrix.diagonal() / np.maximum(matrix.sum(1), 1)  # a class may have no test image
         best_epoch = self.summary["best_epoch"]
         return {
             "run": self.name,
@@ -114,7 +115,7 @@ class RunResult:
             "seconds_to_best_epoch": float(self.seconds()[int(best_epoch) - 1]),
             "milestones": {f"{share:.2f}": self.first_epoch_reaching(share) for share in MILESTONES},
             "images_per_second": self.summary["images_per_second"],
-            "class_accuracy": dict(zip(self.class_names, (matrix.diagonal() / matrix.sum(1)).tolist(), strict=True)),
+            "class_accuracy": dict(zip(self.class_names, shares.tolist(), strict=True)),
             "confusion_matrix": matrix.tolist(),
         }
 

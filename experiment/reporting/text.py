@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from experiment.evaluation.comparison import Comparison, Difference, Pair
 from experiment.evaluation.result import MILESTONES, RunResult
 from experiment.reporting.answer import answer, interval, notes, p_value, points, seeds_of, spread, verdict
+from experiment.reporting.markdown import plain
 from experiment.reporting.markdown import table as markdown_table
 
 
@@ -143,7 +144,11 @@ def _classes(runs: list[dict]) -> str:
 def markdown(comparison: Comparison, content: dict) -> str:
     """The whole comparison as a page: the answer, then every table, then what each number means."""
     runs = content["runs"]
-    parts = ["# Comparison", *answer(comparison), "\n".join(f"- {note}" for note in notes(comparison))]
+    parts = [
+        "# Comparison",
+        *map(plain, answer(comparison)),
+        "\n".join(f"- {plain(note)}" for note in notes(comparison)),
+    ]
     parts += ["## Arms", markdown_table(*arms(comparison), 1)]
     if comparison.differences:
         parts += ["## Each arm minus the baseline", markdown_table(*differences_table(comparison.differences))]

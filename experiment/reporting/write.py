@@ -49,7 +49,7 @@ def write(
     """
     content = as_json(comparison)
     files.make_folder(folder)
-    files.write_text(folder / "comparison.json", json.dumps(content, indent=1) + "\n")
+    files.write_text(folder / "comparison.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     files.write_text(folder / "comparison.md", text.markdown(comparison, content))
     written = ["comparison.json", "comparison.md"]
     for stem, figure in comparison_figures.draw(comparison, _title(comparison), images).items():

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -250,6 +251,16 @@ def test_a_run_on_other_images_of_the_same_name_is_not_the_studys(little, tmp_pa
     assert plan.has_ended(planned[0], nowhere)  # where the images are not here, their name must do
     with pytest.raises(UserError, match="it was made on other images"):
         plan.has_ended(planned[0], images)
+
+
+def test_a_run_whose_predictions_are_of_earlier_weights_is_predicted_anew(little, tmp_path):
+    planned = plan.plan("little", load(little()), tmp_path)[0]
+    run = run_like(planned.run.path, planned.config)
+    run.best_file.write_bytes(b"weights after one epoch")
+    run.write_predictions(np.eye(10), np.arange(10), weights=run.weights_digest())
+    assert plan.has_ended(planned, images)
+    run.best_file.write_bytes(b"weights after eight")
+    assert not plan.has_ended(planned, images)
 
 
 def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
