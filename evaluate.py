@@ -1,7 +1,6 @@
 """Test accuracy of the finished runs, each arm compared with a baseline: python evaluate.py"""
 
 import argparse
-import functools
 import json
 import os
 import sys
@@ -59,9 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
         # other processes want the cores too, two of them are many times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from experiment import finding
-    from experiment.config import Data
     from experiment.data import sources
-    from experiment.data.dataset import Dataset
     from experiment.evaluation.comparison import compare
     from experiment.evaluation.predict import predict_missing
     from experiment.evaluation.result import load_result
@@ -75,10 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     # Kept predictions need no images but for the gallery, and that is not worth a download.
     download = any(run.best_file.exists() for run in runs)
-
-    @functools.cache
-    def dataset_for(settings: Data) -> Dataset:
-        return sources.load(arguments.data, download, settings)
+    dataset_for = sources.loader(arguments.data, download)
 
     results, kept, left_out = [], [], []
     for run in runs:

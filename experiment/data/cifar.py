@@ -17,8 +17,9 @@ from experiment.data.dataset import Dataset, Images
 from experiment.errors import UserError
 from experiment.reading import opened
 
-_SHAPE = (3, 32, 32)
-_PIXELS = math.prod(_SHAPE)
+IMAGE_SHAPE = (32, 32, 3)
+_PLANES = (3, 32, 32)
+_PIXELS = math.prod(_PLANES)
 
 _CIFAR100_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -174,5 +175,5 @@ def decode_pickle(content: bytes, path: Path, count: int, version: Version) -> t
 def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
     """Sorts by pixels and turns [n, 3072], colour planes first, into [n, 32, 32, 3]."""
     order = np.argsort(np.ascontiguousarray(pixels).view(f"V{_PIXELS}").ravel(), kind="stable")
-    images = pixels[order].reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
+    images = pixels[order].reshape(-1, *_PLANES).transpose(0, 2, 3, 1)
     return Images(np.ascontiguousarray(images), labels[order].astype(np.int32))

@@ -4,7 +4,9 @@
 own file or folder, and for the synthetic images, the two are one: `--data` then replaces `data.name`.
 """
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from experiment.config import Config, Data
@@ -96,6 +98,16 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
     if not download:
         raise NotFound(f"no {version.title} on this machine. Tried:\n  " + "\n  ".join(tried))
     return _download(version, tried)
+
+
+def loader(where: str | None, download: bool = True) -> Callable[[Data], Dataset]:
+    """`load` for who asks for the same images again and again: each data set is read once."""
+
+    @functools.cache
+    def loaded(name: str, image_size: int) -> Dataset:
+        return load(where, download, Data(name=name, image_size=image_size))
+
+    return lambda settings: loaded(settings.name, settings.image_size)
 
 
 def read(directory: Path, version: Version | None = None, named_by: str = "--data") -> Dataset:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment.config import Config, TestTimeAugmentation
-from experiment.data.cifar import CIFAR10
+from experiment.data import cifar
 from experiment.data.synthetic import CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
@@ -16,9 +16,8 @@ from experiment.printable import printable_name
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
-# Of runs whose summary does not name the classes.
-_IMAGE_SHAPE_BEFORE = (32, 32, 3)
-_CLASS_NAMES_BEFORE = {"cifar10": CIFAR10.class_names, "generated": CLASS_NAMES}
+# Of runs whose summary does not name the classes, nor says what shape the images have.
+_CLASS_NAMES_BEFORE = {"cifar10": cifar.CIFAR10.class_names, "generated": CLASS_NAMES}
 MILESTONES = (0.60, 0.70, 0.75, 0.80)  # of validation accuracy
 
 
@@ -164,7 +163,7 @@ def class_names_of(summary: dict, where: object = "summary.json") -> tuple[str, 
 
 def image_shape_of(summary: dict, where: object = "summary.json") -> tuple[int, int, int]:
     """Height, width and channels of the images that a run was trained on. Raises UserError where they are odd."""
-    shape = summary["data"].get("image_shape", _IMAGE_SHAPE_BEFORE)
+    shape = summary["data"].get("image_shape", cifar.IMAGE_SHAPE)
     sound = isinstance(shape, list | tuple) and all(type(size) is int and 0 < size < 2**14 for size in shape)
     if not (sound and len(shape) == 3):
         raise UserError(f"{where}: data.image_shape is no list of height, width and channels")

@@ -1,7 +1,6 @@
 """Conducts a study: trains what is missing, here or on a cluster, and writes its table, figure and verdict."""
 
 import contextlib
-import functools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -62,11 +61,11 @@ def conduct(
     """
     checkpoints = checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
     roots = [checkpoints, output.results, RESULTS]
+    load = sources.loader(data, download=False)
 
-    @functools.cache
     def images(settings: Data) -> Dataset | None:
         try:
-            return sources.load(data, download=False, settings=settings)
+            return load(settings)
         except sources.NotFound:
             return None
 

@@ -80,18 +80,24 @@ def take_equal_runs(
     Args:
         images: gives the data set that a configuration names, or None where it is not on this machine.
     """
-    keys = [str(configuration.experiment_of(each.config)) for each in planned]
-    finished: dict[str, RunDirectory] = {}
+    keys = [_key(each.config, images(each.config.data)) for each in planned]
+    experiments = {experiment for experiment, _ in keys}
+    finished: dict[tuple[str, str], RunDirectory] = {}
     for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
             summary = run.read_summary()
-            config = run.read_config()
-            key = str(configuration.experiment_of(config))
-            if key in keys and summary["status"] == "finished" and _made_on(summary, config, images(config.data)):
-                finished.setdefault(key, run)
+            experiment = str(configuration.experiment_of(run.read_config()))
+            if experiment in experiments and summary["status"] == "finished":
+                for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):
+                    finished.setdefault((experiment, images_of), run)
         except (UserError, KeyError, TypeError):
             continue  # a run that cannot be read is trained again
     return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
+
+
+def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
+    """An experiment and its images, of which the name must do where they are not on this machine."""
+    return str(configuration.experiment_of(config)), dataset.fingerprint() if dataset else config.data.name
 
 
 def _made_on(summary: dict, config: Config, dataset: Dataset | None) -> bool:

@@ -218,6 +218,28 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     ]
 
 
+def test_of_several_files_of_images_each_has_its_own_runs(little, tmp_path):
+    names = [str(tmp_path / f"{name}.npz") for name in "ab"]
+    planned = plan.plan(
+        "little", load(little(grid={**BN, "data.name": names}, x="data.name")), tmp_path / "checkpoints"
+    )
+    digits = {name: digit * 64 for name, digit in zip(names, "01", strict=True)}  # the first is that of `make_run`
+    there = run_like(tmp_path / "results" / "moved", planned[0].config.on_data("/elsewhere/moved.npz"))
+    taken = plan.take_equal_runs(
+        planned,
+        [tmp_path / "results"],
+        lambda settings: SimpleNamespace(fingerprint=lambda: digits[settings.name]),
+    )
+    same = [each.run.path == there.path for each in taken]
+    assert same == [
+        each.config.data.name == names[0]
+        and each.point == planned[0].point
+        and each.config.seed == planned[0].config.seed
+        for each in planned
+    ]
+    assert any(same)
+
+
 def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path):
     planned = plan.plan("little", load(little()), tmp_path)
     slow = plan.estimate_seconds(planned, [tmp_path], nowhere)
