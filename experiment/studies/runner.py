@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiment import tensorflow_setup, terminal
 from experiment.config import Config
@@ -160,7 +161,7 @@ def run_on_ray(
         raise UserError(f"--address {address}: the cluster does not take us in: {error}") from None
     try:
         cores = jobs[0].cores if jobs else 1
-        task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
+        task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
         shipped = ray.put(ship) if ship else None
         waiting = {task.remote(job, shipped): position for position, job in enumerate(jobs)}
         while waiting:
