@@ -122,7 +122,7 @@ class Config(Section):
 
     title: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
     reported: Reported | None = None
-    model: SerializeAsAny[Network] = Field(default_factory=lambda: models.get(models.DEFAULT)())
+    model: SerializeAsAny[Network] = Field(default_factory=lambda: models.get(models.DEFAULT)())  # type: ignore[call-arg]
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()

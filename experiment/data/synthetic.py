@@ -23,7 +23,8 @@ def generate(train_images: int = 5_000, test_images: int = 1_000, seed: int = 0)
         labels = rng.permutation(np.arange(count, dtype=np.int32) % len(CLASS_NAMES))
         some = np.array_split(labels, -(-count // 100))  # what fits into a processor's cache is drawn sooner
         parts.append(Images(np.concatenate([_draw(part, rng) for part in some]), labels))
-    return Dataset("synthetic", *parts, CLASS_NAMES, "this version of experiment/data/synthetic.py")
+    train, test = parts
+    return Dataset("synthetic", train, test, CLASS_NAMES, "this version of experiment/data/synthetic.py")
 
 
 def _between(rng: np.random.Generator, low: float, high: float, *shape: int) -> np.ndarray:

@@ -231,7 +231,8 @@ def disagreement(
         images: uint8 [n, h, w, c].
     """
     columns, labels = 8, groups[0].first.labels
-    rows = metrics.most_confident_disagreements(*(group.mean_probabilities for group in groups), labels, columns)
+    first, second = (group.mean_probabilities for group in groups)
+    rows = metrics.most_confident_disagreements(first, second, labels, columns)
     figure = new(figsize=(11, 5))
     figure.suptitle("Most confident disagreements: predicted class and probability, mean over the seeds")
     for chosen, subfigure, group in zip(rows, figure.subfigures(2, 1), groups, strict=True):

@@ -77,7 +77,7 @@ def write(
         definitions=content["definitions"],
         style=(_PARTS / "report.css").read_text(encoding="utf-8"),
         script=(_PARTS / "report.js").read_text(encoding="utf-8"),
-        library=vl_convert.javascript_bundle().replace("</script", "<\\/script"),
+        library=vl_convert.javascript_bundle(None).replace("</script", "<\\/script"),
     )
     files.write_text(path, page)
 
@@ -155,12 +155,13 @@ class _Images:
         first = comparison.baseline.first
         self.labels, self.class_names, self.groups = first.labels, first.class_names, comparison.compared
         self.there = images is not None and len(images) == len(self.labels)
+        pixels = np.empty((0, 0, 0, 3), np.uint8) if images is None else images
         self.cells = self._cells() if self.there else {}
         self.disagreements = self._disagreements(comparison.rivals) if self.there and comparison.rivals else []
         parts = [*self.cells.values(), *(part for _, part in self.disagreements)]
         self.shown = sorted({image for part in parts for image in part})
-        self.sprite = _sprite(images[self.shown]) if self.shown else None
-        self.size = images.shape[1:3] if self.there else (0, 0)
+        self.sprite = _sprite(pixels[self.shown]) if self.shown else None
+        self.size = pixels.shape[1:3] if self.there else (0, 0)
 
     def _cells(self) -> dict[str, list[int]]:
         """The most confident images of each cell of each arm's confusions, under "arm-true-predicted"."""
@@ -179,9 +180,8 @@ class _Images:
 
     def _disagreements(self, rivals: tuple[Group, Group]) -> list[tuple[str, list[int]]]:
         """For each of two arms: the images that it alone classifies correctly, the most confident first."""
-        rows = metrics.most_confident_disagreements(
-            *(each.mean_probabilities for each in rivals), self.labels, _GALLERY
-        )
+        first, second = (each.mean_probabilities for each in rivals)
+        rows = metrics.most_confident_disagreements(first, second, self.labels, _GALLERY)
         return [(group.label, row.tolist()) for group, row in zip(rivals, rows, strict=True)]
 
     def of(self, image: int) -> dict:

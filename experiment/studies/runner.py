@@ -127,7 +127,8 @@ def _end_with_parent() -> None:
     """Stops this worker when its parent has gone, however it went; a training that does not stop is ended."""
 
     def watch():
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_SECONDS_TO_STOP)
         os._exit(1)

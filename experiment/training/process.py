@@ -55,7 +55,7 @@ def train(
 
 
 def _show(child: subprocess.Popen) -> None:
-    for line in child.stdout:
+    for line in child.stdout or ():
         print(line, end="", flush=True)
 
 
