@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import time
 import zipfile
 
 import h5py
@@ -132,3 +133,47 @@ def test_no_damage_gets_past_as_anything_but_a_clear_error(saved, network, tmp_p
         except UserError:
             refused += 1
     assert refused > 1000
+
+
+def every_level_twice(file) -> None:
+    for level in range(40):
+        below = file.create_group(f"level{level}")
+        below["a"], below["b"] = file, file
+        file = below
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.__setitem__("itself", file["/"]),
+        every_level_twice,
+        lambda file: file.create_dataset("packed", (10**8,), "f4", chunks=(10**7,), compression="gzip"),
+        lambda file: file.create_dataset("large", (10**10,), "f8"),
+        lambda file: file.create_dataset("text", data=b"text"),
+    ],
+    ids=["a group that holds itself", "every level twice", "packed", "large", "text"],
+)
+def test_weights_of_another_structure_are_refused_at_once(saved, network, tmp_path, change):
+    path = changed_weights(saved, tmp_path / "odd.keras", change)
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"odd\.keras"):
+        weights.load_weights(network, path)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(saved, network, tmp_path, number):
+    def change(file) -> None:
+        file["layers/conv2d/vars/0"][0, 0, 0, 0] = number
+
+    path = changed_weights(saved, tmp_path / "nan.keras", change)
+    with pytest.raises(UserError, match="not all numbers"):
+        weights.load_weights(network, path)
+
+
+def changed_weights(source, target, change):
+    with zipfile.ZipFile(source) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content, "r+") as file:
+        change(file)
+    return rewrite(source, target, model__weights__h5=content.getvalue())
