@@ -36,23 +36,15 @@ def main(arguments: argparse.Namespace) -> int:
         picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
         return 0
-    import numpy_layers
     from experiment import tensorflow_setup
-    from layer_checks import agreement, failures, module, random_cases
+    from layer_checks import agreement, failures, module
 
-    if arguments.module:
-        layers = module.load(arguments.module)  # before TensorFlow, which takes seconds
-    else:
-        layers = {name: getattr(numpy_layers, name) for name in random_cases.LAYERS}
+    layers = module.load(arguments.module) if arguments.module else None  # before TensorFlow, which takes seconds
     tensorflow_setup.start()
-    golden = ROOT / "tests" / "golden" / "layers.npz"
-    result = agreement.compare(layers, arguments.cases, arguments.seed, arguments.precision, golden)
-    for layer, failed in result.failures.items():
-        if missing := getattr(layers[layer], "missing", None):
-            print(f"{layer} is tested without {', '.join(sorted(missing))}: it has no such argument", end="\n\n")
-        if failed:
-            cases = sum(row.cases for row in result.rows[layer].values())
-            print(failures.describe(layer, layers[layer], failed, cases, arguments.precision), end="\n\n")
+    result = agreement.compare(arguments.cases, arguments.seed, arguments.precision, layers)
+    for layer in result.layers:
+        if said := failures.describe(result, layer):
+            print(said, end="\n\n")
     print(result.table(), *result.remarks, sep="\n")
     check_printed()
     return 0 if result.agree else 1

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -64,8 +63,10 @@ class Agreement:
 
 @dataclass
 class Comparison:
-    """By layer: the agreement with each reference, and the failures, the smallest case first."""
+    """By layer: its function, the agreement with each reference, and the failures, the smallest case first."""
 
+    precision: str
+    layers: dict[str, Callable]
     rows: dict[str, dict[str, Agreement]]
     failures: dict[str, list[Failure]]
     remarks: list[str]
@@ -86,18 +87,19 @@ class Comparison:
         return markdown.table(header, body, numbers_from=1)
 
 
-def compare(layers: dict[str, Callable], count: int, seed: int, precision: str, kept: Path) -> Comparison:
+def compare(count: int, seed: int, precision: str, layers: dict[str, Callable] | None = None) -> Comparison:
     """Tests layers against TensorFlow, PyTorch where it can be used, and kept results of PyTorch.
 
     Args:
-        layers: functions by the names of `random_cases.LAYERS`.
         count, seed: of the random cases of each layer, which TensorFlow and PyTorch compute too.
         precision: "float32" or "float64".
-        kept: a file of `golden`.
+        layers: functions by the names of `random_cases.LAYERS`; None: all of `numpy_layers`.
     """
-    made_with, kept_cases, kept_results = golden.load(kept)
+    if layers is None:
+        layers = {name: getattr(numpy_layers, name) for name in random_cases.LAYERS}
+    made_with, kept_cases, kept_results = golden.load()
     live = {"TensorFlow": tensorflow_results} | ({} if unusable("torch") else {"PyTorch": torch_results})
-    result = Comparison({}, {}, _remarks(precision, made_with, list(live)))
+    result = Comparison(precision, layers, {}, {}, _remarks(precision, made_with, list(live)))
     for layer, function in layers.items():
         missing = getattr(function, "missing", set())  # options that a user's function does not have
         cases = [

@@ -5,17 +5,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layer_checks.agreement import Agreement, Failure
+from layer_checks.agreement import Agreement, Comparison, Failure
 from layer_checks.module import TOO_LONG
 
 _SHOWN = 50  # numbers of an array
 _TRIED = 6  # failing cases on which a hint must prove true
 
 
-def describe(layer: str, function: Callable, failures: list[Failure], cases: int, precision: str) -> str:
-    """The smallest failing case of a layer. `failures` is sorted by size and not empty."""
-    first = failures[0]
-    lines = [f"{layer}: {len(failures)} of {cases} comparisons fail. The smallest case:"]
+def describe(result: Comparison, layer: str) -> str:
+    """The options that a layer does not have, and its smallest failing case; nothing where it agrees in all."""
+    function, failures, precision = result.layers[layer], result.failures[layer], result.precision
+    missing = sorted(getattr(function, "missing", ()))
+    lines = [f"{layer} is tested without {', '.join(missing)}: it has no such argument"] if missing else []
+    if not failures:
+        return "".join(lines)
+    first, cases = failures[0], sum(agreement.cases for agreement in result.rows[layer].values())
+    lines.append(f"{layer}: {len(failures)} of {cases} comparisons fail. The smallest case:")
     options = ", ".join(f"{name}={value!r}" for name, value in first.case.options.items())
     lines.append(f"  {layer}({', '.join([*first.case.arrays, *([options] if options else [])])})")
     lines += [_array(name, value) for name, value in first.case.arguments(precision).items() if hasattr(value, "shape")]

@@ -7,6 +7,8 @@ import numpy as np
 
 from layer_checks.random_cases import PRECISIONS, Case
 
+PATH = Path(__file__).parents[1] / "tests" / "golden" / "layers.npz"
+
 
 def save(path: Path, made_with: str, cases: list[Case], results: dict[str, list[list[np.ndarray]]]) -> None:
     """Keeps cases, and the results of each by precision; all numbers of a kind in one array, which compresses well."""
@@ -30,7 +32,7 @@ def save(path: Path, made_with: str, cases: list[Case], results: dict[str, list[
     np.savez_compressed(path, description=json.dumps(description), inputs=_flat(inputs), **flat)
 
 
-def load(path: Path) -> tuple[str, list[Case], dict[str, list[list[np.ndarray]]]]:
+def load(path: Path = PATH) -> tuple[str, list[Case], dict[str, list[list[np.ndarray]]]]:
     """What `save` kept: with what it was made, the cases, and their results by precision."""
     with np.load(path) as kept:
         description = json.loads(str(kept["description"]))

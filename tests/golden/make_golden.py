@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from layer_checks import golden, random_cases
 from layer_checks.references import torch_results
 
-PATH = Path(__file__).with_name("layers.npz")
 CASES = dict.fromkeys(("flatten", "relu"), 15) | dict.fromkeys(
     ("linear", "softmax", "sigmoid", "mse_loss", "group_norm", "layer_norm"), 30
 )
@@ -35,8 +34,8 @@ def main() -> None:
     ]
     results = {precision: [torch_results(case, precision) for case in cases] for precision in random_cases.PRECISIONS}
     made_with = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, NumPy {np.__version__}"
-    golden.save(PATH, made_with, cases, results)
-    print(f"{len(cases)} cases, {PATH.stat().st_size / 1000:.0f} kB, {made_with}: {PATH.name}")
+    golden.save(golden.PATH, made_with, cases, results)
+    print(f"{len(cases)} cases, {golden.PATH.stat().st_size / 1000:.0f} kB, {made_with}: {golden.PATH.name}")
 
 
 if __name__ == "__main__":
