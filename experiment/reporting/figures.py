@@ -68,7 +68,7 @@ def legend_below(figure: Figure, handles: list, entries: int = 0) -> None:
 
 
 def loss_label(smoothed: bool) -> str:
-    return "cross-entropy of smoothed labels (nats)" if smoothed else "cross-entropy loss (nats)"
+    return "loss of smoothed labels (nats)" if smoothed else "cross-entropy loss (nats)"
 
 
 def epochs_axis(axes) -> None:

@@ -177,8 +177,9 @@ def print_summary(comparison: Comparison) -> None:
     for header, rows in (arms(comparison), runs_in_short(comparison.results)):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, name in enumerate(header):
-            first = {} if number else {"min_width": 18}
-            table.add_column(name, justify="right" if number else "left", overflow="fold", **first)
+            narrow = name == "minus baseline" and len(header) > 6  # an interval goes on in a second line
+            wrapped = {"max_width": 14} if narrow else {"no_wrap": number > 0}
+            table.add_column(name, justify="right" if number else "left", overflow="fold", **wrapped)
         for row in rows:
             table.add_row(*(Text(cell or "") for cell in row))
         console.print(table)
