@@ -16,6 +16,7 @@ from experiment.config import Data
 from experiment.data import arrays, cifar, dataset, folder, pictures, sources
 from experiment.data.dataset import check_fits, split
 from experiment.errors import UserError
+from tests.conftest import make_run
 
 
 def contents(count=40, classes=4, shape=(8, 8), test=20, **changes) -> dict[str, np.ndarray]:
@@ -414,3 +415,8 @@ def test_a_shift_that_small_images_do_not_have_is_refused(tmp_path):
 
 def test_images_may_take_an_eighth_of_the_memory():
     assert 2**24 < dataset.memory_for_images() < 2**44
+
+
+def test_a_run_from_before_data_had_a_name_was_made_on_what_its_summary_says(tmp_path):
+    assert make_run(tmp_path / "synthetic", data="generated").read_config().data.name == "synthetic"
+    assert make_run(tmp_path / "real").read_config().data.name == "cifar10"
