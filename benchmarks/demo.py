@@ -18,7 +18,7 @@ SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.norm_mome
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="how many (default: 10)")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9", help="separated by commas (default: 0 to 9)")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "demo" / "demo.json")
     arguments = parser.parse_args()
     tensorflow_setup.start()
@@ -28,7 +28,7 @@ def main() -> None:
     dataset = synthetic.generate()
     cores = hardware.settle(hardware.choose_cores(configuration.load("bn.yaml", SETTINGS)))
     runs = []
-    for seed in range(arguments.seeds):
+    for seed in map(int, arguments.seeds.split(",")):
         for network in ("plain", "bn"):
             runs.append({"network": network, "seed": seed, **trained(network, seed, dataset, cores)})
             print(runs[-1], flush=True)
