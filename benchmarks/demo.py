@@ -1,4 +1,4 @@
-"""What `make demo` comes to over ten seeds: python benchmarks/demo.py
+"""What `make demo` comes to over ten seeds: python -m benchmarks.demo
 
 Both networks are trained as the demo trains them, one after the other in one process. Keeps results/demo/demo.json:
 the test accuracy of each run, and its validation accuracy after every epoch.
@@ -33,7 +33,7 @@ def main() -> None:
             runs.append({"network": network, "seed": seed, **trained(network, seed, dataset, cores)})
             print(runs[-1], flush=True)
             content = {
-                "command": f"python benchmarks/demo.py --seeds {arguments.seeds}",
+                "command": f"python -m benchmarks.demo --seeds {arguments.seeds}",
                 "settings": SETTINGS,
                 "images": dataset.fingerprint(),
                 "runs": runs,
