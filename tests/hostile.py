@@ -125,7 +125,7 @@ def odd_csv(sample: bytes, rng: random.Random) -> bytes:
         row = rng.choice(rows)
         row[rng.randrange(len(row))] = str(rng.choice([*_NUMBERS, *_WORDS]))
         if rng.random() < 0.2:
-            rows += rows[1:100] * rng.choice([1, 10, 400])
+            rows += rows[1:100] * rng.choice([1, 10, 40])
     return "\n".join(",".join(row) for row in rows).encode("utf-8", "surrogatepass")
 
 
