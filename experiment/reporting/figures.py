@@ -60,7 +60,7 @@ def literal(text: str) -> str:
     return ("\u2009" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
-def legend_below(figure: Figure, handles: list, entries: int = 0) -> None:
+def legend_below(figure: Figure, handles: list) -> None:
     """A legend below the axes, where no curve can be."""
     longest = max(len(handle.get_label()) for handle in handles)
     fitting = int(12 * figure.get_figwidth()) // (longest + 6)
