@@ -63,7 +63,7 @@ def literal(text: str) -> str:
 def legend_below(figure: Figure, handles: list) -> None:
     """A legend below the axes, where no curve can be."""
     longest = max(len(handle.get_label()) for handle in handles)
-    fitting = int(12 * figure.get_figwidth()) // (longest + 6)
+    fitting = int(11 * figure.get_figwidth()) // (longest + 9)  # in characters
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(len(handles), fitting)))
 
 

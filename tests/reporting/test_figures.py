@@ -72,6 +72,7 @@ def inside_axes(figure) -> list:
     figure.draw_without_rendering()
     (found,) = figure.legends
     box = found.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
     return [axes for axes in figure.axes if axes.get_window_extent().overlaps(box)]
 
 
