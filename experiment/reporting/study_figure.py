@@ -52,7 +52,7 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     tallest = max(len(panel.xs) if panel.lying else 0 for panel in panels)
     figure = figures.new(figsize=(width, max(height, 0.34 * tallest * rows) + 0.9))
     lines = [textwrap.fill(text, int(11.5 * width), break_on_hyphens=False) for text in (title, answer) if text]
-    figure.suptitle("\n".join(lines), fontsize=12)
+    figure.suptitle(figures.literal("\n".join(lines)), fontsize=12)
     axes_of_panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, panel in zip(axes_of_panels, panels, strict=False):
         _draw_panel(axes, panel)
@@ -89,18 +89,19 @@ def _draw_panel(axes, panel: Panel) -> None:
         marker = {"marker": "|" if panel.lying else "_", "ms": 12, "ls": ""} if categories else {"ls": "-"}
         axes.errorbar(*places, **error, **marker, color=colour, lw=1.6, elinewidth=1.1, capsize=3)
         if several:
-            axes.plot([], [], color=colour, lw=2, label=value)
+            axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
     _draw_baseline(axes, panel)
     _limit(axes, panel, ends)
     axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
     axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
-    axes.set_title(panel.title, fontsize=10.5)
+    axes.set_title(figures.literal(panel.title), fontsize=9.5)
     axes.set(**{"xlabel": panel.y_label} if panel.lying else {"xlabel": panel.x_label, "ylabel": panel.y_label})
 
 
 def _mean_and_interval(ys: Sequence[float], log: bool) -> tuple[float, float, float]:
     values = np.log10(ys) if log else np.asarray(ys)
-    ends = (values.mean(), *(metrics.mean_interval(values) or [values.mean()] * 2))
+    # Too few runs have no interval: nothing is drawn.
+    ends = (values.mean(), *(metrics.mean_interval(values) or [np.nan] * 2))
     return tuple(10**end if log else end for end in ends)
 
 
@@ -115,10 +116,10 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
         return {x: x for x in panel.xs}
     places = {x: place for place, x in enumerate(panel.xs)}
     if panel.lying:
-        axes.set_yticks(list(places.values()), list(map(str, places)))
+        axes.set_yticks(list(places.values()), [figures.literal(str(x)) for x in places])
         axes.set_ylim(len(places) - 0.5, -0.5)
     else:
-        axes.set_xticks(list(places.values()), list(map(str, places)))
+        axes.set_xticks(list(places.values()), [figures.literal(str(x)) for x in places])
         axes.set_xlim(-0.5, len(places) - 0.5)
     return places
 
@@ -127,7 +128,7 @@ def _draw_baseline(axes, panel: Panel) -> None:
     ys = [curve[panel.baseline] for curve in panel.curves.values() if panel.baseline in curve]
     if ys:
         line = axes.axvline if panel.lying else axes.axhline
-        line(np.mean(ys), color="0.45", ls="--", lw=1.1, zorder=0, label=f"mean of {panel.baseline}")
+        line(np.mean(ys), color="0.45", ls="--", lw=1.1, zorder=0, label=figures.literal(f"mean of {panel.baseline}"))
 
 
 def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
@@ -139,7 +140,7 @@ def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
     there, back = (np.log10, lambda value: 10**value) if panel.log else (np.asarray, float)
     low, high = there(ys.min()), there(ys.max())
     room = (high - low) or 1.0
-    seen = there([end for end in ends if end > 0 or not panel.log])
+    seen = there([end for end in ends if end > 0 or (not panel.log and np.isfinite(end))] or [ys.min(), ys.max()])
     lowest, highest = max(seen.min(), low - _ROOM * room), min(seen.max(), high + _ROOM * room)
     lowest, highest = min(low, lowest) - 0.05 * room, max(high, highest) + 0.05 * room
     if not panel.log and low >= 0:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiment import files
+from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.reporting import figures, markdown, study_figure
 from experiment.studies import table
@@ -92,7 +93,8 @@ def _about(finding: Finding) -> str:
 
 def _difference(finding: Finding) -> str:
     interval = finding.interval_95
-    told = "[unknown: no spread]" if interval is None else "[{:+.3g}, {:+.3g}]".format(*interval)
+    why = "too few runs" if min(finding.runs) < metrics.FEWEST_FOR_AN_INTERVAL else "no spread"
+    told = f"[unknown: {why}]" if interval is None else "[{:+.3g}, {:+.3g}]".format(*interval)
     return f"{finding.difference:+.3g} {told}"
 
 
