@@ -50,6 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
+    from experiment import plain_yaml
     from experiment.data import sources
     from experiment.evaluation import export
     from experiment.run_directory import RunDirectory
@@ -64,9 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     if arguments.export:
         export.check(arguments.export)
-    run = RunDirectory(
-        arguments.run_dir or CHECKPOINTS / configuration.name_of(arguments.config) / f"seed{config.seed}"
-    )
+    run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
     start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
 
     dataset = sources.load(arguments.data, settings=config.data)

@@ -5,21 +5,19 @@ A configuration is the whole experiment except for where the data lies and where
 `extends: other.yaml` (relative to itself) and state only what differs.
 """
 
-import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 import models
 from experiment import plain_yaml
 from experiment.errors import UserError
-from experiment.schema import Fraction, Positive, Section
+from experiment.schema import Fraction, Positive, Section, explain
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_ENDINGS = (".yaml", ".yml")
 _MOST_MISTAKES = 20  # that are told at once
 
 Protocol = Literal["held_out", "test_as_validation"]
@@ -166,7 +164,7 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     Raises:
         UserError: the file is missing or does not parse, `extends` loops, or a key or value is not allowed.
     """
-    path = find(name_or_path)
+    path = plain_yaml.find(name_or_path, CONFIGS)
     values, changes = read(path), {}
     for override in overrides:
         _apply_override(changes, override)
@@ -176,30 +174,6 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))
-
-
-def find(name_or_path: str, folder: Path = CONFIGS) -> Path:
-    """The file in `folder`, or anywhere, that a user's `--config` means. Raises UserError listing those that exist."""
-    endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
-    for candidate in [path for end in endings for path in (Path(name_or_path + end), folder / (name_or_path + end))]:
-        if _is_file(candidate):
-            return candidate
-    existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"
-    place = folder.relative_to(CONFIGS.parent)
-    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/ (there: {existing})")
-
-
-def name_of(name_or_path: str | Path) -> str:
-    """What the runs of a file are called by: its name without the ending of YAML; other dots are part of it."""
-    name = Path(name_or_path).name
-    return next((name[: -len(end)] for end in _ENDINGS if name.endswith(end)), name) or name
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long, a directory that may not be entered
-        return False
 
 
 def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
@@ -213,7 +187,7 @@ def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
     except ValidationError as error:
         model = values.get("model")
         known = known_keys(kind, _name(model, "model") if isinstance(model, dict) else models.DEFAULT)
-        lines = [_explain(mistake, known) for mistake in error.errors()[:_MOST_MISTAKES]]
+        lines = [explain(mistake, known) for mistake in error.errors()[:_MOST_MISTAKES]]
         lines += [f"and {error.error_count() - len(lines)} more"] if error.error_count() > len(lines) else []
         raise UserError("\n  ".join([f"{where} is not a valid configuration:", *lines])) from None
 
@@ -266,7 +240,7 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
     if base_name is None:
         return _merge({}, values)
     base_path = path.parent / str(base_name)
-    if not _is_file(base_path):
+    if not plain_yaml.is_file(base_path):
         raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
     base = {key: value for key, value in read(base_path, (*seen, resolved)).items() if key not in LABELS}
     return _merge(base, values)
@@ -304,19 +278,6 @@ def _apply_override(values: dict, override: str) -> None:
     values[key] = plain_yaml.parse(text, f"--set {override!r}")
 
 
-def _explain(mistake: dict, known: list[str]) -> str:
-    location = ".".join(str(part) for part in mistake["loc"])
-    if mistake["type"] == "extra_forbidden":
-        return f"{location[:100]}: unknown key{nearest(location[:100], known)}"
-    message = mistake["msg"].removeprefix("Value error, ")
-    if not location:
-        return message
-    value = mistake["input"]
-    if isinstance(value, dict | list | BaseModel):
-        return f"{location}: {message}"
-    return f"{location}: {message}, not {value!r:.100}"
-
-
 def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> list[str]:
     """Every dotted key that a configuration with that network can have."""
     keys = []
@@ -328,24 +289,6 @@ def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> l
         is_section = isinstance(section, type) and issubclass(section, Section)
         keys += [f"{name}.{key}" for key in known_keys(section)] if is_section else [name]
     return keys
-
-
-def nearest(location: str, known: list[str]) -> str:
-    """How an error about an unknown key goes on: with the known one that was meant, or with those that there are."""
-    sections = {key.split(".")[0] for key in known if "." in key}
-    candidates = [*known, *sections]
-    # A misspelt subkey is compared with its whole dotted name and, for a key put in the wrong place, with last names.
-    by_last_name = {key.rsplit(".", 1)[-1]: key for key in candidates}
-    match = difflib.get_close_matches(location, candidates, n=1, cutoff=0.7)
-    if match:
-        return f"; did you mean {match[0]!r}?"
-    match = difflib.get_close_matches(location.rsplit(".", 1)[-1], by_last_name, n=1, cutoff=0.7)
-    if match:
-        return f"; did you mean {by_last_name[match[0]]!r}?"
-    section = location.rpartition(".")[0]
-    siblings = [key for key in known if key.rpartition(".")[0] == section]
-    siblings = siblings or sorted({key.split(".")[0] for key in known})
-    return f"; known here: {', '.join(siblings)}"
 
 
 def allowed(literal: Any) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ import yaml
 from experiment import reading
 from experiment.errors import UserError
 
+_ROOT = Path(__file__).resolve().parent.parent
+_ENDINGS = (".yaml", ".yml")
 _LARGEST_FILE, _MOST_VALUES, _DEEPEST = 2**14, 1_000, 20  # characters; PyYAML reads some thousand values a second
 
 
@@ -81,3 +83,27 @@ def read(path: Path, follow: bool = True) -> Any:
 def write(values: dict) -> str:
     """The YAML text that `parse` reads back to equal values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+
+
+def find(name_or_path: str, folder: Path) -> Path:
+    """The file in `folder`, or anywhere, that a user's `--config` means. Raises UserError listing those that exist."""
+    endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
+    for candidate in [path for end in endings for path in (Path(name_or_path + end), folder / (name_or_path + end))]:
+        if is_file(candidate):
+            return candidate
+    existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"
+    place = folder.relative_to(_ROOT)
+    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/ (there: {existing})")
+
+
+def name_of(name_or_path: str | Path) -> str:
+    """What the runs of a file are called by: its name without the ending of YAML; other dots are part of it."""
+    name = Path(name_or_path).name
+    return next((name[: -len(end)] for end in _ENDINGS if name.endswith(end)), name) or name
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be entered
+        return False

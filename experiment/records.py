@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiment.printable import printable
@@ -82,6 +83,18 @@ def check_diagnostics(rows: list[dict]) -> list[dict]:
         if math.isfinite(row["value"]) and abs(row["value"]) > _LARGEST:
             raise ValueError(f"value: {row['value']} is out of range")
     return rows
+
+
+def check_predictions(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """The logits [n, classes], the labels [n] and the weights' digest. Raises ValueError where they do not fit."""
+    logits, labels = found["logits"], found["labels"]
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.size:
+        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+    if logits.dtype.kind != "f" or not np.isfinite(logits.astype(np.float32)).all():
+        raise ValueError("its logits are not all numbers")
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}")
+    return logits, labels, str(found["weights"]) if "weights" in found else None
 
 
 def _check(kind: type[_Record], values: Any) -> None:

@@ -219,7 +219,7 @@ class RunDirectory:
     def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
         """Test logits [n, classes] and labels [n]; refused where they are of other weights than the run's."""
         path = self.predictions_under(tta)
-        logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, _check_predictions)
+        logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, records.check_predictions)
         summary = self.read_summary() if self.summary_file.exists() else {}
         expected = self.weights_digest() or summary.get("weights")
         if weights is None and self.best_file.exists():  # kept by an earlier version: by the order of their writing
@@ -290,14 +290,3 @@ def _check_facts(content: np.ndarray) -> dict:
         raise ValueError("its facts are not a mapping")
     records.check_history(facts.get("history", []))
     return facts
-
-
-def _check_predictions(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str | None]:
-    logits, labels = found["logits"], found["labels"]
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.size:
-        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
-    if logits.dtype.kind != "f" or not np.isfinite(logits.astype(np.float32)).all():
-        raise ValueError("its logits are not all numbers")
-    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-        raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}")
-    return logits, labels, str(found["weights"]) if "weights" in found else None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import models
 from experiment import config as configuration
+from experiment import plain_yaml
 from experiment.config import Augmentation, Config, Data, Optimizer, Schedule
 from experiment.errors import UserError
 
@@ -387,7 +388,7 @@ def test_many_mistakes_are_told_soon_and_in_short(write):
     ],
 )
 def test_a_configuration_is_called_by_its_file_without_the_ending_of_yaml(path, name):
-    assert configuration.name_of(path) == name
+    assert plain_yaml.name_of(path) == name
 
 
 def test_both_endings_of_yaml_may_be_left_out(write, tmp_path, monkeypatch):

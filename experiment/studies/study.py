@@ -13,6 +13,7 @@ from experiment import config as configuration
 from experiment import plain_yaml
 from experiment.config import CONFIGS, Positive, Section
 from experiment.errors import UserError
+from experiment.schema import nearest
 from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES
 
@@ -81,8 +82,8 @@ def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
     Raises:
         UserError: it is missing, or a key or value is not allowed.
     """
-    path = configuration.find(name_or_path, FOLDER)
-    name, folder = configuration.name_of(path), path.resolve().parent
+    path = plain_yaml.find(name_or_path, FOLDER)
+    name, folder = plain_yaml.name_of(path), path.resolve().parent
     name = str(folder.relative_to(FOLDER) / name) if folder.is_relative_to(FOLDER) else name
     values = configuration.read(path)
     return name, _checked(values | ({"seeds": seeds_of(seeds)} if seeds else {}), str(path))
@@ -101,7 +102,7 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
     for section, texts in (("grid", axes), ("settings", dict(map(_assignment, settings)))):
         values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
-    name = "-".join([configuration.name_of(base), *(key.rpartition(".")[2] for key in axes)])
+    name = "-".join([plain_yaml.name_of(base), *(key.rpartition(".")[2] for key in axes)])
     return name, _checked(values, "the sweep")
 
 
@@ -180,7 +181,7 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     known = [key for network in dict.fromkeys(networks) for key in configuration.known_keys(network=network)]
     for key in (*keys, *study.settings, *varied):
         if key not in known:
-            yield f"{key}: no such key in a configuration{configuration.nearest(key, known)}"
+            yield f"{key}: no such key in a configuration{nearest(key, known)}"
     if not study.grid and not study.variants:
         yield "grid: it is empty; name at least one key with its values"
     if "seed" in (*keys, *study.settings, *varied):
@@ -195,7 +196,7 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
 def _wrong_measures(study: Study, axes: list[list[str]]) -> Iterator[str]:
     for measure in study.measures:
         if measure not in MEASURES:
-            yield f"measures: no such measure: {measure}{configuration.nearest(measure, list(MEASURES))}"
+            yield f"measures: no such measure: {measure}{nearest(measure, list(MEASURES))}"
             return
         needed = MEASURES[measure].diagnostics
         if needed not in ("none", study.settings.get("diagnostics")):
@@ -213,7 +214,7 @@ def _wrong_claim(study: Study) -> Iterator[str]:
     if not set(study.primary) <= set(study.measures):
         yield f"primary: {', '.join(study.primary)}: not all are among the measures"
     if study.score not in SCORES:
-        yield f"score: no such score: {study.score}{configuration.nearest(study.score, list(SCORES))}"
+        yield f"score: no such score: {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
         yield "score: imbalance is between the layers of gradient_norm"
     if study.score == "largest_usable":
