@@ -27,7 +27,7 @@ sync = files._sync
 def killing_sync(path):
     global syncs
     syncs += 1
-    if moment == str(syncs) or path.name.endswith(moment):
+    if moment == str(syncs) or (not moment.isdigit() and path.name.endswith(moment)):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(path)
 files._sync = killing_sync
