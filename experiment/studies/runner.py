@@ -178,7 +178,7 @@ def run_on_ray(
 
 def _check_address(address: str | None) -> None:
     """Ray itself waits long, and says little, where nobody answers."""
-    if address in (None, "auto", "local"):
+    if address is None or address in ("auto", "local"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
