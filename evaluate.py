@@ -60,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment import finding
     from experiment.data import sources
     from experiment.evaluation.comparison import compare
-    from experiment.evaluation.predict import predict_missing
+    from experiment.evaluation.predict import check_numpy, predict_missing
     from experiment.evaluation.result import load_result
     from experiment.reporting import text
     from experiment.reporting.write import write
@@ -73,6 +73,8 @@ def main(arguments: argparse.Namespace) -> int:
     # Kept predictions need no images but for the gallery, and that is not worth a download.
     download = any(run.best_file.exists() for run in runs)
     dataset_for = sources.loader(arguments.data, download)
+    if arguments.engine == "numpy":
+        check_numpy(runs)
 
     results, kept, left_out = [], [], []
     for run in runs:
@@ -89,9 +91,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {reason}", file=sys.stderr)
     if not results:
         raise UserError("none of these runs could be evaluated")
-    if (
-        len(arguments.runs) < 2
-    ):  # no order was named: what was tested as it was said comes first, and plain before others
+    # Where no order was named, optimistic and synthetic runs come last, and `plain` first.
+    if len(arguments.runs) < 2:
         results.sort(key=lambda result: (bool(result.remarks), result.directory.rpartition("/")[2] != "plain"))
     comparison = compare(results, arguments.baseline)
     for run, name in kept if arguments.keep else []:

@@ -1,7 +1,7 @@
 """The logits of a run's best weights, computed and kept beside it as float16 (predictions.npz)."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -77,21 +77,43 @@ def predict(
     )
 
 
+def check_numpy(runs: Sequence[RunDirectory]) -> None:
+    """Raises a UserError where the network of a run has a layer that `numpy_layers` has not; no weights are read."""
+    checked = set()
+    for run in runs:
+        try:
+            network = run.read_config().model
+            model = None if network in checked or not run.best_file.exists() else _network(run)
+        except UserError:  # it will be left out
+            continue
+        checked.add(network)
+        if model is not None:
+            from numpy_layers.network import NumpyNetwork
+
+            try:
+                NumpyNetwork.from_keras(model)
+            except ValueError as error:
+                raise UserError(f"{run.path}: --engine numpy cannot run models/{network.name}.py: {error}") from None
+
+
 def best_model(run: RunDirectory):
     """The configuration's network of Keras's own layers, in float32, with the run's best weights: images to logits.
 
     Raises:
         UserError: the weights are gone, damaged, or of another network.
     """
+    model = _network(run)
+    weights.load_weights(model, run.best_file)
+    return model
+
+
+def _network(run: RunDirectory):
     tensorflow_setup.start()  # only here: an evaluation of kept predictions does without TensorFlow
     from models.network import build_model
 
-    config, summary = run.read_config(), run.read_summary()
-    model = build_model(
-        config.model, image_shape_of(summary, run.summary_file), len(class_names_of(summary, run.summary_file)), seed=0
-    )
-    weights.load_weights(model, run.best_file)
-    return model
+    summary = run.read_summary()
+    shape, names = image_shape_of(summary, run.summary_file), class_names_of(summary, run.summary_file)
+    return build_model(run.read_config().model, shape, len(names), seed=0)
 
 
 def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
