@@ -108,7 +108,8 @@ def _every_rename(folder: Path) -> list[dict]:
         return killing.command("bn", place / "run", "--set", "epochs=2")[2:]
 
     def evaluate(place: Path) -> list[str]:
-        return [str(place), "--data", "generated", "--output", str(place / "out"), "--keep", str(place / "kept")]
+        runs = [str(place / config) for config in ("plain", "bn")]
+        return [*runs, "--data", "generated", "--output", str(place / "out"), "--keep", str(place / "kept")]
 
     def conduct(place: Path) -> list[str]:
         places = ["--checkpoints", str(place / "checkpoints"), "--results", str(place / "results")]
