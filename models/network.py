@@ -40,13 +40,12 @@ class Network(Section):
     @model_validator(mode="before")
     @classmethod
     def _today(cls, values):
-        return cls.today(values) if isinstance(values, dict) else values
-
-    @property
-    def batch_norm(self) -> str:
-        """For what still knows networks by this key; to go."""
-        norm = getattr(self, "norm", "none")
-        return "none" if norm == "none" else getattr(self, "norm_position", "before_activation")
+        if not isinstance(values, dict):
+            return values
+        values = cls.today(values)
+        for key in values.keys() & cls.former_keys:
+            raise ValueError(f"{key} is a former name, and what it meant is set, too: leave one of them out")
+        return values
 
     def build(self, inputs, classes: int, layers: "Layers"):
         """The network as a graph of Keras layers.

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from experiment.config import Config
 from experiment.data.dataset import Images
+from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from models.network import preprocess
 
@@ -55,7 +56,7 @@ class _Diagnostics(keras.callbacks.Callback):
 
 def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
     """Mean and standard deviation, over random batches of the images, of each kernel's gradient norm [layers]."""
-    kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
+    kernels = [variable for variable in model.trainable_variables if variable.name.endswith("kernel")]
     # A pass in training mode moves the averages of a batch normalisation: they are put back.
     before = [np.array(variable) for variable in model.non_trainable_variables]
 
@@ -74,7 +75,11 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
 
 def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
     """How the mean and the variance of a batch scatter from batch to batch, behind each convolution [layers]."""
-    convolutions = [layer.output for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
+    nodes = [node for layer in model.layers if isinstance(layer, kinds) for node in layer._inbound_nodes]
+    convolutions = [output for node in nodes for output in node.output_tensors]
+    if not convolutions:
+        raise UserError("diagnostics: batch_statistics are those behind convolutions, and the network has none")
     activations = keras.Model(model.inputs, convolutions)
     means, variances = [], []
     for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):

@@ -110,7 +110,7 @@ def _say_if_averages_cannot_settle(model: keras.Model, steps: int) -> None:
 def _facts(config: Config, dataset: Dataset, model, precision: str, training_images: Images, cores: Cores) -> dict:
     """What the summary says of the run beside its results."""
     return {
-        "network": config.model.batch_norm,
+        "network": config.model.name,
         "parameters": model.count_params(),
         "trainable_parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "seed": config.seed,

@@ -46,9 +46,10 @@ def test_a_run_that_was_stopped_is_resumed_by_the_same_configuration_alone(tmp_p
 
 def test_a_run_on_other_images_is_neither_resumed_nor_taken_for_finished(tmp_path):
     for status in ("interrupted", "finished"):
-        run = make_run(tmp_path / status, status=status)
+        run = make_run(tmp_path / status, "data.name=synthetic", status=status)
+        config = configuration.load("plain.yaml", [*SMALL, "data.name=synthetic"])
         with pytest.raises(UserError, match="the images differ"):
-            start.train(configuration.load("plain.yaml", SMALL), run, synthetic.generate(500, 100), "finish")
+            start.train(config, run, synthetic.generate(500, 100), "finish")
 
 
 @pytest.mark.slow

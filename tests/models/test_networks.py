@@ -1,0 +1,454 @@
+"""A network is a file: found by its name, checked before it trains, trained, resumed and evaluated like any other."""
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+import models
+from experiment import config as configuration
+from experiment import plain_yaml
+from experiment.data import synthetic
+from experiment.data.dataset import Dataset, split
+from experiment.errors import Interrupted, UserError
+from experiment.evaluation import weights
+from experiment.evaluation.predict import predict
+from experiment.hardware import Cores
+from experiment.run_directory import RunDirectory
+from experiment.studies import plan, study
+from experiment.training import diagnostics, loop, recorder
+from models.fast_layers import ShardedModel
+from models.network import Layers, build_model, can_be_sharded, images_are_independent, preprocess
+from tests import killing
+from tests.models import networks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a network's file where `models.get` finds it, for the length of a test."""
+    folder = tmp_path / "networks" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(folder)])
+    before = set(sys.modules)
+
+    def write_file(name: str, text: str | None = None) -> None:
+        (folder / f"{name}.py").write_text(networks.ALL[name] if text is None else text)
+
+    yield write_file
+    for name in set(sys.modules) - before:
+        if name.startswith("models."):
+            del sys.modules[name]
+            vars(models).pop(name.removeprefix("models."), None)
+
+
+def network_of(name: str, **keys) -> models.Network:
+    return models.get(name).model_validate(keys)
+
+
+def model_of(name: str, keys: dict | None = None, **keywords) -> keras.Model:
+    return build_model(network_of(name, **keys or {}), (32, 32, 3), 10, **keywords)
+
+
+# ---- by name
+
+
+def test_a_network_is_found_by_the_name_of_its_file(write):
+    write("tiny")
+    assert "tiny" in models.names()
+    config = configuration.load("bn", ["model.name=tiny", "model.width=48"])
+    assert config.model.model_dump() == {"name": "tiny", "width": 48}
+    assert configuration.check(yaml.safe_load(configuration.to_yaml(config)), "here") == config
+    assert hash(config.model) == hash(configuration.load("bn", ["model={name: tiny, width: 48}"]).model)
+
+
+@pytest.mark.parametrize("name", ["nothing", "../vgg", "vgg.py", "models.vgg", "os.path", "", "[vgg]", "1", "network"])
+def test_a_name_that_is_no_network_lists_those_that_are(name):
+    with pytest.raises(UserError, match=r"bn\.yaml.*no network.*resnet, vgg"):
+        configuration.load("bn", [f"model.name={name}"])
+
+
+def test_a_misspelt_key_is_answered_with_the_nearest_of_that_network_before_keras_is_loaded(write):
+    write("tiny")
+    with pytest.raises(UserError, match=r"model\.widht: unknown key; did you mean 'model\.width'"):
+        configuration.load("bn", ["model.name=tiny", "model.widht=3"])
+    code = (
+        "import sys; from experiment import config; from experiment.errors import UserError\n"
+        "try: config.load('bn', ['model.name=resnet', 'model.dept=20'])\n"
+        "except UserError as error: print(error)\n"
+        "print(sorted({'keras', 'tensorflow'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.endswith("model.dept: unknown key; did you mean 'model.depth'?\n[]\n"), result.stderr
+
+
+HEAD = "from typing import Literal\nimport models.network as network\n"
+START = HEAD + 'class Network(network.Network):\n    name: Literal["mine"] = "mine"\n'
+BUILD = START + "    def build(self, inputs, classes, layers):\n        import keras\n        x = inputs\n        "
+END = "\n        return layers.dense(classes)(keras.layers.GlobalAveragePooling2D()(x))"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width = 3", "needs a class Network"),
+        ("from models.network import Network", "needs a class Network"),
+        (HEAD + "class Network:\n    pass", "needs a class Network"),
+        (START, "with a method build"),
+        ("import nothing_of_this_name", "line 1: it cannot be imported: ModuleNotFoundError"),
+        ("x = 1\nraise SystemExit(3)", "line 2: it cannot be imported: SystemExit"),
+        ("x = 1\ndef f(:", "line 2: it cannot be imported: SyntaxError"),
+        (BUILD.replace('"mine"', '"yours"') + END, 'name: Literal["mine"] = "mine"'),
+    ],
+)
+def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, message):
+    write("mine", text)
+    with pytest.raises(UserError, match=r"models/mine\.py") as raised:
+        configuration.load("bn", ["model.name=mine"])
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('too small')" + END, "line 8: build fails: ValueError: too small"),
+        ("x = keras.layers.Conv2D(4, 99)(x)" + END, "line 8: build fails"),
+        ("return layers.dense(5)(keras.layers.Flatten()(x))", "returns [n, 5] in float32 rather than logits [n, 10]"),
+        ("return layers.dense(classes)(x)", "returns [n, 32, 32, 10] in float32"),
+        ("return keras.layers.Dense(10, dtype='float16')(keras.layers.Flatten()(x))", "returns [n, 10] in float16"),
+        ("return None", "returns NoneType"),
+        ("return [layers.dense(classes)(keras.layers.Flatten()(x))]", "returns list"),
+        ("return keras.layers.Input((10,))", "build fails"),
+        ("import tensorflow as tf; x = tf.nn.relu(x)" + END, "line 8: build fails"),
+        ("x = keras.layers.Lambda(lambda x: 2 * x)(x)" + END, "Lambda; only Keras's own layers are read"),
+        ("x = keras.layers.Activation(lambda x: 2 * x)(x)" + END, "could not be read back"),
+        ("x = Own()(x)" + END, "Own; only Keras's own layers are read"),
+        ("x = Registered()(x)" + END, "Registered; only Keras's own layers are read"),
+    ],
+)
+def test_a_network_that_cannot_be_built_or_kept_is_refused(write, body, message):
+    own = (
+        "import keras\nclass Own(keras.layers.Layer):\n    def call(self, x):\n        return 2 * x\n"
+        "@keras.saving.register_keras_serializable('own')\nclass Registered(Own):\n    pass\n"
+    )
+    write("mine", BUILD + body + (own and f"\n{own}" if "Own" in body or "Registered" in body else ""))
+    dataset = synthetic.generate(10, 10)
+    registered = dict(keras.saving.get_custom_objects())
+    with pytest.raises(UserError, match=r"models/mine\.py") as raised:
+        loop.check_network(configuration.load("plain", ["model.name=mine"]), dataset)
+    assert message in str(raised.value)
+    assert keras.config.dtype_policy().name == "float32"
+    assert registered.keys() <= keras.saving.get_custom_objects().keys()
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet", "tiny", "branches", "layer_norm"])
+def test_a_network_of_keras_own_layers_can_be_kept(write, name):
+    for each in networks.ALL:
+        write(each)
+    model = model_of(name, seed=1)
+    weights.check_archive(model, name)
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        other = model_of(name, seed=1, precision=precision, fast=True)
+        assert [weight.shape for weight in other.weights] == [weight.shape for weight in model.weights]
+        assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+# ---- as a section of a configuration
+
+
+def test_the_old_keys_of_batch_norm_mean_the_new_ones_everywhere(tmp_path):
+    new = configuration.load("plain", ["model={norm: batch, norm_position: before_activation, norm_momentum: 0.9}"])
+    old = ["model.batch_norm=before_activation", "model.batch_norm_momentum=0.9"]
+    assert configuration.load("plain", old).model == new.model
+    assert configuration.load("fast", ["model.batch_norm=none"]).model.norm == "none"
+    assert configuration.load("bn", ["model.batch_norm=none"]).model == configuration.load("plain").model
+    (tmp_path / "mine.yaml").write_text("model: {batch_norm: after_activation}")
+    (tmp_path / "child.yaml").write_text("extends: mine.yaml\nmodel: {norm: group}")
+    assert configuration.load(str(tmp_path / "child.yaml")).model.norm == "group"
+    assert configuration.load(str(tmp_path / "child.yaml"), ["model.batch_norm=none"]).model.norm == "none"
+    assert configuration.read_resolved(tmp_path / "mine.yaml").model == configuration.load("bn").model
+    (tmp_path / "both.yaml").write_text("model: {batch_norm: none, norm: group}")
+    with pytest.raises(UserError, match=r"batch_norm is a former name, and what it meant is set, too"):
+        configuration.load(str(tmp_path / "both.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("section", "base", "change", "left"),
+    [
+        ("model", {"norm": "batch"}, {"name": "resnet"}, {"norm": "batch", "depth": 20}),
+        ("model", {"norm": "layer"}, {"name": "vgg"}, {"norm": "layer"}),
+        ("model", {"name": "resnet", "depth": 56}, {"norm": "group"}, {"depth": 56, "norm": "group"}),
+        ("model", {"name": "resnet", "norm": "group"}, {"name": "vgg"}, {"norm": "none"}),
+        ("optimizer", {"learning_rate": 0.5}, {"name": "sgd"}, {"learning_rate": 0.001}),
+        ("optimizer", {"name": "sgd", "momentum": 0.9}, {"name": "adam"}, {"momentum": 0.0}),
+        ("optimizer", {"name": "sgd", "momentum": 0.9}, {"learning_rate": 0.1}, {"name": "sgd", "momentum": 0.9}),
+        ("schedule", {"name": "cosine", "warmup_epochs": 2}, {"name": "one_cycle"}, {"warmup_epochs": 2}),
+    ],
+)
+def test_a_section_whose_name_changes_replaces_its_base(tmp_path, section, base, change, left):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({section: base}))
+    (tmp_path / "child.yaml").write_text(yaml.safe_dump({"extends": "base.yaml", section: change}))
+    overrides = [f"{section}.{key}={value}" for key, value in change.items()]
+    for config in (
+        configuration.load(str(tmp_path / "child.yaml")),
+        configuration.load(str(tmp_path / "base.yaml"), overrides),
+    ):
+        found = getattr(config, section).model_dump()
+        assert {key: found[key] for key in left} == left
+
+
+def test_overrides_of_a_network_and_its_keys_may_stand_in_any_order():
+    one = configuration.load("bn", ["model.depth=32", "model.name=resnet"])
+    assert one.model == configuration.load("bn", ["model.name=resnet", "model.depth=32"]).model
+    assert one.model.depth == 32
+
+
+def merged_key_by_key(path: Path) -> dict:
+    """What a file and those that it extends said before sections of another name replaced their base."""
+    values = yaml.safe_load(path.read_text())
+    base = values.pop("extends", None)
+    return over(merged_key_by_key(path.parent / base), values) if base else values
+
+
+def over(base: dict, changes: dict) -> dict:
+    sections = {key: over(base[key], value) for key, value in changes.items() if isinstance(base.get(key), dict)}
+    return base | changes | sections
+
+
+OWN = ("resnet20.yaml", "group_norm.yaml")  # made for the new rule
+
+
+@pytest.mark.parametrize("path", sorted(configuration.CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_project_s_configurations_mean_what_they_meant(path):
+    if path.name in OWN:
+        pytest.skip("made since")
+    old = configuration.check(merged_key_by_key(path), path.name)
+    assert configuration.differences(old, configuration.load(str(path))) == {}
+
+
+@pytest.mark.parametrize("path", sorted(study.FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_the_project_s_studies_mean_what_they_meant(path, tmp_path):
+    name, found = study.load(str(path))
+    for planned in plan.plan(name, found, tmp_path):
+        values = merged_key_by_key(plain_yaml.find(found.base, configuration.CONFIGS)) | {"seed": planned.config.seed}
+        point = {key: value for key, value in planned.point.items() if key != study.VARIANT}
+        for key, value in (found.settings | point | found.variants.get(planned.point.get(study.VARIANT), {})).items():
+            *section, last = key.split(".")
+            values = over(values, {section[0]: {last: value}} if section else {last: value})
+        old = configuration.check(values, path.name)
+        assert configuration.differences(old, planned.config) == {}
+
+
+# ---- what is built
+
+
+def test_resnet_has_the_paper_s_layers_and_parameters():
+    parameters = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018}
+    for depth, expected in parameters.items():
+        model = model_of("resnet", {"depth": depth})
+        trainable = sum(np.prod(variable.shape) for variable in model.trainable_variables)
+        convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert (trainable, len(convolutions) + 1) == (expected, depth)
+    model = model_of("resnet")
+    assert model.count_params() - 269_722 == 1_376
+    products = [
+        np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:-1] or (1,))
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+    ]
+    assert sum(products) == 40_551_040  # 40.6 million multiply-adds
+
+
+def test_resnet_s_shortcut_takes_every_other_pixel_and_pads_with_zeros():
+    model = model_of("resnet")
+    pool = next(layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D))
+    pad = next(layer for layer in model.layers if getattr(layer, "data_format", None) == "channels_first")
+    maps = np.random.default_rng(0).normal(size=(2, 8, 8, 16)).astype(np.float32)
+    found = np.asarray(pad(pool(maps)))
+    assert found.shape == (2, 4, 4, 32)
+    np.testing.assert_array_equal(found[..., 8:24], maps[:, ::2, ::2])
+    assert not found[..., :8].any()
+    assert not found[..., 24:].any()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "layer"])
+def test_each_normalisation_stands_in_either_place(norm):
+    name = {"batch": "BatchNormalization", "group": "GroupNormalization", "layer": "LayerNormalization"}[norm]
+    for position, expected in (
+        ("after_activation", ["Conv2D", name]),
+        ("before_activation", ["Conv2D", name, "ReLU"]),
+    ):
+        layers = model_of("vgg", {"norm": norm, "norm_position": position}).layers[1:]
+        assert [type(layer).__name__ for layer in layers[: len(expected)]] == expected
+        assert sum(type(layer).__name__ == name for layer in layers) == 8
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 12, 3), (28, 28, 1)])
+def test_our_networks_take_images_of_other_sizes(name, shape):
+    model = build_model(network_of(name), shape, 7, seed=0)
+    assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
+
+
+def test_images_too_small_are_refused_in_words():
+    with pytest.raises(UserError, match=r"models/vgg\.py.*images of 7 x 9 pixels"):
+        build_model(network_of("vgg"), (7, 9, 3), 10)
+
+
+def test_plain_layers_follow_the_precision_and_the_seed(write):
+    write("tiny")
+    state = random.getstate()
+    one, same, other = (model_of("tiny", seed=seed, precision="mixed_bfloat16") for seed in (1, 1, 2))
+    assert random.getstate() == state
+    assert keras.config.dtype_policy().name == "float32"
+    assert one.layers[1].compute_dtype == "bfloat16"
+    assert one.output.dtype == "float32"
+    kernels = [model.layers[1].kernel.numpy() for model in (one, same, other)]
+    assert np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_a_norm_that_layers_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="it knows batch, group, layer and none"):
+        Layers().norm("instance")
+
+
+# ---- shards, and the layers that are made for processors
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "independent"),
+    [
+        ("vgg", {}, True),
+        ("vgg", {"norm": "group"}, True),
+        ("vgg", {"norm": "layer", "norm_position": "before_activation"}, True),
+        ("vgg", {"norm": "batch"}, False),
+        ("resnet", {"norm": "none"}, True),
+        ("resnet", {}, False),
+        ("tiny", {}, True),
+        ("layer_norm", {}, True),
+        ("branches", {}, False),
+    ],
+)
+def test_a_batch_is_sharded_where_images_do_not_depend_on_each_other(write, name, keys, independent):
+    if name in networks.ALL:
+        write(name)
+    assert can_be_sharded(network_of(name, **keys), (32, 32, 3), 10) == independent
+    whole, sharded = (model_of(name, keys, seed=1, fast=True, shards=shards) for shards in (1, 3))
+    assert isinstance(sharded, ShardedModel) == independent
+    images = preprocess(np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8))
+    np.testing.assert_allclose(sharded(images, training=True), whole(images, training=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("operation", "independent"),
+    [
+        (lambda x: keras.ops.relu(x) + x, True),
+        (lambda x: x - keras.ops.mean(x, axis=0), False),
+        (lambda x: keras.ops.flip(x, axis=0), False),
+        (lambda x: keras.layers.Dropout(0.5)(x), True),
+        (lambda x: keras.layers.Dense(4, activity_regularizer="l2")(x), False),
+        (lambda x: keras.layers.Softmax(axis=0)(x), False),
+        (lambda x: keras.layers.BatchNormalization()(x), False),
+    ],
+)
+def test_what_makes_images_depend_on_each_other(operation, independent):
+    inputs = keras.layers.Input((4,))
+    assert images_are_independent(keras.Model(inputs, operation(inputs))) == independent
+
+
+def test_whether_shards_are_possible_is_known_before_tensorflow_begins(tmp_path):
+    text = networks.LAYER_NORM.replace("x = inputs", "x = keras.layers.Dropout(0.1)(inputs)")
+    (tmp_path / "layer_norm.py").write_text(text)
+    code = (
+        f"import models; models.__path__.append({str(tmp_path)!r})\n"
+        "from experiment.config import load; from experiment import hardware; from experiment.data import synthetic\n"
+        "chosen = hardware.choose_cores(load('plain', ['model.name=layer_norm']), synthetic.generate(10, 10), 2)\n"
+        "print(chosen == hardware.settle(chosen) == hardware.Cores(2, 2))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_on_a_gpu_there_is_no_layer_that_is_made_for_processors(monkeypatch):
+    dataset, config = synthetic.generate(10, 10), configuration.load("fast", ["precision=mixed_bfloat16"])
+
+    def own_layers() -> set[str]:
+        model = loop.compiled_model(config, dataset, 5, "mixed_bfloat16", shards=2)
+        assert model.layers[1].compute_dtype == "bfloat16"
+        return {type(layer).__name__ for layer in (model, *model.layers) if type(layer).__module__.startswith("models")}
+
+    assert own_layers() == {"QuickGradientConv2D", "FusedBatchNormalization"}
+    monkeypatch.setattr(loop.tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+    assert own_layers() == set()
+
+
+# ---- trained
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return synthetic.generate(300, 100, seed=1)
+
+
+def train(path, dataset, *overrides, resume=False, base="bn", shards=1) -> tuple[RunDirectory, configuration.Config]:
+    small = [
+        "epochs=2",
+        "batch_size=50",
+        "data.validation_images=50",
+        "precision=float32",
+        "schedule.warmup_epochs=0.5",
+    ]
+    config, run = configuration.load(base, [*small, *overrides]), RunDirectory(path)
+    run.prepare()
+    loop.check_network(config, dataset)
+    loop.fit(config, run, dataset, Cores(2, shards), resume, progress="quiet")
+    return run, config
+
+
+@pytest.mark.parametrize("name", ["branches", "layer_norm"])
+def test_a_user_s_network_is_trained_resumed_and_evaluated(write, tmp_path, dataset, monkeypatch, name):
+    write(name)
+    whole, config = train(tmp_path / "whole", dataset, f"model.name={name}", shards=2)
+    with monkeypatch.context() as patched:
+        original = recorder.Recorder.on_epoch_end
+
+        def stop(self, epoch, logs=None):
+            original(self, epoch, logs)
+            signal.raise_signal(signal.SIGINT)
+
+        patched.setattr(recorder.Recorder, "on_epoch_end", stop)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "stopped", dataset, f"model.name={name}", shards=2)
+    stopped, _ = train(tmp_path / "stopped", dataset, f"model.name={name}", shards=2, resume=True)
+    assert killing.differences(killing.outcome(whole.path), killing.outcome(stopped.path)) == []
+    validation = split(dataset, config.data)[1]
+    predictions = predict(whole, validation.images).argmax(1)
+    assert (predictions == validation.labels).mean() == pytest.approx(whole.read_summary()["val_accuracy"])
+    model = model_of(name, fast=True)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for measure, layers in ((diagnostics.gradient_norms, 4), (diagnostics.batch_statistics, 3)):
+        found = measure(model, dataset.train, 50)
+        assert all(values.shape == (layers - (name == "layer_norm"),) for values in found.values())
+
+
+def test_best_keras_holds_every_key_of_the_run(tmp_path, dataset):
+    run, config = train(tmp_path / "run", dataset, "epochs=1", "data.training_images=null", base="fast")
+    model = keras.models.load_model(run.best_file)
+    kept = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert kept == [config.model.norm_momentum] * 8 == [0.9] * 8
+
+
+def test_weights_of_another_graph_are_refused(tmp_path):
+    model_of("resnet", seed=1).save(tmp_path / "best.keras")
+    weights.load_weights(model_of("resnet", seed=2), tmp_path / "best.keras")
+    for keys in ({"depth": 32}, {"norm": "group"}):
+        with pytest.raises(UserError, match="not those of the configuration"):
+            weights.load_weights(model_of("resnet", keys), tmp_path / "best.keras")
