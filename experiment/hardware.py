@@ -16,7 +16,7 @@ import tensorflow as tf
 from experiment.config import Config
 from experiment.data.dataset import Dataset
 from experiment.tensorflow_setup import available_cores
-from models.network import can_be_sharded
+from models.network import can_be_sharded, ghost_batches
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
@@ -58,7 +58,11 @@ def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> 
     count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
     enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE
-    sharded = processor_alone and enough and can_be_sharded(config.model, dataset.image_shape, len(dataset.class_names))
+    if not (processor_alone and enough):
+        return Cores(count)
+    if ghost_batches(config.model) > 1:
+        return Cores(count, count if ghost_batches(config.model) >= count else 1)
+    sharded = can_be_sharded(config.model, dataset.image_shape, len(dataset.class_names))
     return Cores(count, count if sharded else 1)
 
 

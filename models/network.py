@@ -5,15 +5,17 @@ import random
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from experiment.errors import UserError
 from experiment.schema import Section
 
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
+
+GhostBatches = Annotated[int, Field(ge=1, le=64)]
 
 # Layers and operations of Keras that take each image by itself. One that is not here may mix the images of a batch.
 _EACH_IMAGE_BY_ITSELF = (
@@ -152,7 +154,8 @@ def build_model(
         fast: with the layers that are quicker on a processor. A network that is saved is built without, so that the
             file names Keras's own layers only.
         synchronized: batch statistics are those of the whole batch, over all devices that share it.
-        shards: into how many shards a batch is divided, for as many cores, where each image is taken by itself.
+        shards: into how many shards a batch is divided: for as many cores, where each image is taken by itself; as
+            ghost batches, where the network has some.
 
     Returns:
         A functional `keras.Model` from images [n, h, w, c], as `preprocess` gives them, to logits [n, classes].
@@ -177,7 +180,7 @@ def build_model(
                 "end it with layers.dense(classes)"
             )
         model = keras.Model(inputs, outputs)
-        if shards > 1 and images_are_independent(model):
+        if shards > 1 and (ghost_batches(network) > 1 or images_are_independent(model)):
             from models.fast_layers import ShardedModel
 
             model = ShardedModel(inputs, outputs)
@@ -216,6 +219,14 @@ def images_are_independent(model) -> bool:
         and getattr(operation, "activity_regularizer", None) is None
         for operation in model.operations
     )
+
+
+def ghost_batches(network: Network) -> int:
+    """Into how many ghost batches training divides a batch, each with batch statistics of its own.
+
+    Source: Hoffer, Hubara and Soudry, "Train longer, generalize better", 2017, algorithm 1.
+    """
+    return getattr(network, "ghost_batches", 1)
 
 
 def can_be_sharded(network: Network, image_shape: tuple[int, int, int], classes: int) -> bool:

@@ -14,7 +14,8 @@ WIDTHS = (16, 32, 64)
 class Network(network.Network):
     """Three stages of residual blocks of two 3x3 convolutions; shortcuts have no parameters (option A of the paper).
 
-    `norm_momentum` is how much of the moving averages each step keeps (batch); `groups` is into how many groups the
+    `norm_momentum` is how much of the moving averages each step keeps, and `ghost_batches` is into how many shards a
+    batch is divided, each with statistics of its own (batch); `groups` is into how many groups the
     channels are divided (group). Without a normalisation, convolutions have biases.
     """
 
@@ -22,6 +23,7 @@ class Network(network.Network):
     depth: Literal[20, 32, 44, 56] = 20
     norm: Literal["none", "batch", "group"] = "batch"
     norm_momentum: Fraction = 0.99
+    ghost_batches: network.GhostBatches = 1
     groups: Literal[1, 2, 4, 8, 16] = 8
     initializer: network.Initializer = "he_normal"
 

@@ -16,7 +16,8 @@ class Network(network.Network):
     """A VGG-like network, for images of 8 x 8 pixels and more.
 
     `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU.
-    `norm_momentum` is how much of the moving averages each step keeps (batch); `groups` is into how many groups the
+    `norm_momentum` is how much of the moving averages each step keeps, and `ghost_batches` is into how many shards a
+    batch is divided, each with statistics of its own (batch); `groups` is into how many groups the
     channels are divided (group). The initial kernels are those of `initializer`, times `initial_scale`.
     """
 
@@ -24,6 +25,7 @@ class Network(network.Network):
     norm: Literal["none", "batch", "group", "layer"] = "none"
     norm_position: Literal["after_activation", "before_activation"] = "after_activation"
     norm_momentum: Fraction = 0.99
+    ghost_batches: network.GhostBatches = 1
     groups: Literal[1, 2, 4, 8, 16] = 8
     initializer: network.Initializer = "glorot_uniform"
     initial_scale: Positive = 1.0

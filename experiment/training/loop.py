@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from experiment.config import Config
 from experiment.data.dataset import Dataset, Images, split
-from experiment.errors import Diverged, Interrupted
+from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.run_directory import RunDirectory
@@ -21,7 +21,7 @@ from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epo
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
 from experiment.training.tensorboard import TensorBoardLog
-from models.network import build_model, check_exchangeable
+from models.network import build_model, check_exchangeable, ghost_batches
 
 _IMAGES_PER_EXECUTION = 4096  # a second or two on two cores
 
@@ -48,7 +48,7 @@ def fit(
     precision = resolve_precision(config.precision)
     steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
-        shards = _shards(cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
+        shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
     if progress != "quiet" and not resume:
         _say_if_averages_cannot_settle(model, steps * config.epochs)
@@ -176,11 +176,17 @@ def compiled_model(
     return model
 
 
-def _shards(cores: Cores, *batched: tuple[Images, int]) -> int:
-    """As many shards of a batch as the cores have a use for, unless one of the batches has fewer images than that."""
-    several_devices = tf.distribute.get_strategy().num_replicas_in_sync > 1
+def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
+    """As many shards of a batch as the cores have a use for, unless one of the batches has fewer images than that; or
+    the network's ghost batches, whatever the cores."""
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
     smallest = min(len(images.labels) % size or size for images, size in batched)
-    return 1 if several_devices or smallest < cores.shards else cores.shards
+    ghosts = ghost_batches(config.model)
+    if ghosts > 1 and smallest < ghosts * devices:
+        raise UserError(f"model.ghost_batches: {ghosts} are more than the {smallest} images of an epoch's last batch")
+    if ghosts > 1:
+        return ghosts
+    return 1 if devices > 1 or smallest < cores.shards else cores.shards
 
 
 def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:

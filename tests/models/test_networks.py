@@ -19,7 +19,7 @@ from experiment.data.dataset import Dataset, split
 from experiment.errors import Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.evaluation.predict import predict
-from experiment.hardware import Cores
+from experiment.hardware import Cores, choose_cores
 from experiment.run_directory import RunDirectory
 from experiment.studies import plan, study
 from experiment.training import diagnostics, loop, recorder
@@ -347,6 +347,23 @@ def test_a_batch_is_sharded_where_images_do_not_depend_on_each_other(write, name
     np.testing.assert_allclose(sharded(images, training=True), whole(images, training=True), atol=1e-5)
 
 
+def test_ghost_batches_have_statistics_of_their_own():
+    keys = {"norm": "batch", "ghost_batches": 2}
+    whole, ghosts = (model_of("vgg", keys, seed=1, fast=True, shards=shards) for shards in (1, 2))
+    images = preprocess(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
+    halves = np.concatenate([whole(half, training=True) for half in (images[:4], images[4:])])
+    np.testing.assert_allclose(ghosts(images, training=True), halves, atol=1e-4)
+    for moved, expected in zip(ghosts.non_trainable_variables, whole.non_trainable_variables, strict=True):
+        np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-5)
+    assert np.abs(ghosts(images, training=True) - whole(images, training=True)).max() > 0.01
+
+
+@pytest.mark.parametrize(("ghosts", "cores", "shards"), [(2, 2, 2), (4, 2, 2), (2, 4, 1), (1, 2, 1)])
+def test_cores_take_ghost_batches_where_there_is_one_for_each(ghosts, cores, shards):
+    config = configuration.load("bn", [f"model.ghost_batches={ghosts}"])
+    assert choose_cores(config, synthetic.generate(10, 10), cores) == Cores(cores, shards)
+
+
 @pytest.mark.parametrize(
     ("operation", "independent"),
     [
@@ -444,6 +461,14 @@ def test_best_keras_holds_every_key_of_the_run(tmp_path, dataset):
     model = keras.models.load_model(run.best_file)
     kept = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert kept == [config.model.norm_momentum] * 8 == [0.9] * 8
+
+
+def test_ghost_batches_train_the_same_on_any_number_of_cores(tmp_path, dataset):
+    overrides = ["epochs=1", "model.ghost_batches=2"]
+    runs = [train(tmp_path / str(shards), dataset, *overrides, shards=shards)[0] for shards in (1, 2)]
+    assert killing.differences(*(killing.outcome(run.path) for run in runs)) == []
+    with pytest.raises(UserError, match=r"model\.ghost_batches: 64 are more than the 50 images"):
+        train(tmp_path / "many", dataset, "model.ghost_batches=64")
 
 
 def test_weights_of_another_graph_are_refused(tmp_path):
