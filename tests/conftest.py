@@ -1,6 +1,7 @@
 """What several test files share: real CIFAR-10, and directories that look like a finished run's."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from experiment.evaluation.result import RunResult, load_result
 from experiment.run_directory import RunDirectory
 from models.network import build_model
 
+# Where the suite was started in the background, some signals are ignored, and would be in all the processes it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 tensorflow_setup.set_environment()  # before any test file imports TensorFlow
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
