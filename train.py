@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.export:
         export.check(arguments.export)
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
-    start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
+    todo = start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
 
     dataset = sources.load(arguments.data, settings=config.data)
     if not arguments.quiet:
@@ -83,7 +83,9 @@ def main(arguments: argparse.Namespace) -> None:
         sys.exit(interruption.exit_code)
     if arguments.export:
         export.write(run, arguments.export)
-    if not arguments.quiet:
+    if todo == "finished":
+        print(f"{run.path}: finished already", file=sys.stderr)
+    elif not arguments.quiet:
         found = run.path.resolve().is_relative_to(CHECKPOINTS)  # by evaluate.py itself
         evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))
         print(

@@ -159,8 +159,8 @@ def test_a_directory_without_cifar10_is_reported(refused, tmp_path, place):
 def test_a_split_that_cannot_be_made_is_reported_before_anything_is_replaced(refused, tmp_path):
     run = make_run(tmp_path / "run")
     before = contents(run.path)
-    message = refused("train.py", *QUICK, "--set", "data.validation_images=15", "--overwrite", "--run-dir", run.path)
-    assert "data.validation_images" in message
+    message = refused("train.py", *QUICK, "--set", "data.training_images=4999", "--overwrite", "--run-dir", run.path)
+    assert "data.training_images" in message
     assert contents(run.path) == before
 
 
@@ -192,7 +192,7 @@ def test_a_run_of_another_configuration_is_not_resumed(refused, tmp_path):
 
 
 def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
-    run = make_run(tmp_path / "run", "epochs=1", status="interrupted")
+    run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     before = contents(run.path)
     message = refused("train.py", *QUICK, "--resume", "--run-dir", run.path)
     assert "other data" in message
@@ -210,7 +210,7 @@ def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_pat
 
 
 def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
-    run = make_run(tmp_path / "run", "epochs=1", status="interrupted")
+    run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
     assert "other data" in refused(*finish)  # as --resume says it
     assert "seed: 0 in the run, 4 now" in refused(*finish, "--seed", 4)

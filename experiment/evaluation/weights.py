@@ -35,6 +35,8 @@ def check_archive(model, network: str) -> None:
             load_weights(model, Path(folder, "best.keras"))
         registered.clear()  # what a network's file registers, other programs do not know
         keras.models.model_from_json(model.to_json())
+    except OSError as error:
+        raise UserError(f"{tempfile.gettempdir()} cannot be written: {error.strerror or error}") from None
     except Exception as error:
         reason = _first_line(error).rpartition("refused: ")[2]
         raise UserError(f"models/{network}.py: best.keras could not be read back from Keras alone: {reason}") from None
