@@ -11,7 +11,7 @@ EVALUATE_SEEDS = $(RUN) evaluate.py checkpoints/plain checkpoints/bn $$(ls -d ch
 help:  ## this list
 	@grep -hE '^[a-z][^:=]*:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*  ## /\1\t/' | expand -t 18
 
-demo: .venv/installed  ## train both networks on synthetic images, evaluate, draw: about a minute
+demo: .venv/installed  ## train both networks on synthetic images, evaluate, draw: one or two minutes
 	$(RUN) train.py --config plain.yaml $(DEMO) --run-dir checkpoints/demo/plain/seed0
 	$(RUN) train.py --config bn.yaml $(DEMO) --run-dir checkpoints/demo/bn/seed0
 	$(RUN) evaluate.py checkpoints/demo --output checkpoints/demo

@@ -80,8 +80,8 @@ def main(arguments: argparse.Namespace) -> int:
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
-            predict_missing(run, dataset_for, arguments.engine, arguments.tta)
-            results.append(load_result(run, name, arguments.tta))
+            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta)
+            results.append(load_result(run, name, arguments.tta, unwritten))
             kept.append((run, name))
         except sources.NotFound:
             raise

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiment.errors import reported
-from experiment.options import Parser, path, place, whole
+from experiment.options import Parser, amount, path, place, whole
 
 ROOT = Path(__file__).resolve().parent
 
@@ -34,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--workers", type=whole(1), default=1, metavar="N", help="local: so many runs at a time (default: 1)")
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: one is started on this machine)")
     add("--cpus-per-run", type=whole(1), metavar="N", help="threads of each run (default: the cores over the workers)")
-    add("--gpus-per-run", type=float, default=0, metavar="N", help="ray: GPUs of each run (default: 0)")
+    add("--gpus-per-run", type=amount, default=0, metavar="N", help="ray: GPUs of each run (default: 0)")
     add("--ship-data", action="store_true", help="ray: send the images through the cluster; the nodes have none")
     return parser.parse_args(arguments)
 

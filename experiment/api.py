@@ -63,8 +63,8 @@ def load_result(run: RunDirectory | str | Path, data: str | None = None) -> RunR
         data: where the images are, where they must be predicted.
     """
     run = _run(run)
-    predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings))
-    return read_result(run, f"{run.path.parent.name}/{run.path.name}")
+    unwritten = predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings))
+    return read_result(run, f"{run.path.parent.name}/{run.path.name}", unwritten=unwritten)
 
 
 def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:

@@ -46,6 +46,13 @@ def whole(least: int = 0):
     return number
 
 
+def amount(text: str) -> float:
+    """A type of argument: a number from 0 on, in decimal digits."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on, in decimal digits")
+    return float(text)
+
+
 def command(script: str, *arguments: str) -> str:
     """The line that runs a script of this project, as it is typed where this process was started."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable

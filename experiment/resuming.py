@@ -2,7 +2,7 @@
 
 from experiment import config as configuration
 from experiment.config import Config
-from experiment.errors import UserError
+from experiment.errors import Diverged, UserError
 from experiment.run_directory import RunDirectory
 
 
@@ -54,7 +54,7 @@ def _in_words(summary: dict) -> str:
 
 
 def check_resumable(config: Config, run: RunDirectory) -> None:
-    """Raises a UserError that says what differs where `--resume` cannot go on; touches nothing."""
+    """Raises a UserError (of a run that diverged: Diverged) that says why `--resume` cannot go on; touches nothing."""
     check_configured(run)
     if not run.config_file.exists():
         raise UserError(f"{run.path} holds no run to resume; leave out --resume to start one")
@@ -75,7 +75,7 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
     elif finished:
         raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
     if summary["status"] == "diverged":
-        raise UserError(
+        raise Diverged(
             f"{run.path}: this run diverged ({summary.get('reason', 'its loss became NaN')}); it cannot go on"
         )
     history = run.read_facts().get("history", []) if run.state_file.exists() else []

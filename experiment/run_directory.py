@@ -200,16 +200,20 @@ class RunDirectory:
         with reading.opened(self.best_file, _LARGEST_WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def as_kept(self, logits: np.ndarray) -> np.ndarray:
+        """The logits as predictions.npz holds them: float16. Raises UserError where they are not all numbers."""
+        if not np.isfinite(logits).all():
+            raise UserError(f"{self.best_file}: its weights predict what is no number (NaN or infinite)")
+        largest = np.finfo(np.float16).max
+        return np.clip(logits, -largest, largest).astype(np.float16)
+
     def write_predictions(
         self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none", weights: str | None = None
     ) -> None:
         """Keeps test logits [n, classes] as float16, their labels [n] as the smallest integers that hold them, and the
         digest of the weights that they are of."""
-        if not np.isfinite(logits).all():
-            raise UserError(f"{self.best_file}: its weights predict what is no number (NaN or infinite)")
-        largest = np.finfo(np.float16).max
         arrays = {
-            "logits": np.clip(logits, -largest, largest).astype(np.float16),
+            "logits": self.as_kept(logits),
             "labels": labels.astype(np.min_scalar_type(labels.max())),
             **({"weights": np.array(weights)} if weights else {}),
         }

@@ -11,6 +11,18 @@ from pathlib import Path
 
 from experiment.errors import UserError
 
+# Variables of Keras, TensorFlow and oneDNN under which a run of the same configuration would be another run.
+_CHANGES_RESULTS = (
+    "KERAS_MAX_EPOCHS",
+    "KERAS_MAX_STEPS_PER_EPOCH",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "TF_SET_ONEDNN_FPMATH_MODE",
+    "TF_ENABLE_AUTO_MIXED_PRECISION",
+    "TF_USE_LEGACY_KERAS",
+    "TF_XLA_FLAGS",
+)
+
 
 def set_environment() -> None:
     """What TensorFlow and Keras read as they are imported.
@@ -23,8 +35,8 @@ def set_environment() -> None:
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "false"}
-    for shortened in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
-        os.environ.pop(shortened, None)
+    for name in _CHANGES_RESULTS:
+        os.environ.pop(name, None)
 
 
 def start() -> None:

@@ -96,8 +96,8 @@ def make_run(path: Path, *overrides: str, correct: int = 80, data: str = "cifar1
 
 def predict_and_load(run: RunDirectory, name: str, dataset_for, engine="keras", tta="none") -> RunResult:
     """What evaluate.py does with a run."""
-    predict_missing(run, dataset_for, engine, tta)
-    return load_result(run, name, tta)
+    unwritten = predict_missing(run, dataset_for, engine, tta)
+    return load_result(run, name, tta, unwritten)
 
 
 @pytest.fixture

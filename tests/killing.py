@@ -15,7 +15,9 @@ import numpy as np
 from experiment.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["--data", "generated", "--set", "epochs=4", "--set", "batch_size=250", "--quiet"]
+# Four epochs of a second each, so that many of the moments at which a run is killed lie between its writes.
+SMALL = ["--data", "synthetic", "--quiet", "--set", "epochs=4", "--set", "batch_size=100"]
+SMALL += ["--set", "data.training_images=1000", "--set", "data.validation_images=200"]
 
 # Runs a command, and kills it the Nth time that a file or a directory is about to be made durable, or when a file of a
 # name is. A file is made durable before its renaming, its directory after it.

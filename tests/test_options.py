@@ -56,6 +56,13 @@ def test_a_whole_number_is_decimal(command, option):
             parsed(command, option, text)
 
 
+def test_an_amount_is_decimal():
+    assert parsed(study, "--gpus-per-run", "0.25") == 0.25
+    for text in ("nan", "inf", "-1", "1e1", "1_0", ".5", ""):
+        with pytest.raises(UserError, match="gpus-per-run"):
+            parsed(study, "--gpus-per-run", text)
+
+
 @pytest.mark.parametrize("option", ["--workers", "--cpus-per-run"])
 def test_none_is_not_enough_workers(option):
     with pytest.raises(UserError, match="from 1 on"):

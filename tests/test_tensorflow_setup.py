@@ -26,6 +26,13 @@ def test_onednn_is_on_where_it_is_quicker_and_the_user_has_not_said_otherwise(mo
     assert os.environ.get(ONEDNN) == expected
 
 
+@pytest.mark.parametrize("name", ["TF_XLA_FLAGS", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_ENABLE_AUTO_MIXED_PRECISION"])
+def test_a_variable_that_would_change_a_run_is_not_heard(monkeypatch, name):
+    monkeypatch.setattr(os, "environ", {name: "1"})
+    tensorflow_setup.set_environment()
+    assert name not in os.environ
+
+
 def test_settings_of_keras_and_numpy_are_this_projects_whatever_the_user_has(tmp_path):
     odd = {"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1, "backend": "jax"}
     (tmp_path / "keras.json").write_text(json.dumps(odd | {"nnx_enabled": True}))

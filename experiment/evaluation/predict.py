@@ -1,6 +1,7 @@
 """The logits of a run's best weights, computed and kept beside it as float16 (predictions.npz)."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,15 +15,19 @@ from experiment.evaluation.result import class_names_of, image_shape_of
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 
+Predictions = dict[TestTimeAugmentation, tuple[np.ndarray, np.ndarray]]  # logits [n, classes], labels [n]
+
 
 def predict_missing(
     run: RunDirectory,
     dataset_for: Callable[[Data], Dataset],
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
-) -> None:
+) -> Predictions:
     """Predicts the test images with a run's best weights and writes the logits, unless those that are kept are of just
     these weights; where the weights are gone, kept ones must be there.
+
+    Returns those that are not kept, since the run lies in a directory that cannot be written: {tta: (logits, labels)}.
 
     Args:
         run: a finished run.
@@ -34,6 +39,7 @@ def predict_missing(
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
     """
     config, _, _ = read_finished(run)
+    unwritten: Predictions = {}
     for way in dict.fromkeys(("none", tta)):
         if not run.best_file.exists():
             if not run.predictions_under(way).exists():
@@ -44,7 +50,11 @@ def predict_missing(
             dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
             logits = predict(run, dataset.test.images, engine, way)
-            run.write_predictions(logits, dataset.test.labels, way, weights)
+            if os.access(run.path, os.W_OK):
+                run.write_predictions(logits, dataset.test.labels, way, weights)
+            else:
+                unwritten[way] = run.as_kept(logits), dataset.test.labels
+    return unwritten
 
 
 def predict(

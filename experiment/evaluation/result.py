@@ -3,7 +3,9 @@
 Every measure is computed from the kept logits (predictions.npz), so that it can be computed again without the weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -130,22 +132,27 @@ class RunResult:
         return np.cumsum([row["seconds"] for row in self.history])
 
 
-def load_result(run: RunDirectory, name: str, tta: TestTimeAugmentation = "none") -> RunResult:
+def load_result(
+    run: RunDirectory, name: str, tta: TestTimeAugmentation = "none", unwritten: Mapping = MappingProxyType({})
+) -> RunResult:
     """Reads a finished run and its kept predictions; writes nothing.
 
     Args:
         run: a finished run whose test images were predicted.
         name: what to call it.
         tta: the views whose averaged logits are read, too.
+        unwritten: predictions that the run's directory does not hold, as `predict_missing` returns them.
 
     Raises:
         UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
     """
     config, summary, history = read_finished(run)
-    logits, labels = run.read_predictions()
+    logits, labels = unwritten.get("none") or run.read_predictions()
     if len(class_names_of(summary, run.summary_file)) != logits.shape[1]:
         raise UserError(f"{run.summary_file}: data.class_names are not the names of {logits.shape[1]} classes")
-    averaged = None if tta == "none" else run.read_predictions(tta)[0].astype(np.float32)
+    averaged = None
+    if tta != "none":
+        averaged = (unwritten.get(tta) or run.read_predictions(tta))[0].astype(np.float32)
     if averaged is not None and averaged.shape != logits.shape:
         raise UserError(f"{run.predictions_under(tta)} and {run.predictions_file.name} do not fit: other images")
     logits, labels = logits.astype(np.float32), labels.astype(np.int32)

@@ -10,6 +10,7 @@ from experiment.data import synthetic
 from experiment.data.cifar import CIFAR10
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
+from experiment.evaluation import predict as predicting
 from experiment.evaluation.metrics import accuracy_interval
 from experiment.evaluation.predict import predict, views
 from experiment.run_directory import RunDirectory
@@ -234,6 +235,23 @@ def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
     run.write_predictions(np.zeros((10, 10)), np.arange(10), "flip")
     with pytest.raises(UserError, match="do not fit"):
         predict_and_load(run, "run", no_data, tta="flip")
+
+
+def test_a_run_in_a_directory_that_cannot_be_written_is_evaluated_as_any_other(tmp_path, monkeypatch):
+    dataset = synthetic.generate(20, 10)
+    run = make_run(tmp_path / "run", data="generated")
+    run.best_file.write_bytes(b"weights")
+    run.predictions_file.unlink()
+    facts = run.read_summary()
+    run.write_summary(facts | {"data": facts["data"] | {"sha256": dataset.fingerprint()}})
+    logits = np.random.default_rng(0).normal(0, 5, (10, 10))
+    monkeypatch.setattr(predicting, "predict", lambda *arguments: logits)
+    written = predict_and_load(run, "run", lambda settings: dataset).measures()
+    run.predictions_file.unlink()
+    monkeypatch.setattr(predicting.os, "access", lambda path, mode: path != run.path)  # a read-only mount
+    assert predict_and_load(run, "run", lambda settings: dataset).measures() == written
+    assert predict_and_load(run, "run", lambda settings: dataset, tta="flip").measures()["tta"] == "flip"
+    assert not run.predictions_file.exists()
 
 
 # ---- which runs

@@ -619,9 +619,15 @@ def test_the_documentation_tells_every_key_measure_and_score():
 # ---- the command
 
 
-def study_command(*arguments) -> subprocess.CompletedProcess:
+def started(*arguments) -> subprocess.Popen:
     command = [sys.executable, "study.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def study_command(*arguments) -> subprocess.CompletedProcess:
+    process = started(*arguments)
+    said = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
 def refused(*arguments) -> str:
@@ -653,15 +659,19 @@ def test_without_a_table_there_is_nothing_to_make_a_verdict_from(little, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_study_runs_skips_what_is_done_and_can_be_told_again(little, tmp_path):
+def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_again(little, tmp_path):
     grid = {**BN, "optimizer.learning_rate": [0.001, 1e30]}  # the second rate diverges
-    settings = {**LITTLE["settings"], "data.training_images": 500}
+    settings = {**LITTLE["settings"], "data.training_images": 500, "data.validation_images": 200}
     path = little(grid=grid, seeds=[0], settings=settings)
     places = ["--config", path, "--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
     dry = study_command(*places, "--dry-run")
     assert "4 runs, 4 to do" in dry.stdout
-    first = study_command(*places, "--data", "generated")
-    assert first.returncode == 0, first.stderr
+    both = [
+        started(*places, "--data", "generated") for _ in range(2)
+    ]  # the second waits for runs that the first trains
+    for process in both:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
     folder = tmp_path / "r" / "studies" / "little"
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert sorted(kept) == ["figure.png", "runs.csv", "verdict.json", "verdict.md"]
