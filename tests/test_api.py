@@ -1,8 +1,10 @@
 """What a notebook uses: the same run from Python as from the command, pictures, and a network for others."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import experiment
 import predict
 from experiment.data import pictures
 from experiment.errors import UserError
+from experiment.run_directory import HISTORY_COLUMNS
 from tests import killing
 from tests.conftest import make_run
 
@@ -39,6 +42,28 @@ def test_results_are_loaded_and_compared(tmp_path):
     results = [experiment.load_result(run.path) for run in runs]
     assert results[0].accuracy == 0.7
     assert experiment.compare(results)
+
+
+class StandIn(dict):
+    """As much of a DataFrame as is used, where pandas is not installed."""
+
+    def set_index(self, name):
+        self.index = self.pop(name)
+        return self
+
+
+def test_a_history_is_a_data_frame_where_pandas_is_and_columns_elsewhere(tmp_path, monkeypatch):
+    result = experiment.load_result(make_run(tmp_path / "a/seed0"))
+    if importlib.util.find_spec("pandas") is None:
+        monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=StandIn))
+    frame = result.history_table()
+    assert frame.index.tolist() == [1, 2, 3] and "epoch" not in frame
+
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+    columns = result.history_table()
+    assert list(columns) == list(HISTORY_COLUMNS) and columns["epoch"].tolist() == [1, 2, 3]
+    for table in (frame, columns):
+        assert table["val_accuracy"].tolist() == [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6]
 
 
 def test_a_run_that_is_there_is_refused_before_a_process_is_started(tmp_path):

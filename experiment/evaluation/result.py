@@ -16,7 +16,7 @@ from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.printable import printable_name
 from experiment.resuming import read_finished
-from experiment.run_directory import RunDirectory
+from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 
 # Of runs whose summary does not name the classes, nor says what shape the images have.
 _CLASS_NAMES_BEFORE = {"cifar10": cifar.CIFAR10.class_names, "generated": CLASS_NAMES}
@@ -130,6 +130,19 @@ class RunResult:
     def seconds(self) -> np.ndarray:
         """The seconds of training at the end of each epoch."""
         return np.cumsum([row["seconds"] for row in self.history])
+
+    def history_table(self):
+        """The history for a notebook: `history_table()["val_accuracy"]` is a column of it.
+
+        Returns:
+            A `pandas.DataFrame` whose index is the epoch, where pandas is installed; else a dict of arrays [epochs].
+        """
+        columns = {name: np.array([row[name] for row in self.history]) for name in HISTORY_COLUMNS}
+        try:
+            import pandas
+        except ImportError:
+            return columns
+        return pandas.DataFrame(columns).set_index("epoch")
 
 
 def load_result(
