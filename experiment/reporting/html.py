@@ -27,7 +27,7 @@ _PARTS = Path(__file__).with_name("page")
 _CELL_IMAGES = 8  # of a cell of the confusions, over all arms
 _GALLERY = 12
 _SPRITE_COLUMNS = 32
-_MOST_CONFUSED = 30
+_MOST_CONFUSED, _FIRST_SHOWN = 300, 30  # of many classes: pairs that can be searched for, and those with images
 _STUDY_FIGURES = {"figure.svg": "image/svg+xml", "figure.png": "image/png"}
 
 
@@ -171,7 +171,7 @@ class _Images:
         cells = {}
         for number, group in enumerate(self.groups):
             confidence, predictions = group.mean_probabilities.max(1), group.mean_probabilities.argmax(1)
-            for true, predicted in _pairs(group) if len(classes) > MANY_CLASSES else every_pair:
+            for true, predicted in _pairs(group)[:_FIRST_SHOWN] if len(classes) > MANY_CLASSES else every_pair:
                 inside = np.flatnonzero((self.labels == true) & (predictions == predicted))
                 chosen = inside[np.argsort(-confidence[inside], kind="stable")][:most]
                 if len(chosen):
@@ -230,6 +230,7 @@ def _data(comparison: Comparison, images: _Images) -> dict:
             for place, group in enumerate(comparison.groups)
         ],
         "compared": [group.label for group in compared],
+        "first_shown": _FIRST_SHOWN,
         "classes": [
             {"group": group.label, "class": name, "accuracy": _short(100 * value)}
             for group in compared

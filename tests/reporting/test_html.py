@@ -194,6 +194,25 @@ def test_a_cell_shows_its_images_with_both_answers(opened):
     assert size.startswith('url("data:image/jpeg')
 
 
+def test_of_many_classes_one_can_be_found(opened, tmp_path):
+    names, labels = [f"class {number}" for number in range(40)], np.repeat(np.arange(40), 10)
+    results = []
+    for arm, override in (("plain", "model.batch_norm=none"), ("bn", BN)):
+        run = make_run(tmp_path / arm / "seed0", override)
+        summary = run.read_summary()
+        run.write_summary(summary | {"data": summary["data"] | {"class_names": names}})
+        run.write_predictions(np.random.default_rng(len(arm)).normal(size=(400, 40)) + np.eye(40)[labels], labels)
+        results.append(predict_and_load(run, f"{arm}/seed0", None))
+    page = opened(write_page(results, tmp_path / "page"))
+    pairs = page.locator("tr.pair:visible")
+    assert pairs.count() == 2 * 30
+    page.fill("#class-filter", "CLASS 27")
+    found = pairs.all_inner_texts()
+    assert found and all("class 27" in text for text in found)
+    page.wait_for_function("!document.querySelector('#classes-chart svg').textContent.includes('class 3')")
+    assert "class 27" in page.locator("#classes-chart svg").text_content()
+
+
 def test_the_gallery_and_the_studies_are_there(opened):
     page = opened()
     assert page.locator("section[aria-labelledby=disagreement] figure .sprite").count() > 4

@@ -130,10 +130,28 @@ function buildLegend() {
   }
 }
 
+function wantedClass() {
+  return byId("class-filter")?.value.trim().toLowerCase() ?? "";
+}
+
+// Of many classes: the most confused pairs, or all that have a class of that name.
+function filterClasses() {
+  const wanted = wantedClass();
+  for (const body of document.querySelectorAll(".confusion tbody")) {
+    [...body.querySelectorAll("tr.pair")].forEach((row, place) => {
+      const names = `${row.children[0].textContent}\n${row.children[1].textContent}`.toLowerCase();
+      row.hidden = wanted ? !names.includes(wanted) : place >= data.first_shown;
+    });
+  }
+  return drawClasses();
+}
+
 function drawClasses() {
   const first = data.classes.filter((row) => row.group === data.compared[0]);
   const sorted = first.sort((a, b) => b.accuracy - a.accuracy).map((row) => row.class);
-  const order = sorted.length > 20 ? [...sorted.slice(0, 10), ...sorted.slice(-10)] : sorted; // the best and the worst
+  const wanted = wantedClass(), found = sorted.filter((name) => wanted && name.toLowerCase().includes(wanted));
+  const some = sorted.length > 20 ? [...sorted.slice(0, 10), ...sorted.slice(-10)] : sorted; // the best and the worst
+  const order = wanted ? found.slice(0, 20) : some;
   table("classes-table", ["class", "arm", "accuracy, %"], data.classes.map((row) => [row.class, row.group, row.accuracy]));
   const small = byId("classes-chart").clientWidth < 500;
   return draw("classes-chart", {
@@ -188,7 +206,7 @@ function showCell(button) {
     fillPicture(figure, number);
     return figure;
   });
-  const none = Object.keys(data.cells).length ? "No image that the mean over the runs puts here."
+  const none = Object.keys(data.cells).length ? "This page has no image of it."
     : "The test images were not on the machine that made this page.";
   const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the most confident of them:` : none);
   what.style.flexBasis = "100%";
@@ -238,10 +256,11 @@ for (const figure of document.querySelectorAll("figure[data-image]")) fillPictur
 for (const id of ["measure", "x"]) byId(id).addEventListener("change", updateCurves);
 byId("curves-table").addEventListener("toggle", fillCurvesTable);
 byId("filter").addEventListener("input", filterRuns);
+byId("class-filter")?.addEventListener("input", filterClasses);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.dataset.cell) showCell(button);
   else if (button?.dataset.column) sortRuns(button);
   else if (button?.classList.contains("open")) openRun(button);
 });
-Promise.all([drawCurves(), drawClasses(), drawCalibration()]).then(() => document.body.dataset.ready = "yes");
+Promise.all([drawCurves(), filterClasses(), drawCalibration()]).then(() => document.body.dataset.ready = "yes");
