@@ -22,6 +22,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks import OUTPUT, ROOT, write
 from benchmarks.contestants import CONTESTANTS
@@ -48,10 +49,10 @@ def training_flops_per_image() -> float:
 def measure(network: str, batch: int, contestants: list[str], rounds: int, images: int) -> dict:
     """Median images a second of each contestant: {contestant: {"train": …, "forward": …}}."""
     steps = max(2, images // batch)
-    processes = {}
+    processes: dict[str, Any] = {}  # each with pipes
     for name in contestants:
         command = [sys.executable, "-m", "benchmarks.contestants", name, network, str(batch), str(steps)]
-        process = subprocess.Popen(
+        process: Any = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         if process.stdout.readline().strip() != "ready":

@@ -124,8 +124,8 @@ def table(result: dict) -> str:
 
 
 def _median_to_target(curves: list) -> float | None:
-    reached = [seconds_to(points) for points in curves]
-    return statistics.median(reached) if None not in reached else None
+    reached = [seconds for points in curves if (seconds := seconds_to(points)) is not None]
+    return statistics.median(reached) if len(reached) == len(curves) else None
 
 
 def chart(result: dict, path: Path) -> None:

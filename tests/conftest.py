@@ -1,5 +1,6 @@
 """What several test files share: real CIFAR-10, and directories that look like a finished run's."""
 
+import collections
 import os
 import signal
 from pathlib import Path
@@ -23,6 +24,12 @@ tensorflow_setup.set_environment()  # before any test file imports TensorFlow
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items):
+    """The files with most slow tests first, so that both processes end at about the same time."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

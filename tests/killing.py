@@ -39,8 +39,14 @@ sys.exit(command.main(command.parse_arguments()))
 
 
 def command(config: str, run: Path, *extra: str) -> list[str]:
-    resume = ["--resume"] if (run / "config.yaml").exists() else []
-    return [sys.executable, "train.py", "--config", config, "--run-dir", str(run), *SMALL, *resume, *extra]
+    existing = []
+    if (run / "config.yaml").exists():  # of a finished run, killed while its curves were drawn, there is no more to do
+        existing = ["--finish" if is_finished(run) else "--resume"]
+    return [sys.executable, "train.py", "--config", config, "--run-dir", str(run), *SMALL, *existing, *extra]
+
+
+def is_finished(run: Path) -> bool:
+    return (run / "summary.json").exists() and RunDirectory(run).read_summary()["status"] == "finished"
 
 
 def finish(config: str, run: Path, *extra: str) -> None:
@@ -122,7 +128,7 @@ def torture(config: str, run: Path, kills: int, rng: random.Random, longest: flo
             hits += kill_at_sync(config, run, rng.randint(1, 14), *extra)
         else:
             hits += kill_after(config, run, rng.uniform(0, longest), *extra)
-        if (run / "summary.json").exists() and RunDirectory(run).read_summary()["status"] == "finished":
+        if is_finished(run):
             return hits
     finish(config, run, *extra)
     return hits

@@ -17,9 +17,15 @@ STUDY = """
 claim: Both networks learn
 question: Do they?
 base: plain.yaml
-settings: {epochs: 3, batch_size: 50, data.training_images: 500, schedule.warmup_epochs: 0, precision: float32}
+settings:
+  epochs: 3
+  batch_size: 50
+  data.training_images: 500
+  data.validation_images: 200
+  schedule.warmup_epochs: 0
+  precision: float32
 grid: {model.batch_norm: [none, after_activation]}
-seeds: [0, 1, 2]
+seeds: [0, 1]
 x: model.batch_norm
 measures: [test_accuracy]
 score: mean
@@ -47,7 +53,6 @@ def rows_of(folder: Path) -> list[dict]:
 
 @pytest.mark.slow
 def test_a_study_survives_the_death_of_a_node_with_the_same_table(study_file, tmp_path):
-    """About two and a half minutes on two cores."""
     local = subprocess.Popen(command(study_file, tmp_path / "local"), cwd=ROOT)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
@@ -60,7 +65,7 @@ def test_a_study_survives_the_death_of_a_node_with_the_same_table(study_file, tm
     finally:
         cluster.shutdown()
     assert local.wait(timeout=600) == 0
-    assert len(rows_of(tmp_path / "ray")) == 6
+    assert len(rows_of(tmp_path / "ray")) == 4
     assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "local")
 
 

@@ -59,7 +59,7 @@ def test_python_and_the_command_give_the_same_bits(tmp_path):
     code = (
         "import sys; from pathlib import Path; from experiment import config; from experiment.data import sources\n"
         "from experiment.run_directory import RunDirectory; from experiment.training import start\n"
-        "settings = config.load('plain.yaml', ['epochs=4', 'batch_size=250'])\n"
+        f"settings = config.load('plain.yaml', {[value for value in killing.SMALL if '=' in value]})\n"
         "run = RunDirectory(Path(sys.argv[1]))\n"
         "start.train(settings, run, sources.load('generated'))\n"
     )

@@ -20,6 +20,11 @@ event_accumulator = pytest.importorskip(
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory) -> RunDirectory:
+    return train(tmp_path_factory.mktemp("logged"), tensorboard=True)
+
+
 def train(path: Path, tensorboard: bool) -> RunDirectory:
     overrides = ["epochs=2", "batch_size=100", "data.validation_images=100", "precision=float32"]
     run = RunDirectory(path)
@@ -39,9 +44,8 @@ def value(events, tag: str) -> list[float]:
     return [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
 
 
-def test_scalars_gradients_and_the_configuration_are_logged(tmp_path):
-    run = train(tmp_path / "run", tensorboard=True)
-    history = run.read_history()
+def test_scalars_gradients_and_the_configuration_are_logged(logged):
+    run, history = logged, logged.read_history()
     training_log, validation_log = (read(run.tensorboard_folder / part) for part in ("train", "validation"))
     assert value(training_log, "epoch_loss") == pytest.approx([row["loss"] for row in history], rel=1e-4)
     assert value(validation_log, "epoch_accuracy") == pytest.approx([row["val_accuracy"] for row in history], rel=1e-4)
@@ -51,8 +55,8 @@ def test_scalars_gradients_and_the_configuration_are_logged(tmp_path):
     assert b"norm: batch" in text.tensor_proto.string_val[0]
 
 
-def test_logging_changes_nothing_of_the_run_and_overwriting_removes_it(tmp_path):
-    logged, plain = train(tmp_path / "logged", tensorboard=True), train(tmp_path / "plain", tensorboard=False)
+def test_logging_changes_nothing_of_the_run_and_overwriting_removes_it(logged, tmp_path):
+    plain = train(tmp_path / "plain", tensorboard=False)
     assert killing.differences(killing.outcome(logged.path), killing.outcome(plain.path)) == []
     logged.remove_files()
     assert list(logged.tensorboard_folder.rglob("events*")) == []

@@ -1,5 +1,6 @@
 """Training: what a run writes, that it is the same each time, and that it resumes exactly."""
 
+import dataclasses
 import json
 import math
 import os
@@ -14,10 +15,11 @@ import pytest
 
 from experiment import config as configuration
 from experiment.data import synthetic
-from experiment.data.dataset import Dataset, split
+from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation.predict import predict
 from experiment.hardware import Cores
+from experiment.reporting import figures
 from experiment.resuming import check_resumable
 from experiment.run_directory import RunDirectory
 from experiment.training import loop
@@ -27,7 +29,10 @@ from tests import killing
 
 @pytest.fixture(scope="module")
 def images() -> Dataset:
-    return synthetic.generate(800, 100, seed=1)
+    """Of 16 x 16 pixels: a step takes a quarter of the time."""
+    whole = synthetic.generate(800, 100, seed=1)
+    train, test = (Images(part.images[:, ::2, ::2], part.labels) for part in (whole.train, whole.test))
+    return dataclasses.replace(whole, train=train, test=test)
 
 
 def small_config(*overrides: str) -> configuration.Config:
@@ -63,7 +68,7 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
     assert summary["data"]["name"] == "synthetic"
     assert summary["data"]["training_images"] == 700
     assert summary["data"]["class_names"] == list(images.class_names)
-    assert summary["data"]["image_shape"] == [32, 32, 3]
+    assert summary["data"]["image_shape"] == [16, 16, 3]
     history = run.read_history()
     assert [row["epoch"] for row in history] == [1, 2, 3]
     best = max(history, key=lambda row: row["val_accuracy"])
@@ -77,6 +82,16 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
     assert sorted(file.name for file in run.path.iterdir()) == sorted(
         ["best.keras", "config.yaml", "curves.png", "history.csv", "state.npz", "summary.json"]
     )
+
+
+def test_a_drawing_that_fails_costs_the_run_nothing(tmp_path, images, monkeypatch, capfd):
+    def broken(*arguments):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(figures, "curves", broken)
+    run, summary = train(tmp_path / "run", images, "epochs=1")
+    assert summary["status"] == run.read_summary()["status"] == "finished"
+    assert f"{run.curves_file} could not be drawn: no font" in capfd.readouterr().err
 
 
 def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
@@ -228,11 +243,12 @@ def run_command(*arguments, **environment):
 @pytest.mark.slow
 def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
     for name in ("plain", "bn"):
-        options = ["--data", "generated", "--set", "epochs=3", "--set", "batch_size=32"]
-        options += ["--set", "schedule.warmup_epochs=0.2"]
+        options = ["--data", "generated", "--set", "epochs=2", "--set", "batch_size=32"]
+        options += ["--set", "schedule.warmup_epochs=0.2", "--set", "data.training_images=2000"]
+        options += ["--set", "model.norm_momentum=0.9"]
         result = run_command("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
         assert result.returncode == 0, result.stderr
-        assert result.stdout.count("epoch  ") == 3
+        assert result.stdout.count("epoch  ") == 2
         assert "Traceback" not in result.stderr
     result = run_command("evaluate.py", tmp_path, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
@@ -252,15 +268,16 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_epochs_on_real_cifar10_beat_60_percent(tmp_path, real_cifar10):
+def test_two_epochs_on_some_of_the_real_cifar10_beat_50_percent(tmp_path, real_cifar10):
     # After one epoch, batch norm's moving averages still lag behind the weights.
-    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", "--set", "epochs=2")
+    options = ["--set", "epochs=2", "--set", "data.training_images=15000", "--set", "batch_size=64"]
+    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     result = run_command("evaluate.py", tmp_path / "run", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
     assert run["test_images"] == 10_000
-    assert run["test_accuracy"] > 0.6
+    assert run["test_accuracy"] > 0.5
 
 
 def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
