@@ -89,7 +89,8 @@ def torch_contestant(options: str, network: str, batch: int, steps: int):
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10))
     images, labels = torch.rand(batch * steps, 3, 32, 32), torch.randint(0, 10, (batch * steps,))
     if "channels_last" in options:
-        model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = images.to(memory_format=torch.channels_last)
     run = torch.compile(model) if "compiled" in options else model
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     loss_of = nn.CrossEntropyLoss()
