@@ -6,7 +6,7 @@ EVALUATE_SEEDS = $(RUN) evaluate.py checkpoints/plain checkpoints/bn $$(ls -d ch
     --keep results/seeds --output results/seeds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train evaluate report seeds optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png
+.PHONY: help demo train evaluate report seeds optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png docs/tour.ipynb
 
 help:  ## this list
 	@grep -hE '^[a-z][^:=]*:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*  ## /\1\t/' | expand -t 18
@@ -30,6 +30,10 @@ report: .venv/installed-report  ## checkpoints/report.html: a page to look at
 docs/report.png: .venv/installed-dev  ## the page's picture in the README, of the runs under results/
 	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
 	cp tests/artefacts/report.png $@
+
+docs/tour.ipynb: .venv/installed-dev  ## the notebook, run and saved with its outputs
+	$(RUN) -m pip install --quiet pandas  # as in Colab: a history is a table
+	$(RUN) -m tests.test_tour
 
 seeds: .venv/installed  ## both networks, seeds 0 to 4 (finished ones are skipped), evaluated into results/seeds: 3 hours
 	for seed in 0 1 2 3 4; do for config in plain bn; do \
