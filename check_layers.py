@@ -24,6 +24,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--cases", type=whole(1), default=100, metavar="N", help="random cases of each layer (default: 100)")
     add("--seed", type=whole(), default=0, metavar="N", help="of the random cases (default: 0)")
     add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and results")
+    add("--network", type=place, metavar="CONFIG", help="print its layers: their output, parameters, multiply-adds")
     add("--picture", nargs="?", const=PICTURE, type=path, metavar="FILE", help="draw what the layers do to an image")
     add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
     return parser.parse_args(arguments)
@@ -36,6 +37,8 @@ def main(arguments: argparse.Namespace) -> int:
         picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
         return 0
+    if arguments.network:
+        return _print_network(arguments.network)
     from experiment import tensorflow_setup
     from layer_checks import agreement, failures, module
 
@@ -48,6 +51,17 @@ def main(arguments: argparse.Namespace) -> int:
     print(result.table(), *result.remarks, sep="\n")
     check_printed()
     return 0 if result.agree else 1
+
+
+def _print_network(name: str) -> int:
+    from experiment import config, tensorflow_setup
+    from layer_checks import network_table
+
+    settings = config.load(name)  # before TensorFlow, which takes seconds
+    tensorflow_setup.start()
+    print(network_table.table(settings))
+    check_printed()
+    return 0
 
 
 if __name__ == "__main__":
