@@ -99,10 +99,10 @@ def _say_if_averages_cannot_settle(model: keras.Model, steps: int) -> None:
     """
     kept = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if kept and steps * (1 - max(kept)) < 3:
+        keep_less = "Set model.norm_momentum=0.9, or take" if steps * (1 - 0.9) >= 3 else "Take"
         print(
             f"note: {steps} steps are too few for a batch normalisation that keeps {max(kept)} of its moving averages "
-            "at each: validation and test will come out too low. Set model.norm_momentum=0.9, or take more epochs "
-            "or a smaller batch_size",
+            f"at each: validation and test will come out too low. {keep_less} more epochs or a smaller batch_size",
             flush=True,
         )
 

@@ -39,16 +39,17 @@ def trained(path: Path, data: Path, name: str, *overrides: str, tta: str = "none
     return load_result(run, "run", tta)
 
 
-def test_grey_images_in_the_layout_of_mnist(tmp_path, capsys):
-    result = trained(tmp_path, write_npz(tmp_path / "mnist.npz", (28, 28), 10), "bn.yaml")
+@pytest.mark.parametrize(("batch_size", "steps", "momentum_helps"), [(2, 40, True), (25, 4, False)])
+def test_grey_images_in_the_layout_of_mnist(tmp_path, capsys, batch_size, steps, momentum_helps):
+    result = trained(tmp_path, write_npz(tmp_path / "mnist.npz", (28, 28), 10), "bn.yaml", f"batch_size={batch_size}")
     assert result.logits.shape == (20, 10)
     assert result.class_names == tuple("0123456789")
     assert result.summary["data"]["image_shape"] == [28, 28, 1]
     assert result.summary["data"]["name"] == "mnist.npz"
     assert len(result.measures()["class_accuracy"]) == 10
     told = capsys.readouterr().out
-    assert told.count("4 steps are too few for a batch normalisation") == 1
-    assert "model.norm_momentum=0.9" in told
+    assert told.count(f"note: {steps} steps are too few for a batch normalisation") == 1
+    assert ("model.norm_momentum=0.9" in told) == momentum_helps
 
 
 def test_the_smallest_images_in_two_classes_with_every_option(tmp_path, capsys):
