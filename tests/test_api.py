@@ -118,11 +118,12 @@ def test_what_is_no_picture_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_is_trained_from_python_names_pictures_and_is_exported(tmp_path, capsys):
-    """One TensorFlow in this process, after a training in one of its own."""
-    config = experiment.load_config("bn.yaml", epochs=1, batch_size=250, schedule__warmup_epochs=0)
+    """With the bits of the command: `plain.yaml` divides its batches into shards, one for each core."""
+    keys = {"data__training_images": 1000, "data__validation_images": 200}
+    config = experiment.load_config("plain.yaml", epochs=1, batch_size=100, schedule__warmup_epochs=0, **keys)
     run = experiment.train(config, tmp_path / "run", data="synthetic")
     assert "epoch   1/1" in capsys.readouterr().out
-    killing.finish("bn", tmp_path / "command", "--set", "epochs=1", "--set", "schedule.warmup_epochs=0")
+    killing.finish("plain", tmp_path / "command", "--set", "epochs=1", "--set", "schedule.warmup_epochs=0")
     assert killing.differences(killing.outcome(run.path), killing.outcome(tmp_path / "command")) == []
 
     Image.new("RGB", (300, 200), "red").save(tmp_path / "red.jpg")

@@ -1,8 +1,5 @@
 """One way to start, resume or finish a run, with the same guards and bits for the command and for Python."""
 
-import subprocess
-import sys
-
 import pytest
 
 from experiment import config as configuration
@@ -10,7 +7,6 @@ from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.training import start
-from tests import killing
 from tests.conftest import make_run
 
 SMALL = ["epochs=3"]  # those of `make_run`
@@ -50,22 +46,3 @@ def test_a_run_on_other_images_is_neither_resumed_nor_taken_for_finished(tmp_pat
         config = configuration.load("plain.yaml", [*SMALL, "data.name=synthetic"])
         with pytest.raises(UserError, match="the images differ"):
             start.train(config, run, synthetic.generate(500, 100), "finish")
-
-
-@pytest.mark.slow
-def test_python_and_the_command_give_the_same_bits(tmp_path):
-    """`plain.yaml` divides its batches into shards, one for each core, where there are several."""
-    killing.finish("plain", tmp_path / "command")
-    code = (
-        "import sys; from pathlib import Path; from experiment import config; from experiment.data import sources\n"
-        "from experiment.run_directory import RunDirectory; from experiment.training import start\n"
-        f"settings = config.load('plain.yaml', {[value for value in killing.SMALL if '=' in value]})\n"
-        "run = RunDirectory(Path(sys.argv[1]))\n"
-        "start.train(settings, run, sources.load('generated'))\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "python"], cwd=killing.ROOT, capture_output=True, text=True, timeout=600
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epoch  ") == 4
-    assert killing.differences(killing.outcome(tmp_path / "command"), killing.outcome(tmp_path / "python")) == []
