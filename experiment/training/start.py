@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from experiment import tensorflow_setup
+from experiment import files, tensorflow_setup
 from experiment.config import Config
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
@@ -62,6 +62,7 @@ def train(
     if existing in ("resume", "finish"):
         run.check_same_data(dataset.fingerprint(), dataset.source)
     if plan(config, run, existing) == "finished":
+        files.remove_leftovers(run.path)  # it may have been killed while its curves were drawn
         return run.read_summary()
     tensorflow_setup.start()  # takes seconds, so only now
     from experiment import hardware
