@@ -1,13 +1,12 @@
-"""YAML to a frozen, typed, checked configuration. Every key, default and allowed value stands here; a network's keys
-stand in its file in `models/`.
+"""The schema of configurations: every key, its type, its default. A network's own keys are defined in `models/`.
 
-A configuration is the whole experiment except for where the data lies and where the results go. A file may say
-`extends: other.yaml` (relative to itself) and state only what differs.
+A configuration describes the whole experiment, except for the location of the data and of the results. A file can
+extend another one (`extends: other.yaml`, relative to itself) and state only the differences.
 """
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
@@ -18,7 +17,7 @@ from experiment.schema import Fraction, Positive, Section, explain
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-_MOST_MISTAKES = 20  # that are told at once
+_MOST_MISTAKES = 20  # in one error message
 
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -28,15 +27,15 @@ TestTimeAugmentation = Literal["none", "flip", "flip_shift"]  # of evaluate.py; 
 
 
 class Data(Section):
-    """Which images there are, which of them train, and which choose the best weights.
+    """The data set, and its split into training and validation images.
 
-    `name` is cifar10, cifar100, synthetic, or the path of own images: an .npz file, or a folder of classes (with a / in
-    its path), of which every picture is resized to `image_size` pixels a side. See docs/your-own-images.md.
+    `name` is cifar10, cifar100, synthetic, or the path of your own images: an .npz file, or a folder of classes (with a
+    / in its path), whose pictures are resized to `image_size` x `image_size` pixels. See docs/your-own-images.md.
 
-    `held_out` splits `validation_images` off the training set, stratified by class, by `split_seed`.
-    `test_as_validation` trains on all training images and chooses the weights on the test set, as the report did:
-    optimistic, and marked so wherever its numbers appear. `training_images` trains on so many of what is left, of each
-    class as many as its share is; null on all.
+    `held_out` splits `validation_images` off the training set, stratified by class and seeded by `split_seed`.
+    `test_as_validation` trains on all training images and selects the weights on the test set, as the report did: an
+    optimistic estimate, marked as such wherever its numbers appear. `training_images` limits training to a stratified
+    subset of that size; null trains on all.
     """
 
     name: str = "cifar10"
@@ -49,7 +48,7 @@ class Data(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name == "generated":  # what the synthetic images were called before
+        if name == "generated":  # the former name
             return "synthetic"
         if name not in DATA_NAMES and "/" not in name and os.sep not in name and not name.lower().endswith(".npz"):
             raise ValueError(
@@ -64,7 +63,7 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Random changes of each training image: mirror it, shift it by up to `shift` pixels."""
+    """Random augmentation of each training image: a horizontal flip, a shift by up to `shift` pixels."""
 
     flip: bool = False
     shift: Annotated[int, Field(ge=0, le=256)] = 0  # at most half an image's side
@@ -73,7 +72,7 @@ class Augmentation(Section):
 class Optimizer(Section):
     """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd and muon.
 
-    muon orthogonalises the updates of the convolutions' kernels; all else is left to Adam, at the same rate.
+    muon orthogonalises the updates of convolution kernels; Adam updates all other weights, at the same learning rate.
     """
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
@@ -83,7 +82,7 @@ class Optimizer(Section):
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
-    def _only_what_the_optimizer_has(self):
+    def _keys_fit_the_optimizer(self):
         if self.name not in ("sgd", "muon") and (self.momentum or self.nesterov):
             raise ValueError(f"momentum and nesterov belong to sgd and muon, not to {self.name}")
         if self.name == "adam" and self.weight_decay:
@@ -92,10 +91,9 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """The learning rate over the run: a linear rise over `warmup_epochs`, then constant, or a fall to zero.
+    """The learning rate schedule: a linear warm-up over `warmup_epochs`, then a constant rate or a decay to zero.
 
-    `cosine` falls along half a cosine; `one_cycle` falls linearly, so that with a warm-up of a third of the run the
-    rate draws one triangle.
+    `cosine` decays along half a cosine, `one_cycle` linearly.
     """
 
     name: Literal["constant", "cosine", "one_cycle"] = "constant"
@@ -103,19 +101,19 @@ class Schedule(Section):
 
 
 class Reported(Section):
-    """What somebody else reported for this arm, 0..1, and who: in words, as they follow "reported by"."""
+    """The test accuracy (0..1) that `source` reported for this arm; tables say "reported by" and the source."""
 
     test_accuracy: Annotated[float, Field(ge=0, le=1)]
     source: Annotated[str, Field(min_length=1)]
 
 
-LABELS = ("title", "reported")  # what is said of an arm: no part of the experiment, and not inherited by `extends`
+LABELS = ("title", "reported")  # they describe an arm: not compared, and not inherited through `extends`
 
 
 class Config(Section):
-    """One experiment. See the sections for their keys; the command line can override any key with --set.
+    """One experiment. The command line can override any key with --set.
 
-    `title` is what tables and figures call the arm, else the name of its directory.
+    `title` names the arm in tables and figures; the default is the name of its directory.
     """
 
     title: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
@@ -129,12 +127,12 @@ class Config(Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
     precision: Precision = "auto"
-    devices: Literal["one", "all"] = "one"  # all: each batch is divided among the machine's GPUs
-    diagnostics: Diagnostics = "none"  # what else is measured while it trains; see experiment/diagnostics.py
+    devices: Literal["one", "all"] = "one"  # all: data parallelism over the machine's GPUs
+    diagnostics: Diagnostics = "none"  # additional measurements; see experiment/training/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def on_data(self, name: str) -> "Config":
-        """The same experiment on the data set of this `data.name`."""
+        """A copy with another `data.name`."""
         return self.model_copy(update={"data": self.data.model_copy(update={"name": name})})
 
     @field_validator("model", mode="before")
@@ -154,15 +152,15 @@ class Config(Section):
 
 
 def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) -> Config:
-    """Reads a configuration file and what it extends, applies overrides, and checks the whole.
+    """Reads a configuration file and the files it extends, applies the overrides, and validates the result.
 
     Args:
-        name_or_path: a path, or the bare name of a file in `configs/`, with or without `.yaml` or `.yml`.
-        overrides: `key.subkey=value` texts; the value is read as YAML.
-        seed: replaces the configuration's seed unless None.
+        name_or_path: a path, or the name of a file in `configs/`, with or without `.yaml` or `.yml`.
+        overrides: strings `key.subkey=value`; the value is parsed as YAML.
+        seed: replaces the configuration's seed, unless None.
 
     Raises:
-        UserError: the file is missing or does not parse, `extends` loops, or a key or value is not allowed.
+        UserError: the file is missing or not valid YAML, `extends` is circular, or a key or value is invalid.
     """
     path = plain_yaml.find(name_or_path, CONFIGS)
     values, changes = read(path), {}
@@ -170,19 +168,19 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
         _apply_override(changes, override)
     values = _merge(values, changes)
     if overrides and "title" not in changes and isinstance(values.get("title"), str):
-        values["title"] = ", ".join([values["title"], *overrides])[:80]  # another arm than the file's
+        values["title"] = ", ".join([values["title"], *overrides])[:80]  # it is not the file's arm any more
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))
 
 
 def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
-    """Turns plain nested values into a `Config`, or raises a UserError with one line for each mistake."""
+    """Validates nested values as a `Config`, or raises a UserError with one line per mistake."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: a configuration is a mapping of keys to values, not {type(values).__name__}")
     try:
         return kind.model_validate(values)
-    except UserError as error:  # a network that there is not
+    except UserError as error:  # an unknown network
         raise UserError(f"{where}: {error}") from None
     except ValidationError as error:
         model = values.get("model")
@@ -193,47 +191,50 @@ def check(values: Any, where: str, kind: type[Section] = Config) -> Section:
 
 
 def read_resolved(path: Path) -> Config:
-    """Reads a run directory's `config.yaml`, which extends nothing."""
+    """Reads the `config.yaml` of a run directory, in which `extends` is already resolved."""
     return check(plain_yaml.read(path, follow=False), where=str(path))
 
 
 def to_yaml(config: Config) -> str:
-    """The resolved configuration as YAML text that `load` reads back to an equal `Config`."""
+    """The resolved configuration as YAML; `load` reads it back to an equal `Config`."""
     return plain_yaml.write(config.model_dump(exclude={key for key in LABELS if getattr(config, key) is None}))
 
 
 def experiment_of(config: Config) -> dict[str, Any]:
-    """What determines a run: every dotted key with its value, but for those that only say something of the arm."""
-    values = dict(flatten(config.model_dump(exclude=set(LABELS))))
-    if config.data.own_images:  # a file may move; which images it holds, the run's summary tells
+    """The dotted keys and values that determine a run: all but the `LABELS`."""
+    values = dict(_flatten(config.model_dump(exclude=set(LABELS))))
+    if config.data.own_images:  # the path may change; the run's summary identifies the images by their SHA-256
         values["data.name"] = "own images"
     return values
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The dotted keys in which two experiments differ, each with its (old, new) values; None: it has no such key."""
+    """The dotted keys in which two experiments differ, with their (old, new) values; None where the key is absent."""
     before, after = experiment_of(old), experiment_of(new)
     return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
 
 
-def flatten(values: dict, prefix: str = ""):
+def _flatten(values: dict, prefix: str = ""):
     """Nested values as (dotted key, value) pairs."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
-    """The values of a file over those of the file that it extends, unchecked; `seen` are the files that extend it."""
+    """The unvalidated values of a file, merged over those of the file it extends; `seen` are the files that extend it.
+
+    Raises:
+        UserError: the file is missing or not valid YAML, or `extends` is circular.
+    """
     resolved = path.resolve()
     if resolved in seen:
         loop = " -> ".join(step.name for step in (*seen, resolved))
-        raise UserError(f"{path}: extends goes round in a loop: {loop}")
+        raise UserError(f"{path}: extends is circular: {loop}")
     values = plain_yaml.read(path)
-    if values is None:
-        values = {}
+    values = {} if values is None else values  # an empty file
     if not isinstance(values, dict):
         raise UserError(f"{path}: a configuration is a mapping of keys to values, not {type(values).__name__}")
     base_name = values.pop("extends", None)
@@ -241,13 +242,13 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
         return _merge({}, values)
     base_path = path.parent / str(base_name)
     if not plain_yaml.is_file(base_path):
-        raise UserError(f"{path}: extends: {base_name!r}: there is no file {base_path}")
+        raise UserError(f"{path}: extends: {base_name!r}: no file {base_path}")
     base = {key: value for key, value in read(base_path, (*seen, resolved)).items() if key not in LABELS}
     return _merge(base, values)
 
 
 def _merge(base: dict, changes: dict) -> dict:
-    """The values of `base` with `changes`, key by key; a network or an optimiser of another name replaces its base."""
+    """Merges `changes` into `base`, key by key; a network or an optimiser of another name replaces that of the base."""
     merged = dict(base)
     for key, value in changes.items():
         before = merged.get(key, {})
@@ -261,7 +262,7 @@ def _merge(base: dict, changes: dict) -> dict:
 
 
 def _name(section: dict, key: str) -> Any:
-    """The name of a network or an optimiser, whose other keys depend on it; None for other sections."""
+    """The name of a network or an optimiser, which determines its other keys; None for other sections."""
     default = {"model": models.DEFAULT, "optimizer": Optimizer.model_fields["name"].default}.get(key)
     return section.get("name", default) if default else None
 
@@ -279,7 +280,7 @@ def _apply_override(values: dict, override: str) -> None:
 
 
 def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> list[str]:
-    """Every dotted key that a configuration with that network can have."""
+    """All dotted keys of a configuration with this network."""
     keys = []
     for name, field in kind.model_fields.items():
         section = field.annotation
@@ -289,8 +290,3 @@ def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> l
         is_section = isinstance(section, type) and issubclass(section, Section)
         keys += [f"{name}.{key}" for key in known_keys(section)] if is_section else [name]
     return keys
-
-
-def allowed(literal: Any) -> tuple[str, ...]:
-    """The values of a `Literal` type, for help texts and tests."""
-    return get_args(literal)

@@ -1,4 +1,4 @@
-"""The errors that a user can cause, and how a command ends."""
+"""Errors that a user can cause, and the exit codes of the commands."""
 
 import os
 import signal
@@ -8,27 +8,27 @@ from contextlib import contextmanager
 from experiment import terminal
 from experiment.printable import printable
 
-# Ctrl-C, `kill`, and a terminal that is closed.
+# Ctrl-C, `kill`, and a closed terminal.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """An error that the user can correct.
 
     The message says what was wrong, where (file, key, value), and what to do. The commands print it without a
     traceback and exit with code 2.
     """
 
     def __init__(self, message: str):
-        super().__init__(printable(message))  # it may quote what a stranger wrote
+        super().__init__(printable(message))  # it may quote untrusted input
 
 
 class Diverged(UserError):
-    """The loss of a training became NaN or infinite."""
+    """The training loss became NaN or infinite."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user asked a command to stop (Ctrl-C, SIGTERM, SIGHUP). `exit_code` is the one that a shell expects."""
+    """A command received SIGINT (Ctrl-C), SIGTERM or SIGHUP. `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, exit_code: int):
         super().__init__(exit_code)
@@ -37,15 +37,15 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def reported(go_on: str = "the same command starts again"):
-    """What every command runs in: its output may fail, and it ends without a traceback.
+    """The context in which every command runs: errors are printed without a traceback.
 
-    A `UserError` and a lack of memory become one message on standard error and exit code 2; a signal to stop becomes
-    one line that says how to `go_on`.
+    A `UserError` and a lack of memory print one message to standard error and exit with code 2; a signal prints one
+    line that says how to `go_on`.
     """
     terminal.survive()
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's cannot be imported outside of it
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend cannot be imported in a command
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # one that nohup turned off stays
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores SIGHUP: keep that
             signal.signal(number, _stop)
     try:
         yield
@@ -58,7 +58,7 @@ def reported(go_on: str = "the same command starts again"):
     except Exception as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
             raise
-        print("error: out of memory; a smaller batch_size or fewer workers need less", file=sys.stderr)
+        print("error: out of memory; use a smaller batch_size or fewer workers", file=sys.stderr)
         sys.exit(2)
 
 
@@ -67,7 +67,7 @@ def _stop(number, frame):
 
 
 def check_printed() -> None:
-    """For a command whose output is its result. Raises UserError where it could not be written."""
+    """Raises a UserError if standard output could not be written, for commands whose output is their result."""
     reason = terminal.lost_output()
     if reason:
         raise UserError(f"standard output cannot be written: {reason}")

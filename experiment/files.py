@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes."""
+"""Atomic writes: a file is complete or absent."""
 
 import csv
 import errno
@@ -14,23 +14,23 @@ from experiment.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: leftovers stay, and two trainings in one directory are not noticed
+except ImportError:  # Windows: temporary files of killed writers remain, and run directories are not locked
     fcntl = None
 
 _TEMPORARY = ".unfinished-"
-# What a file system answers that cannot sync a directory, or lock a file: some of networks, containers and FUSE.
+# Errors of file systems (network, container, FUSE) that cannot sync a directory or lock a file.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF}
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary file's path beside `path`; on leaving, syncs it to disk and renames it to `path`.
+    """Yields the path of a temporary file beside `path`; on exit, syncs it to disk and renames it to `path`.
 
-    A reader sees the old file or the new one, whole, whenever it looks, whenever the writer is killed, and however
-    many write at a time. The temporary file is new and its name random, so nobody can have put a link in its place.
+    Readers see either the complete old file or the complete new one, even if the writer is killed or several processes
+    write at once. The temporary file is created exclusively under a random name, which prevents symlink attacks.
 
     Raises:
-        UserError: the file cannot be written (disk full, no permission, directory gone); `path` is as it was.
+        UserError: the file cannot be written (disk full, no permission, directory removed); `path` is unchanged.
     """
     try:
         remove_leftovers(path.parent, path.name)
@@ -48,13 +48,13 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-        # After a successful rename there is nothing left to remove; the directory itself may be gone or read-only.
+        # Missing after a successful rename; the directory itself may be removed or read-only by now.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def _new_file(path: Path) -> tuple[Path, int | None]:
-    """A new file beside `path`, and the descriptor whose lock says that its writer lives; None where locks are not."""
+    """Creates a file beside `path`; its locked descriptor shows that the writer is alive (None: locks unsupported)."""
     while True:
         temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}-{path.name}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
@@ -65,13 +65,15 @@ def _new_file(path: Path) -> tuple[Path, int | None]:
         os.close(descriptor)
         if locked is None:
             return temporary, None
-        # Another writer took it for a leftover before it was locked: once more.
+        # Another writer removed it as a leftover before it was locked: try again.
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Removes the temporary files of killed writers: of files of a name, or all. What a writer still holds stays, as
-    does what is no file; without locks nobody can tell, and all stay."""
-    with suppress(OSError):  # a folder that may not be listed
+    """Removes the temporary files that killed writers of `name` (default: of any file) left in a folder.
+
+    A file that is still locked by its writer remains; without support for locks, all remain.
+    """
+    with suppress(OSError):  # no permission to list the folder
         for leftover in folder.iterdir():
             if leftover.name.startswith(_TEMPORARY) and leftover.name.endswith(name):
                 _remove_leftover(leftover)
@@ -79,7 +81,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 def _remove_leftover(path: Path) -> None:
     flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with suppress(OSError):  # gone by now, a link, or another user's
+    with suppress(OSError):  # removed meanwhile, a link, or another user's
         descriptor = os.open(path, os.O_RDWR | flags)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor):
@@ -89,8 +91,11 @@ def _remove_leftover(path: Path) -> None:
 
 
 def lock(descriptor: int, wait: bool = False) -> bool | None:
-    """Locks an open file or directory until it is closed or the process ends. Says whether that worked: False where
-    another holds it, None where this system or file system has no locks."""
+    """Locks an open file or directory until it is closed or the process ends.
+
+    Returns:
+        True if locked, False if another process holds the lock, None if locks are not supported here.
+    """
     if fcntl is None:
         return None
     try:
@@ -105,9 +110,9 @@ def lock(descriptor: int, wait: bool = False) -> bool | None:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file's content, or a directory's entries, durable."""
+    """Syncs a file's content, or a directory's entries, to disk."""
     folder = path.is_dir()
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows syncs what is open for writing
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows syncs only files opened for writing
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -118,7 +123,7 @@ def _sync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a directory for results, or raises a UserError that names it."""
+    """Creates a directory for results. Raises a UserError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -136,12 +141,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: list[dict]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict], digits: str = "") -> None:
+    """Writes a table atomically; `digits` is the format of floats (default: all digits)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(
-        [format(row[column], ".6g") if isinstance(row[column], float) else row[column] for column in columns]
-        for row in rows
-    )
+    for row in rows:
+        values = map(row.get, columns)
+        writer.writerow(format(value, digits) if isinstance(value, float) else value for value in values)
     write_text(path, text.getvalue())

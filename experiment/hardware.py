@@ -1,4 +1,4 @@
-"""What the machine offers, and what a run's summary says of it."""
+"""The machine: precision, cores, devices, and the facts about it in a run's summary."""
 
 import contextlib
 import datetime
@@ -19,12 +19,12 @@ from experiment.tensorflow_setup import available_cores
 from models.network import can_be_sharded, ghost_batches
 
 _ROOT = Path(__file__).resolve().parents[1]
-_FEWEST_IMAGES_A_CORE = 32  # of a batch that is divided
-_VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # the quickest first
+_FEWEST_IMAGES_A_CORE = 32  # in a shard of a batch
+_VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # fastest first
 
 
 def resolve_precision(precision: str) -> str:
-    """The dtype policy of a run: "auto" becomes the fastest that this machine has hardware for."""
+    """The dtype policy of a run; "auto" selects the fastest one that this machine supports in hardware."""
     if precision != "auto":
         return precision
     capabilities = [
@@ -34,15 +34,15 @@ def resolve_precision(precision: str) -> str:
     if capabilities:
         weakest = min(capabilities)
         return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
-    return "mixed_bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+    return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()) else "float32"
 
 
 @dataclass(frozen=True)
 class Cores:
-    """How a training uses the processor's cores.
+    """How training uses the CPU cores.
 
-    Either every core takes a shard of each batch through the network by itself (`shards` of them), or all share each
-    operation, which is TensorFlow's way (one shard).
+    Either each core computes one of `shards` shards of a batch, or all cores share each operation, as TensorFlow does
+    by default (one shard).
     """
 
     count: int
@@ -50,10 +50,9 @@ class Cores:
 
 
 def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> Cores:
-    """The quicker use of so many cores (default: all that this process may use).
+    """Selects the faster use of `count` cores (default: all that are available to this process).
 
-    Shards are quicker where there is enough for each core to do, and no layer for which the shards would have to wait
-    for each other, as for a batch normalisation.
+    Shards are faster if they are large enough, and if no layer needs the whole batch, as batch normalisation does.
     """
     count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
@@ -67,10 +66,11 @@ def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> 
 
 
 def settle(cores: Cores) -> Cores:
-    """Tells TensorFlow how many threads to use, and returns how the cores are used then.
+    """Sets TensorFlow's numbers of threads, and returns the resulting use of the cores.
 
-    What the user's environment says is left alone, and so is what TensorFlow runs with already: it takes other numbers
-    only before its first operation. Sums are added in another order with another number of threads.
+    The variable TF_NUM_INTRAOP_THREADS takes precedence, and so do the settings of a TensorFlow that is already
+    running: it accepts other numbers only before its first operation. The number of threads affects the order of
+    summation, and so the bits of a result.
     """
     threading = tf.config.threading
     if os.environ.get("TF_NUM_INTRAOP_THREADS", "").isdigit():
@@ -85,19 +85,15 @@ def settle(cores: Cores) -> Cores:
 
 
 def device_strategy(devices: str) -> tf.distribute.Strategy:
-    """How a batch is divided: not at all, or among all GPUs (or logical CPU devices, where a test made several)."""
+    """The default strategy for "one" device; for "all", data parallelism over the GPUs (in tests: logical CPUs)."""
     present = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if devices == "one" or len(present) == 1:
         return tf.distribute.get_strategy()
     return tf.distribute.MirroredStrategy([device.name for device in present])
 
 
-def _cpu_flags() -> set[str]:
-    return set(_cpuinfo("flags").split())
-
-
 def _cpuinfo(key: str) -> str:
-    """What Linux says of the first processor; nothing on other systems."""
+    """An entry of Linux's /proc/cpuinfo for the first core; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -107,7 +103,6 @@ def _cpuinfo(key: str) -> str:
 
 def environment(threads: int | None = None) -> dict:
     """Versions, machine, commit and time, for a run's summary."""
-    cpu = _cpuinfo("model name") or platform.processor() or platform.machine()
     return {
         "versions": {
             "python": platform.python_version(),
@@ -116,8 +111,8 @@ def environment(threads: int | None = None) -> dict:
             "numpy": np.__version__,
         },
         "machine": {
-            "cpu": cpu,
-            "vector_instructions": next((name for name in _VECTOR_INSTRUCTIONS if name in _cpu_flags()), None),
+            "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
+            "vector_instructions": next((n for n in _VECTOR_INSTRUCTIONS if n in _cpuinfo("flags").split()), None),
             "cores": os.cpu_count(),
             "threads": threads or available_cores(),
             "gpus": len(tf.config.list_physical_devices("GPU")),
@@ -129,9 +124,9 @@ def environment(threads: int | None = None) -> dict:
 
 
 def git_commit(root: Path = _ROOT) -> str | None:
-    """The commit of the repository whose root this is; None where it is none, or lies in somebody else's."""
-    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment = elsewhere | {"GIT_CEILING_DIRECTORIES": str(root.parent)}  # above which git does not look
+    """The commit of the Git repository with this root; None if it is not the root of one."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)  # no repository of a parent directory
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.check_output(

@@ -1,6 +1,6 @@
-"""YAML as people write it: decimal numbers, true and false, null, and the rest is text.
+"""A strict YAML parser with the scalars of YAML 1.2: decimal numbers, true and false, null, and strings.
 
-YAML 1.1, which PyYAML reads by itself, takes 010 for 8, 12:30 for 750, 1_000 for 1000, 1e3 for text and `no` for false.
+PyYAML's default is YAML 1.1, which reads 010 as 8, 12:30 as 750, 1_000 as 1000, 1e3 as a string and `no` as false.
 """
 
 import re
@@ -14,11 +14,11 @@ from experiment.errors import UserError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ENDINGS = (".yaml", ".yml")
-_LARGEST_FILE, _MOST_VALUES, _DEEPEST = 2**14, 1_000, 20  # characters; PyYAML reads some thousand values a second
+_LARGEST_FILE, _MOST_VALUES, _DEEPEST = 2**14, 1_000, 20  # characters; PyYAML parses a few thousand values a second
 
 
 class _Loader(yaml.SafeLoader):
-    """Stricter, too: bounded; a key stands once; no tags; no aliases, a few lines of which expand without bound."""
+    """Limits size and depth; rejects duplicate keys, tags, and aliases (of which a few lines can expand endlessly)."""
 
     yaml_implicit_resolvers: ClassVar = {}
     _values = _depth = 0
@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if str(key.value) in seen:
-                _refuse(f"the key {key.value!r} stands twice", key)
+                _refuse(f"duplicate key {key.value!r}", key)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -49,7 +49,7 @@ def _refuse(problem: str, where):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader`, or YAML 1.1, would read as something else."""
+    """Quotes strings that `_Loader` or a YAML 1.1 parser would read as another type."""
 
 
 _SCALARS = (  # YAML 1.2's, without its octal and hexadecimal numbers: kind, pattern, first characters
@@ -66,38 +66,38 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 
 
 def parse(text: str, where: str) -> Any:
-    """A YAML value; a UserError begins with `where`."""
+    """Parses YAML. Raises a UserError that begins with `where` if it is invalid or too long."""
     if len(text) > _LARGEST_FILE:
-        raise UserError(f"{where} is longer than {_LARGEST_FILE:,} characters: no configuration is")
+        raise UserError(f"{where} is longer than {_LARGEST_FILE:,} characters, the limit for a configuration")
     try:
         return yaml.load(text, Loader=_Loader)
-    except Exception as error:  # PyYAML fails in many ways, and Python at a number of thousands of digits
-        raise UserError(f"{where} is not readable as YAML: {' '.join(str(error).split())[:300]}") from None
+    except Exception as error:  # PyYAML raises many types; Python raises ValueError for thousands of digits
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
 
 
 def read(path: Path, follow: bool = True) -> Any:
-    """The value of a file; `follow` links, where it is the user's own. Raises UserError where it cannot be read."""
+    """Parses a file; `follow` symbolic links only for the user's own files. Raises UserError if that fails."""
     return parse(reading.read_text(path, 4 * _LARGEST_FILE, follow), str(path))
 
 
 def write(values: dict) -> str:
-    """The YAML text that `parse` reads back to equal values."""
+    """Values as YAML; `parse` reads it back to equal values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
 def find(name_or_path: str, folder: Path) -> Path:
-    """The file in `folder`, or anywhere, that a user's `--config` means. Raises UserError listing those that exist."""
+    """Resolves a path, or a name in `folder`, with or without its ending. Raises a UserError that lists the names."""
     endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
     for candidate in [path for end in endings for path in (Path(name_or_path + end), folder / (name_or_path + end))]:
         if is_file(candidate):
             return candidate
     existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"
     place = folder.relative_to(_ROOT)
-    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/ (there: {existing})")
+    raise UserError(f"no configuration {name_or_path!r}, neither as a path nor in {place}/, which contains: {existing}")
 
 
 def name_of(name_or_path: str | Path) -> str:
-    """What the runs of a file are called by: its name without the ending of YAML; other dots are part of it."""
+    """The file's name without .yaml or .yml, which names its runs; other dots are part of it."""
     name = Path(name_or_path).name
     return next((name[: -len(end)] for end in _ENDINGS if name.endswith(end)), name) or name
 
@@ -105,5 +105,5 @@ def name_of(name_or_path: str | Path) -> str:
 def is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long, a directory that may not be entered
+    except OSError:  # a name that is too long, no permission
         return False

@@ -1,12 +1,15 @@
-"""Text from files and names of directories, made safe to show: a stranger may have chosen it."""
+"""Sanitises untrusted text (file contents, directory names) for output."""
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what is no visible character: control characters (a terminal obeys them), marks that
-    turn the direction of writing (a name passes for another), and bytes that are not UTF-8. Line breaks stay."""
+    """Escapes all characters that are not printable, except for line breaks.
+
+    These are control characters (terminals execute them), bidirectional marks (they disguise a name), and undecodable
+    bytes.
+    """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_name(text: str) -> str:
-    """The same on one line."""
+    """As `printable`, and escapes line breaks, too."""
     return printable(text).replace("\n", "\\n")

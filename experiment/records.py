@@ -1,4 +1,4 @@
-"""What a run's summary and history may say: the type and range of every number that is read off them."""
+"""Schemas of a run's files: the type and range of every number that is read from them."""
 
 import math
 from typing import Annotated, Any
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from experiment.printable import printable
 
 MOST_EPOCHS = 10_000
-_LARGEST = 3.5e38  # float32 has none above, and so many of them have a sum in float64
+_LARGEST = 3.5e38  # about float32's maximum, so that sums stay finite in float64
 
 Epochs = Annotated[int, Field(ge=0, le=MOST_EPOCHS)]
 Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1 + 1e-6, allow_inf_nan=False)]  # float32's mean of ones may be above one
+Share = Annotated[float, Field(ge=0, le=1 + 1e-6, allow_inf_nan=False)]  # a float32 mean of ones can exceed 1
 
 
 class _Record(BaseModel):
@@ -35,7 +35,7 @@ class _Epoch(_Record):
 
 
 class _Summary(_Record):
-    """summary.json, of which a run that has not ended need only have the status."""
+    """summary.json; before the end of the run only the status is required."""
 
     status: str
     epochs: Epochs | None = None
@@ -46,10 +46,10 @@ class _Summary(_Record):
     parameters: Annotated[int, Field(ge=0, le=10**12)] | None = None
     precision: str | None = None
     data: Any = None
-    weights: str | None = None  # the SHA-256 of best.keras; older runs have none
+    weights: str | None = None  # the SHA-256 of best.keras; missing in older runs
 
     @model_validator(mode="after")
-    def _whole_when_finished(self):
+    def _complete_if_finished(self):
         missing = [key for key in type(self).model_fields if key != "weights" and getattr(self, key) is None]
         if not missing and not (isinstance(self.data, dict) and isinstance(self.data.get("name"), str)):
             missing = ["data.name"]
@@ -59,39 +59,39 @@ class _Summary(_Record):
 
 
 def check_summary(values: Any) -> dict:
-    """The summary, its texts made printable. Raises ValueError where it is none."""
+    """Validates a summary and returns it with printable strings. Raises ValueError if it is invalid."""
     _check(_Summary, values)
     return _cleaned(values)
 
 
 def check_history(rows: Any) -> list[dict]:
-    """The rows of a history. Raises ValueError where they are not those of epochs 1, 2, 3 and so on."""
+    """Validates the rows of a history. Raises ValueError if they are not the epochs 1, 2, 3, ... with valid numbers."""
     if not isinstance(rows, list) or len(rows) > MOST_EPOCHS:
-        raise ValueError(f"its history is no list of at most {MOST_EPOCHS:,} epochs")
+        raise ValueError(f"its history is not a list of at most {MOST_EPOCHS:,} epochs")
     for number, row in enumerate(rows, start=1):
         _check(_Epoch, row)
         if row["epoch"] != number:
-            raise ValueError(f"epoch: row {number} says {row['epoch']}")
+            raise ValueError(f"epoch: {row['epoch']} in row {number}")
     return rows
 
 
 def check_diagnostics(rows: list[dict]) -> list[dict]:
-    """The rows of diagnostics.csv; a layer that died has no value (NaN). Raises ValueError where they are odd."""
+    """Validates the rows of diagnostics.csv; a dead layer has the value NaN. Raises ValueError if they are invalid."""
     for row in rows:
         if not (1 <= row["epoch"] <= MOST_EPOCHS and 1 <= row["layer"] <= MOST_EPOCHS):
-            raise ValueError(f"epoch {row['epoch']}, layer {row['layer']}: they count from 1")
+            raise ValueError(f"epoch {row['epoch']}, layer {row['layer']}: must be 1 to {MOST_EPOCHS:,}")
         if math.isfinite(row["value"]) and abs(row["value"]) > _LARGEST:
             raise ValueError(f"value: {row['value']} is out of range")
     return rows
 
 
 def check_predictions(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """The logits [n, classes], the labels [n] and the weights' digest. Raises ValueError where they do not fit."""
+    """The logits [n, classes], labels [n] and digest of the weights. Raises ValueError if they are invalid."""
     logits, labels = found["logits"], found["labels"]
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.size:
-        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+        raise ValueError(f"logits {logits.shape} do not match labels {labels.shape}")
     if logits.dtype.kind != "f" or not np.isfinite(logits.astype(np.float32)).all():
-        raise ValueError("its logits are not all numbers")
+        raise ValueError("its logits are not all finite numbers")
     if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
         raise ValueError(f"its labels are not 0 to {logits.shape[1] - 1}")
     return logits, labels, str(found["weights"]) if "weights" in found else None

@@ -1,16 +1,16 @@
-"""A run's directory: the only file that knows the names of a run's files. Every write is atomic.
+"""The directory of a run: the names of its files, and how they are read and written. All writes are atomic.
 
-| file              | what it holds                                                                |
+| file              | content                                                                      |
 | config.yaml       | the resolved configuration                                                   |
-| best.keras        | the weights of the highest validation accuracy, as a Keras model             |
-| history.csv       | one row an epoch                                                             |
+| best.keras        | the Keras model of the epoch with the highest validation accuracy            |
+| history.csv       | one row per epoch                                                            |
 | curves.png        | loss and accuracy                                                            |
-| summary.json      | what the run was made with and how it ended                                  |
-| state.npz         | all that is needed to go on after the last whole epoch                       |
-| diagnostics.csv   | what else was measured, where the configuration asks for it                  |
+| summary.json      | data, versions, machine, status and results                                  |
+| state.npz         | the checkpoint for `--resume`: all state after the last completed epoch      |
+| diagnostics.csv   | additional measurements, if the configuration requests them                  |
 | predictions.npz   | the logits of the test images (written by evaluate.py)                       |
-| predictions-*.npz | the same, averaged over views of each image (evaluate.py --tta)              |
-| tensorboard/      | TensorBoard's logs, where `--tensorboard` asks for them                      |
+| predictions-*.npz | the same with test-time augmentation (evaluate.py --tta)                     |
+| tensorboard/      | TensorBoard logs (train.py --tensorboard)                                    |
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -35,7 +36,7 @@ HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
 )  # fmt: skip
 DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
-_LARGEST_WEIGHTS = 512 * MIB  # only to be checked; what is read into memory is bounded by its network
+_LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
 _LARGEST_PREDICTIONS = 64 * MIB
 _LARGEST_DIAGNOSTICS = 8 * MIB
@@ -47,7 +48,7 @@ def _file(name: str) -> property:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run. Reading raises UserError, naming the file, where one is missing or damaged."""
+    """The files of one run. The `read_` methods raise a UserError that names the file if it is missing or damaged."""
 
     path: Path
 
@@ -62,14 +63,14 @@ class RunDirectory:
     tensorboard_folder = _file("tensorboard")
 
     def predictions_under(self, tta: TestTimeAugmentation) -> Path:
-        """The file of the logits that are averaged over the views of `tta`."""
+        """The file of the logits with this test-time augmentation."""
         return self.path / ("predictions.npz" if tta == "none" else f"predictions-{tta}.npz")
 
     def all_predictions(self) -> list[Path]:
-        return [self.predictions_under(tta) for tta in configuration.allowed(TestTimeAugmentation)]
+        return [self.predictions_under(tta) for tta in get_args(TestTimeAugmentation)]
 
     def files(self) -> list[Path]:
-        """Every file that a run can have, present or not; the configuration last, which says which run it is."""
+        """All files that a run can have, present or not; the configuration, which identifies the run, last."""
         return [
             self.best_file,
             self.history_file,
@@ -82,11 +83,11 @@ class RunDirectory:
         ]
 
     def exists(self) -> bool:
-        """Whether any run left files here."""
+        """Whether any of a run's files is present."""
         return any(os.path.lexists(file) for file in self.files())
 
     def prepare(self, wait: bool = False) -> None:
-        """Makes the directory, and removes what killed writes left over; `wait` as in `locked`."""
+        """Creates the directory, and removes the temporary files of killed writers; `wait` as in `locked`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.locked(wait):
@@ -97,7 +98,7 @@ class RunDirectory:
             raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror or error}") from None
 
     def remove_files(self) -> None:
-        """Removes the files of the run that was here, and nothing else."""
+        """Removes the files of a run, and nothing else."""
         for file in [*self.files(), *self.tensorboard_folder.glob("*/events.out.tfevents.*")]:
             try:
                 file.unlink(missing_ok=True)
@@ -106,15 +107,15 @@ class RunDirectory:
 
     @contextmanager
     def locked(self, wait: bool = False):
-        """Holds the directory for one training; the lock ends with the process, however it ends.
+        """Locks the directory for one training process; the lock is released when the process ends, even if killed.
 
         Args:
-            wait: where another training holds it, until that one has ended.
+            wait: wait while another process holds the lock.
 
         Raises:
-            UserError: another training holds it.
+            UserError: another process holds the lock.
         """
-        if os.name != "posix":  # elsewhere a directory cannot be opened, nor locked
+        if os.name != "posix":  # other systems cannot open or lock a directory
             yield
             return
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -133,7 +134,7 @@ class RunDirectory:
     def read_config(self) -> Config:
         config = configuration.read_resolved(self.config_file)
         with contextlib.suppress(UserError, KeyError, TypeError):
-            # Before configurations had `data.name`, a run on synthetic images said so in its summary alone.
+            # Older configurations have no `data.name`: only the summary tells that the images are synthetic.
             if self.summary_file.exists() and self.read_summary()["data"]["name"] == "generated":
                 return config.on_data("synthetic")
         return config
@@ -142,21 +143,21 @@ class RunDirectory:
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
     def read_summary(self) -> dict:
-        """The summary, checked: that of a finished run has all that is reported, and every number is one."""
+        """The validated summary; that of a finished run is complete."""
         return reading.read_json(self.summary_file, records.check_summary)
 
     def write_history(self, rows: list[dict]) -> None:
-        write_csv(self.history_file, HISTORY_COLUMNS, rows)
+        write_csv(self.history_file, HISTORY_COLUMNS, rows, ".6g")
 
     def read_history(self) -> list[dict]:
-        """The rows of history.csv as numbers, one dict an epoch, from epoch 1 on."""
+        """The validated rows of history.csv: one dict per epoch, starting at epoch 1."""
         return reading.read_csv(self.history_file, HISTORY_COLUMNS, records.check_history)
 
     def write_diagnostics(self, rows: list[dict]) -> None:
-        write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows)
+        write_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, rows, ".6g")
 
     def read_diagnostics(self) -> list[dict]:
-        """The rows of diagnostics.csv: epoch, layer (from 1), measure (its name), value."""
+        """The rows of diagnostics.csv: epoch and layer (both from 1), measure (its name), value."""
         return reading.read_csv(
             self.diagnostics_file, DIAGNOSTICS_COLUMNS, records.check_diagnostics, _LARGEST_DIAGNOSTICS
         )
@@ -164,13 +165,13 @@ class RunDirectory:
     # ---- state and predictions
 
     def write_state(self, facts: dict, arrays: list[np.ndarray]) -> None:
-        """Writes what a resumed run starts from: JSON facts and arrays, in one file that is whole or absent."""
+        """Writes the checkpoint for `--resume`: facts as JSON, and arrays, in one atomic file."""
         named = {f"array_{number}": array for number, array in enumerate(arrays)}
         with atomic(self.state_file) as temporary, temporary.open("wb") as file:
             np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **named)
 
     def read_state(self, largest: int = _LARGEST_STATE) -> tuple[dict, list[np.ndarray]]:
-        """The facts, their history checked, and the arrays, which have `largest` bytes or fewer in all."""
+        """The facts, with a validated history, and the arrays, of at most `largest` bytes in total."""
 
         def check(found: dict[str, np.ndarray]) -> tuple[dict, list[np.ndarray]]:
             return _check_facts(found["facts"]), [found[f"array_{number}"] for number in range(len(found) - 1)]
@@ -178,7 +179,7 @@ class RunDirectory:
         return reading.read_arrays(self.state_file, largest + _LARGEST_FACTS, check)
 
     def read_facts(self) -> dict:
-        """The state's facts alone, however large its arrays."""
+        """The facts of the checkpoint, without reading its arrays."""
         with reading.opened_zip(self.state_file, 8 * _LARGEST_WEIGHTS) as archive:
             member = archive.getinfo("facts.npy")
             if member.file_size > _LARGEST_FACTS:
@@ -187,31 +188,31 @@ class RunDirectory:
 
     @contextmanager
     def new_best(self):
-        """Yields the path to save better weights to. What the earlier ones predicted goes first."""
+        """Yields the path to save better weights to; removes the predictions of the former weights first."""
         for file in self.all_predictions():
             file.unlink(missing_ok=True)
         with atomic(self.best_file) as temporary:
             yield temporary
 
     def weights_digest(self) -> str | None:
-        """The SHA-256 of best.keras, which what it predicted is kept with; None where it is not there."""
+        """The SHA-256 of best.keras, which is stored with its predictions; None if the file is missing."""
         if not self.best_file.exists():
             return None
         with reading.opened(self.best_file, _LARGEST_WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def as_kept(self, logits: np.ndarray) -> np.ndarray:
-        """The logits as predictions.npz holds them: float16. Raises UserError where they are not all numbers."""
+        """The logits as predictions.npz stores them, in float16. Raises a UserError if some are not finite."""
         if not np.isfinite(logits).all():
-            raise UserError(f"{self.best_file}: its weights predict what is no number (NaN or infinite)")
+            raise UserError(f"{self.best_file}: its weights predict NaN or infinite logits")
         largest = np.finfo(np.float16).max
         return np.clip(logits, -largest, largest).astype(np.float16)
 
     def write_predictions(
         self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none", weights: str | None = None
     ) -> None:
-        """Keeps test logits [n, classes] as float16, their labels [n] as the smallest integers that hold them, and the
-        digest of the weights that they are of."""
+        """Stores test logits [n, classes] as float16, labels [n] as the smallest sufficient integers, and the digest of
+        the weights."""
         arrays = {
             "logits": self.as_kept(logits),
             "labels": labels.astype(np.min_scalar_type(labels.max())),
@@ -221,21 +222,21 @@ class RunDirectory:
             np.savez_compressed(file, **arrays)
 
     def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
-        """Test logits [n, classes] and labels [n]; refused where they are of other weights than the run's."""
+        """Test logits [n, classes] and labels [n]. Raises a UserError if they are not from the run's weights."""
         path = self.predictions_under(tta)
         logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, records.check_predictions)
         summary = self.read_summary() if self.summary_file.exists() else {}
         expected = self.weights_digest() or summary.get("weights")
-        if weights is None and self.best_file.exists():  # kept by an earlier version: by the order of their writing
+        if weights is None and self.best_file.exists():  # no digest in files of earlier versions: compare their times
             fits = path.stat().st_mtime_ns >= self.best_file.stat().st_mtime_ns
         else:
             fits = None in (weights, expected) or weights == expected
         if not fits:
-            raise UserError(f"{path} is of other weights than {self.best_file.name}: evaluate the run again")
+            raise UserError(f"{path} is not from the weights in {self.best_file.name}: evaluate the run again")
         return logits, labels
 
     def has_predictions(self, tta: TestTimeAugmentation = "none") -> bool:
-        """Whether there are predictions that can be read and are of the run's weights."""
+        """Whether there are valid predictions from the run's weights."""
         try:
             self.read_predictions(tta)
         except UserError:
@@ -243,29 +244,29 @@ class RunDirectory:
         return True
 
     def check_weights(self) -> None:
-        """Raises a UserError where best.keras is gone or damaged; reads it whole, and nothing into a network."""
+        """Raises a UserError if best.keras is missing, or its checksums do not match."""
         with reading.opened_zip(self.best_file, _LARGEST_WEIGHTS) as archive:
             if damaged := archive.testzip():
-                raise ValueError(f"{damaged} is not as it was written")
+                raise ValueError(f"the checksum of {damaged} does not match")
 
     def check_same_data(self, fingerprint: str, source: str) -> None:
-        """Raises a UserError where the run was made on other images than those of `fingerprint`."""
+        """Raises a UserError if the run was trained on other images than those of `fingerprint`."""
         if not self.summary_file.exists():
             return
         facts = self.read_summary().get("data")
         if not isinstance(facts, dict) or facts.get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
 
-    # ---- all that is worth keeping
+    # ---- copies
 
     def small_files(self) -> dict[str, bytes]:
-        """The files that are there by their names, but for the weights and the state; what a link points to is none."""
+        """The contents of the regular files by name, except for the weights and the checkpoint."""
         found = [file for file in self.files() if file not in (self.best_file, self.state_file)]
         regular = [file for file in found if os.path.lexists(file) and stat.S_ISREG(file.lstat().st_mode)]
         return {file.name: reading.read_bytes(file, _LARGEST_PREDICTIONS) for file in regular}
 
     def keep(self, contents: dict[str, bytes]) -> None:
-        """Takes over the small files of a run that was trained elsewhere; one that is finished here stays as it is."""
+        """Writes the small files of a run that was trained elsewhere, unless a finished run is here."""
         if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
@@ -273,7 +274,7 @@ class RunDirectory:
         self._write_small(contents)
 
     def copy_small_files(self, destination: Path) -> None:
-        """Copies the small files; predictions that an earlier copy has, and this run has not, go."""
+        """Copies the small files, and removes predictions at the destination that this run does not have."""
         copy, contents = RunDirectory(destination), self.small_files()
         files.make_folder(destination)
         for file in copy.all_predictions():
@@ -282,7 +283,7 @@ class RunDirectory:
         copy._write_small(contents)
 
     def _write_small(self, contents: dict[str, bytes]) -> None:
-        # The summary last: until it is there, the run is not finished here.
+        # The summary last: it marks the run as finished.
         for file in sorted(self.files(), key=lambda file: file == self.summary_file):
             if file.name in contents:
                 files.write_bytes(file, contents[file.name])

@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras with the settings that this project relies on, and counts the cores."""
+"""Imports TensorFlow and Keras with this project's settings, and counts the available cores."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiment.errors import UserError
 
-# Variables of Keras, TensorFlow and oneDNN under which a run of the same configuration would be another run.
+# Variables of Keras, TensorFlow and oneDNN that would change the results of a run.
 _CHANGES_RESULTS = (
     "KERAS_MAX_EPOCHS",
     "KERAS_MAX_STEPS_PER_EPOCH",
@@ -25,11 +25,11 @@ _CHANGES_RESULTS = (
 
 
 def set_environment() -> None:
-    """What TensorFlow and Keras read as they are imported.
+    """Sets the environment variables that TensorFlow and Keras read on import.
 
-    What TensorFlow logs as an error (that oneDNN has no float16 on this processor, say) is a remark: what goes wrong
-    comes as an exception, too. By itself it takes oneDNN's convolutions only where there is AVX-512 or the like; with
-    AVX2 alone, as in many laptops, they make a training step twice as quick, too. In both the user's word stays.
+    TensorFlow's log is silenced: real errors also raise exceptions. By default TensorFlow uses oneDNN's convolutions
+    only with AVX-512 or better, but they make a training step twice as fast with AVX2, too. The user's own values of
+    these two variables take precedence.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if platform.machine().lower() in ("x86_64", "amd64"):
@@ -40,16 +40,16 @@ def set_environment() -> None:
 
 
 def start() -> None:
-    """Imports TensorFlow and looks for devices, with standard error held back; a failure prints what was held.
+    """Imports TensorFlow and lists its devices. Standard error is captured, and printed only if that fails.
 
     Raises:
-        UserError: it cannot be imported, or this process uses Keras with something else already.
+        UserError: TensorFlow cannot be imported, or this process has imported Keras with another backend.
     """
     set_environment()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)  # the remarks come from C++, past sys.stderr
+        os.dup2(held.fileno(), 2)  # C++ code writes to the descriptor, not to sys.stderr
         try:
             import keras
             import tensorflow
@@ -63,12 +63,12 @@ def start() -> None:
             os.dup2(kept, 2)
             os.close(kept)
     if keras.config.backend() != "tensorflow":
-        raise UserError(f"Keras uses {keras.config.backend()} here already; import this project first, or start anew")
+        raise UserError(f"Keras already uses {keras.config.backend()} here: restart, and import this project first")
     _set_globals(keras, tensorflow)
 
 
 def _set_globals(keras, tensorflow) -> None:
-    """What keras.json, the environment or a notebook may have set otherwise, and what a container allows."""
+    """Resets what keras.json, the environment or a notebook may have changed, and respects a container's CPU quota."""
     import numpy
 
     keras.config.set_floatx("float32")
@@ -77,16 +77,17 @@ def _set_globals(keras, tensorflow) -> None:
     keras.config.set_epsilon(1e-7)
     numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
     if "TF_NUM_INTRAOP_THREADS" not in os.environ and available_cores() < _cores():
-        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, with the threads that it has
+        with contextlib.suppress(RuntimeError):  # TensorFlow is already running, with other numbers of threads
             tensorflow.config.threading.set_intra_op_parallelism_threads(available_cores())
             tensorflow.config.threading.set_inter_op_parallelism_threads(available_cores())
 
 
 def available_cores(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int:
-    """The cores that this process may use, which `taskset` or a container's quota can make fewer than the machine's.
+    """The number of cores available to this process, which `taskset` or a container's CPU quota can limit.
 
     Args:
-        groups: where Linux keeps its control groups; mine: the file that names those of this process.
+        groups: the mount point of Linux's control groups.
+        mine: the file that lists the control groups of this process.
     """
     return max(1, min([_cores(), *(math.ceil(quota) for quota in _quotas(groups, mine))]))
 
@@ -96,7 +97,7 @@ def _cores() -> int:
 
 
 def _quotas(groups: Path, mine: Path) -> Iterator[float]:
-    """The processor time that each group of this process may use, and each group around it, in cores."""
+    """The CPU quotas, in cores, of this process's control groups and of their parents."""
     try:
         lines = [line.split(":", 2) for line in mine.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
@@ -107,6 +108,6 @@ def _quotas(groups: Path, mine: Path) -> Iterator[float]:
             group = root / place.lstrip("/")
             for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
                 for files in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):  # of version 2 and 1
-                    with contextlib.suppress(OSError, ValueError):  # no such group; no quota ("max")
+                    with contextlib.suppress(OSError, ValueError):  # no such group, or no quota ("max")
                         quota, period = (int(n) for f in files for n in (folder / f).read_text("utf-8").split())
                         yield from [quota / period] if quota > 0 < period else []

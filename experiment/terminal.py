@@ -1,4 +1,4 @@
-"""The streams of a command: nothing that happens to them costs a run."""
+"""Standard streams that never fail, so that a closed terminal or a full disk does not stop a run."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ import sys
 
 
 class _Surviving(io.FileIO):
-    """A stream that drops what cannot be written, and remembers the first reason."""
+    """A stream that discards output it cannot write, and stores the first error."""
 
     lost: OSError | None = None
 
@@ -21,21 +21,21 @@ class _Surviving(io.FileIO):
 
 
 def survive() -> None:
-    """Lets the process outlive its output: a reader that has gone, a full disk, streams that are closed from the start.
+    """Replaces standard output and error by streams that survive a closed pipe, a full disk or a closed descriptor.
 
-    What a stream's encoding lacks is written as an escape. Streams that somebody else has put in place stay.
+    Characters that the encoding lacks are written as escapes. Streams that other code has replaced are left alone.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file that is opened would take its number, and what is printed
+        except OSError:  # closed: the next file to be opened would get this descriptor, and the output
             os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
             os.set_inheritable(descriptor, True)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         old = getattr(sys, name)
         if old is getattr(sys, f"__{name}__"):
             with contextlib.suppress(OSError):
-                os.set_blocking(descriptor, True)  # a terminal that another program left otherwise
+                os.set_blocking(descriptor, True)  # another program may have left the terminal non-blocking
             buffer = io.BufferedWriter(_Surviving(descriptor, "w", closefd=False))
             kept = {key: getattr(old, key, False) for key in ("line_buffering", "write_through")}
             encoding = old.encoding if old else "utf-8"
@@ -43,7 +43,7 @@ def survive() -> None:
 
 
 def lost_output() -> str | None:
-    """Why not all of standard output could be written; None where it was, or where its reader wanted no more."""
+    """The error that made standard output incomplete; None if it is complete, or its reader closed the pipe."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = getattr(raw, "lost", None)

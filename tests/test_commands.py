@@ -132,9 +132,9 @@ def test_a_configuration_that_is_not_found_is_reported(refused):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epochs: [1", "not readable as YAML"),
-        ("extends: mine.yaml", "loop"),
-        ("seed: !!int ''", "not readable as YAML"),
+        ("epochs: [1", "is not valid YAML"),
+        ("extends: mine.yaml", "circular"),
+        ("seed: !!int ''", "is not valid YAML"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_reported(refused, tmp_path, text, words):

@@ -63,7 +63,7 @@ def test_a_tensorflow_that_runs_already_keeps_its_threads(threads, monkeypatch):
 )
 def test_auto_precision_is_what_the_processor_has_instructions_for(monkeypatch, flags, expected):
     monkeypatch.setattr(hardware.tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(hardware, "_cpuinfo", lambda key: " ".join(flags))
     assert hardware.resolve_precision("auto") == expected
     assert hardware.resolve_precision("float32") == "float32"
 

@@ -65,7 +65,7 @@ def test_an_amount_is_decimal():
 
 @pytest.mark.parametrize("option", ["--workers", "--cpus-per-run"])
 def test_none_is_not_enough_workers(option):
-    with pytest.raises(UserError, match="from 1 on"):
+    with pytest.raises(UserError, match="of 1 or more"):
         parsed(study, option, "0")
 
 

@@ -520,7 +520,7 @@ def test_an_unfinished_run_of_the_same_configuration_is_resumed(tmp_path, status
 
 
 def test_nothing_is_not_resumed(tmp_path):
-    assert "holds no run to resume" in refusal(lambda: check_resumable(config(), RunDirectory(tmp_path)))
+    assert "contains no run to resume" in refusal(lambda: check_resumable(config(), RunDirectory(tmp_path)))
 
 
 def test_a_finished_run_is_not_resumed(tmp_path):
@@ -563,7 +563,7 @@ def test_epochs_can_be_raised_at_a_constant_rate(tmp_path, status):
 def test_epochs_cannot_be_raised_where_the_rate_depends_on_them(tmp_path, schedule):
     run = interrupted(tmp_path, f"schedule.name={schedule}")
     message = refusal(lambda: check_resumable(config(f"schedule.name={schedule}", "epochs=4"), run))
-    assert f"cannot be raised from 3 to 4: the {schedule} schedule ends at epoch 3" in message
+    assert f"cannot be raised from 3 to 4: a longer {schedule} schedule" in message
 
 
 def test_a_diverged_run_cannot_be_made_longer(tmp_path):
@@ -716,7 +716,7 @@ def test_predictions_that_are_no_numbers_are_neither_read_nor_written(run, numbe
     logits = np.full((10, 10), number)
     np.savez(run.predictions_file, logits=logits, labels=np.arange(10))
     assert "not all numbers" in refusal(run.read_predictions)
-    assert "no number" in refusal(lambda: run.write_predictions(logits, np.arange(10), "flip"))
+    assert "NaN or infinite" in refusal(lambda: run.write_predictions(logits, np.arange(10), "flip"))
 
 
 def test_what_a_stranger_wrote_cannot_move_a_terminal_s_cursor(tmp_path):
@@ -855,7 +855,7 @@ def test_predictions_belong_to_weights(tmp_path):
     run.write_predictions(np.eye(10), np.arange(10), weights=run.weights_digest())
     assert run.has_predictions()
     run.best_file.write_bytes(b"second weights")
-    assert "of other weights than best.keras" in refusal(run.read_predictions)
+    assert "not from the weights in best.keras" in refusal(run.read_predictions)
     run.write_summary(run.read_summary() | {"weights": run.weights_digest()})
     run.best_file.unlink()
     assert not run.has_predictions()  # nor of those that the summary names
@@ -877,7 +877,7 @@ def test_better_weights_drop_what_earlier_ones_predicted(tmp_path):
 def test_a_run_without_its_configuration_gets_one_answer(tmp_path, check):
     run = make_run(tmp_path / "run")
     run.config_file.unlink()
-    assert "no config.yaml that says which" in refusal(lambda: check(config(), run))
+    assert "no config.yaml" in refusal(lambda: check(config(), run))
 
 
 def test_removing_a_run_takes_its_configuration_last():
@@ -905,7 +905,7 @@ def test_more_epochs_than_the_configuration_has_are_told(tmp_path):
     assert "history.csv has 4 epochs" in refusal(lambda: is_finished(config(), run))
     run.write_summary(run.read_summary() | {"status": "interrupted"})
     run.write_state({"history": history_rows(0.5, 0.6, 0.7, 0.8)}, [])
-    assert "it has 4 epochs, and the configuration 3" in refusal(lambda: check_resumable(config(), run))
+    assert "has 4 epochs, but the configuration only 3" in refusal(lambda: check_resumable(config(), run))
 
 
 @pytest.mark.parametrize("history", ["[1]", "3", '[{"epoch": 1}]', '[{"epoch": true}]', "{}", '"x"', "null"])

@@ -1,7 +1,7 @@
-"""Reads files out of a .tar.gz archive by their exact names, into memory.
+"""A minimal parser for untrusted .tar.gz archives: reads files by their exact names, into memory.
 
-Python's `tarfile` follows what headers say: long names, extended headers and maps of sparse files, whatever their size.
-Here a header is its 512 bytes, and everything but the files that were asked for is passed over.
+Python's `tarfile` evaluates long names, extended headers and sparse maps of any size. This parser reads only the
+512-byte headers, and skips everything except the requested files.
 """
 
 import gzip
@@ -16,17 +16,18 @@ _REGULAR = (b"0", b"\0")
 
 
 def read_members(path: Path, names: set[str], largest: int) -> dict[str, bytes]:
-    """The regular files of these names, as far as the archive holds them.
+    """The contents of the named regular files, by name; names that the archive does not contain are left out.
 
-    The archive is read to its end, so that its checksum is compared.
+    The archive is read to its end, so that gzip verifies its checksum.
 
     Args:
-        path: the archive; a link to it is followed.
+        path: the archive; symbolic links are followed.
         names: with their folders, as in the archive.
-        largest: in bytes, of any of these files.
+        largest: the limit for each of these files, in bytes.
 
     Raises:
-        UserError: the archive is missing or damaged, unpacks to more than 512 MiB, or a file is too large.
+        UserError: the archive is missing or damaged, unpacks to more than 512 MiB, or a file is too large or occurs
+            twice.
     """
     found = {}
     with opened(path, _LARGEST, follow=True) as file, gzip.open(file) as stream:
@@ -34,10 +35,10 @@ def read_members(path: Path, names: set[str], largest: int) -> dict[str, bytes]:
             name, size, kind = _header(block)
             wanted = kind in _REGULAR and name in names
             if wanted and (size > largest or name in found):
-                raise ValueError(f"{name} is there twice, or has {size:,} bytes, more than {largest:,}")
+                raise ValueError(f"{name} occurs twice, or has {size:,} bytes, more than {largest:,}")
             if wanted:
                 found[name] = _read(stream, size)
-            _pass(stream, -size % _BLOCK + (0 if wanted else size))
+            _skip(stream, -size % _BLOCK + (0 if wanted else size))
         while stream.read(_PIECE):
             _check(stream)
     return found
@@ -46,12 +47,12 @@ def read_members(path: Path, names: set[str], largest: int) -> dict[str, bytes]:
 def _read(stream, size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
-        raise EOFError("it ends too early")
+        raise EOFError("it is truncated")
     _check(stream)
     return content
 
 
-def _pass(stream, size: int) -> None:
+def _skip(stream, size: int) -> None:
     while size:
         size -= len(_read(stream, min(size, _PIECE)))
 
@@ -62,7 +63,8 @@ def _check(stream) -> None:
 
 
 def _header(block: bytes) -> tuple[str, int, bytes]:
-    """Name, size and kind of a member. https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html (ustar)"""
+    """Name, size and type of a member, in the ustar format of POSIX.1-2017:
+    https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html."""
     if _octal(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * ord(" "):
         raise ValueError("a header's checksum is wrong")
     name = block[:100].split(b"\0")[0]
@@ -74,5 +76,5 @@ def _header(block: bytes) -> tuple[str, int, bytes]:
 def _octal(field: bytes) -> int:
     digits = field.strip(b" \0")
     if not digits.isdigit():
-        raise ValueError("a header holds no number where one belongs")
+        raise ValueError("a number in a header is invalid")
     return int(digits, 8)

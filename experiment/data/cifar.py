@@ -1,6 +1,6 @@
-"""The official files of CIFAR-10 and CIFAR-100, unpacked or as the archive, read as untrusted files.
+"""Parser for the official files of CIFAR-10 and CIFAR-100, unpacked or in their archives.
 
-Nothing of a file is run or unpacked, none is read beyond a size, and whatever is wrong with one is said by its name.
+The files are untrusted input: no code in them is executed, nothing is unpacked to disk, and sizes are limited.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html.
 """
@@ -33,16 +33,16 @@ _CIFAR100_CLASSES = """
 
 
 class Version(NamedTuple):
-    """One of the two data sets: its official files, each with its number of images, and what they hold."""
+    """The format of one of the two data sets."""
 
     name: str
     title: str
-    train: dict[str, int]
+    train: dict[str, int]  # the official files, with their numbers of images
     test: dict[str, int]
-    python: str  # the folder inside the archive of the python version, and of the binary version
-    binary: str
+    python: str  # the folder in the archive of the python version
+    binary: str  # the folder in the archive of the binary version
     label_key: bytes
-    label_bytes: int  # of a binary record; the last is the label that counts
+    label_bytes: int  # in a binary record; the last one is the label
     largest_file: int  # in bytes
     class_names: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Version(NamedTuple):
 
     @property
     def archives(self) -> dict[str, str]:
-        """Each official archive with the folder inside it."""
+        """The names of the official archives, with the folders in them."""
         stem = self.title.lower()
         return {f"{stem}-python.tar.gz": self.python, f"{stem}-binary.tar.gz": self.binary}
 
@@ -66,7 +66,7 @@ CIFAR10 = Version(
     "cifar-10-batches-bin",
     b"labels",
     1,
-    64 * 2**20,  # the official files have 30 MiB; one that Python 3 wrote may have half as much again
+    64 * 2**20,  # the official files have 30 MiB; one written by Python 3 may have 45
     ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
 CIFAR100 = Version(
@@ -84,25 +84,25 @@ CIFAR100 = Version(
 
 
 def find(folder: Path, version: Version) -> Path | None:
-    """The official folder or archive that `folder` is or holds."""
+    """The official folder or archive that `folder` is or contains; None if there is none."""
     first = next(iter(version.train))
     try:
         for candidate in (folder, *(folder / name for name in version.folders)):
             if (candidate / first).is_file() or (candidate / f"{first}.bin").is_file():
                 return candidate
         return next((folder / name for name in version.archives if (folder / name).is_file()), None)
-    except OSError:  # a directory that may not be entered, a name that is too long
+    except OSError:  # no permission, a name that is too long
         return None
 
 
 def read(source: Path, version: Version) -> Dataset:
-    """The data set of what `find` found.
+    """Reads the folder or archive returned by `find`.
 
-    The images are put into one order that depends on their pixels alone, so every copy, whatever its format and the
-    order inside it, gives the same arrays and therefore the same split and the same training run.
+    The images are sorted by their pixels, so that all copies and formats give the same arrays, and therefore the same
+    split and the same training run.
 
     Raises:
-        UserError: a file is missing, damaged, or holds something else.
+        UserError: a file is missing, damaged, or not part of this data set.
     """
     members = None if source.is_dir() else _members(source, version)
 
@@ -114,20 +114,20 @@ def read(source: Path, version: Version) -> Dataset:
 
 
 def _members(source: Path, version: Version) -> dict[str, bytes]:
-    """The archive's files by their names, without the folder inside it."""
+    """The contents of the archive's files, by their names without the folder."""
     folder = version.archives[source.name]
     ending = ".bin" if folder == version.binary else ""
     wanted = {f"{folder}/{name}{ending}" for name in (version.train | version.test)}
     found = read_members(source, wanted, version.largest_file)
     for missing in sorted(wanted - found.keys()):
-        raise UserError(f"{source}: the member {missing} is missing, or is no file")
+        raise UserError(f"{source}: the member {missing} is missing, or is not a regular file")
     return {name.removeprefix(f"{folder}/"): content for name, content in found.items()}
 
 
 def _read_file(
     source: Path, members: dict[str, bytes] | None, name: str, count: int, version: Version
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One official file: pixels uint8 [n, 3072], colour planes first, and labels [n]."""
+    """One official file: pixels uint8 [n, 3072], channels first, and labels [n]."""
     binary = not (source / name).is_file() if members is None else name not in members
     path = source / (f"{name}.bin" if binary else name)
     if members is not None:
@@ -140,7 +140,7 @@ def _read_file(
     pixels, labels = (decode_binary if binary else decode_pickle)(content, path, count, version)
     most = len(version.class_names) - 1
     if labels.min() < 0 or labels.max() > most:
-        raise UserError(f"{path}: labels are 0 to {most}; this file has {labels.min()} to {labels.max()}")
+        raise UserError(f"{path}: labels must be 0 to {most}, not {labels.min()} to {labels.max()}")
     return pixels, labels
 
 
@@ -148,8 +148,8 @@ def decode_binary(content: bytes, path: Path, count: int, version: Version) -> t
     record = version.label_bytes + _PIXELS
     if len(content) != count * record:
         raise UserError(
-            f"{path}: {len(content):,} bytes instead of {count * record:,}; the file is truncated or not "
-            f"{version.title}'s"
+            f"{path}: {len(content):,} bytes instead of {count * record:,}; the file is truncated, or not a file of "
+            f"{version.title}"
         )
     records = np.frombuffer(content, np.uint8).reshape(count, record)
     return records[:, version.label_bytes :], records[:, version.label_bytes - 1]
@@ -160,20 +160,18 @@ def decode_pickle(content: bytes, path: Path, count: int, version: Version) -> t
         batch = pickled.read(content)
         labels = batch[version.label_key]
         if type(labels) is not list or not all(type(label) is int for label in labels):
-            raise ValueError("its labels are no list of integers")
+            raise ValueError("its labels are not a list of integers")
         if len(labels) != count:
             raise ValueError(f"it has {len(labels)} labels, not {count}")
         return pickled.as_array(batch[b"data"], (count, _PIXELS)), np.array(labels, np.int64)
     except UserError as error:
         raise UserError(f"{path}: refused: {error}") from None
-    except Exception as error:  # a damaged pickle fails in any way it likes
-        raise UserError(
-            f"{path}: not a file of {version.title}'s python version, or damaged: {str(error)[:200]}"
-        ) from None
+    except Exception as error:  # a damaged pickle can raise exceptions of any type
+        raise UserError(f"{path}: damaged, or not {version.title}'s python version: {str(error)[:200]}") from None
 
 
 def _canonical_order(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Sorts by pixels and turns [n, 3072], colour planes first, into [n, 32, 32, 3]."""
+    """Sorts by pixels, and converts [n, 3072], channels first, into [n, 32, 32, 3]."""
     order = np.argsort(np.ascontiguousarray(pixels).view(f"V{_PIXELS}").ravel(), kind="stable")
     images = pixels[order].reshape(-1, *_PLANES).transpose(0, 2, 3, 1)
     return Images(np.ascontiguousarray(images), labels[order].astype(np.int32))

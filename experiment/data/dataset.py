@@ -1,6 +1,6 @@
-"""Images with their labels, and the split of the training set.
+"""Labelled images, their validation, and the split into training and validation images.
 
-Images are uint8 [n, h, w, c] of any size, with one channel or three; labels are int32 [n].
+Images are uint8 [n, h, w, c] of any size, with one or three channels; labels are int32 [n].
 """
 
 import hashlib
@@ -33,9 +33,9 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set, the names of their classes, and where they were read from."""
+    """A training and a test set, the names of their classes, and their source."""
 
-    name: str  # "cifar10", "cifar100", "synthetic", or of own images the name of the file, or of the folder with a /
+    name: str  # "cifar10", "cifar100", "synthetic", or the name of the user's file, or folder with a trailing /
     train: Images
     test: Images
     class_names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Dataset:
 
     @property
     def data_name(self) -> str | None:
-        """The `data.name` of a configuration that asks for it; None where it was made in memory."""
+        """The `data.name` of a configuration for this data set; None if it was created in memory."""
         if self.name in DATA_NAMES:
             return self.name
         return self.source if Path(self.source).is_absolute() else None
@@ -54,7 +54,7 @@ class Dataset:
         return self.train.images.shape[1:]
 
     def fingerprint(self) -> str:
-        """A SHA-256, computed once, over every image and label: equal for equal data, wherever it was read from."""
+        """The SHA-256 of all images and labels."""
         return self._fingerprint
 
     @cached_property
@@ -63,19 +63,18 @@ class Dataset:
         for array in (*self.train, *self.test):
             digest.update(np.ascontiguousarray(array))
         height, width, _ = self.image_shape
-        if height != width:  # square images say their shape by the number of their bytes
+        if height != width:  # for square images, the number of bytes determines the shape
             digest.update(f"{height} x {width}".encode())
         return digest.hexdigest()
 
     def checked(self) -> "Dataset":
-        """Itself, where it can be trained and tested on.
+        """Returns itself if it is valid.
 
         Raises:
-            UserError: it has fewer than two classes or a class without images, its images are too small, or it has not
-                as many labels as images.
+            UserError: a class has no images or an invalid name, there are fewer than two classes, images are too small,
+                or the numbers of images and labels differ.
         """
-        problem = next(self._problems(), None)
-        if problem:
+        if problem := next(self._problems(), None):
             raise UserError(f"{self.source}: {problem}")
         return self
 
@@ -85,73 +84,71 @@ class Dataset:
             if not count:
                 yield f"there are no {part} images"
             if len(images.labels) != count:
-                yield f"there are {count:,} {part} images and {len(images.labels):,} labels of them"
+                yield f"there are {count:,} {part} images, but {len(images.labels):,} labels"
             found = set(images.labels.tolist())
             for label, name in enumerate(self.class_names):
                 if label not in found:
                     yield f"class {label} ({name}) has no {part} images; number the classes from 0 without gaps"
             if found and max(found) >= len(self.class_names):
-                yield f"class {max(found)} has {part} images, and there are {len(self.class_names)} classes"
+                yield f"class {max(found)} has {part} images, but there are {len(self.class_names)} classes"
         if len(self.class_names) < 2:
-            yield f"there is one class alone ({', '.join(self.class_names)}), so nothing to tell apart"
+            yield f"there is only one class ({', '.join(self.class_names)}); at least two are needed"
         if min(self.image_shape[:2]) < _SMALLEST_SIDE:
-            yield f"its images have {self.image_shape[0]} x {self.image_shape[1]} pixels; {_SMALLEST_SIDE} are needed"
+            side = _SMALLEST_SIDE
+            yield f"its images have {self.image_shape[0]} x {self.image_shape[1]} pixels; {side} x {side} are needed"
         if len(set(self.class_names)) < len(self.class_names):
-            yield "two classes have one name"
+            yield "two classes have the same name"
         for name in self.class_names:
             if not (name.isprintable() and 0 < len(name) <= _LONGEST_NAME):
-                yield f"a class cannot be called {name[:100]!r}"
+                yield f"the class name {name[:100]!r} is empty, too long, or not printable"
 
 
 def memory_for_images() -> int:
-    """How many bytes a data set's images may have: an eighth of the memory, since training holds them several times."""
-    memory = 8 * 2**30  # where the system does not say
+    """The limit for a data set's images, in bytes: an eighth of the memory, since training makes several copies."""
+    memory = 8 * 2**30  # if the system does not tell
     if hasattr(os, "sysconf"):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return memory // 8
 
 
 def training_count(dataset: Dataset, settings: Data) -> int:
-    """How many images train, without making the split."""
+    """The number of training images, without computing the split."""
     count = len(dataset.train.labels)
     held_out = min(settings.validation_images, count // 5) if settings.protocol == "held_out" else 0
     return settings.training_images or count - held_out
 
 
 def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
-    """The images that train and those that choose the best weights: (training, validation).
-
-    With `held_out`, `validation_images` are split off the training set, drawn by `split_seed`, of each class as many as
-    its share is.
+    """Splits the training set into (training, validation) images, as `settings.protocol` says.
 
     Raises:
-        UserError: there are too few images for that.
+        UserError: there are too few images.
     """
     train = dataset.train
     if settings.protocol == "test_as_validation":
         return _some_of(train, settings), dataset.test
-    count = min(settings.validation_images, len(train.labels) // 5)  # a small set keeps four fifths to train on
+    count = min(settings.validation_images, len(train.labels) // 5)  # at least four fifths remain for training
     held_out = _stratified(train.labels, count, np.random.default_rng(settings.split_seed))
     if not held_out.any():
-        raise UserError(f"{dataset.source}: {len(train.labels)} training images are too few to hold any out")
+        raise UserError(f"{dataset.source}: {len(train.labels)} training images are too few for a validation split")
     return _some_of(train.select(~held_out), settings), train.select(held_out)
 
 
 def _some_of(images: Images, settings: Data) -> Images:
-    """As many training images as the settings ask for, of each class as many as its share is."""
+    """A stratified subset of `settings.training_images` images."""
     count = settings.training_images
     if count is None:
         return images
     if count > len(images.labels):
-        raise UserError(f"data.training_images: there are {len(images.labels)}, not {count}")
+        raise UserError(f"data.training_images: {count} is more than the {len(images.labels)} that there are")
     return images.select(_stratified(images.labels, count, np.random.default_rng([settings.split_seed, 1])))
 
 
 def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """A mask that takes `count` images, of every class as many as its share is, to the nearest."""
+    """A random mask of `count` images, stratified by class."""
     sizes = np.bincount(labels)
     each, rest = np.divmod(sizes * count, len(labels))
-    # What rounding down left over goes to the classes that lost most by it; of equals to the first.
+    # Largest remainder method: the images lost by rounding down go to the classes that lost most; ties to the first.
     each[np.argsort(-rest, kind="stable")[: count - each.sum()]] += 1
     mask = np.zeros(len(labels), bool)
     taken = [rng.permutation(np.flatnonzero(labels == label))[:most] for label, most in enumerate(each)]
@@ -160,7 +157,7 @@ def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.
 
 
 def check_fits(dataset: Dataset, config: Config) -> None:
-    """Raises a UserError where a configuration asks of these images what they do not have."""
+    """Raises a UserError if the data set is too small for the split, or its images for the augmentation."""
     split(dataset, config.data)
     most = min(dataset.image_shape[:2]) // 2
     if config.augmentation.shift > most:

@@ -1,4 +1,4 @@
-"""Pictures of any format, size and mode as an image of a data set's shape."""
+"""Converts pictures of any format, size and mode to images of a data set's shape."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +13,24 @@ _MOST_PIXELS = 64 * 2**20  # 8,000 by 8,000
 
 
 def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] | None = None) -> np.ndarray:
-    """A picture as uint8 [h, w, c], turned as its camera says, cropped to the middle and resized.
+    """Reads a picture as uint8 [h, w, c]: rotated according to its EXIF data, centre-cropped and resized.
 
     Args:
-        path: whatever Pillow reads; transparent parts become white, 16 bits a channel become 8.
-        shape: height, width and 1 or 3 channels.
-        formats: Pillow's names of those that are read (default: all).
+        path: a file in a format of Pillow's; transparent pixels become white, 16 bits per channel become 8.
+        shape: height, width and channels (1 or 3).
+        formats: the accepted formats, by Pillow's names (default: all).
 
     Raises:
-        UserError: it is no picture, or too large.
+        UserError: the file is not a picture, or too large.
     """
     from PIL import Image, ImageOps  # comes with matplotlib
 
     height, width, channels = shape
     with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file, formats=formats) as picture:
         if picture.width * picture.height > _MOST_PIXELS:
-            raise UserError(f"{path}: {picture.width:,} x {picture.height:,} pixels are too many")
+            raise UserError(
+                f"{path}: {picture.width:,} x {picture.height:,} pixels exceed the limit of {_MOST_PIXELS:,}"
+            )
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith(("I", "F")):  # 16 bits and more
             values = np.asarray(picture, np.float64)

@@ -1,7 +1,7 @@
-"""Finds the data set that `data.name` and `--data` ask for: on disk, in Keras's cache, made here, or downloaded.
+"""Loads the data set that `data.name` and `--data` name: from disk or Keras's cache, generated, or downloaded.
 
-`data.name` says what: cifar10, cifar100, synthetic, an .npz file, or a folder of classes. `--data` says where. For an
-own file or folder, and for the synthetic images, the two are one: `--data` then replaces `data.name`.
+`data.name` says which: cifar10, cifar100, synthetic, an .npz file, or a folder of classes. `--data` says where. If it
+names a file, a folder of classes or synthetic, it replaces `data.name`.
 """
 
 import functools
@@ -19,23 +19,23 @@ CIFAR = {version.name: version for version in (cifar.CIFAR10, cifar.CIFAR100)}
 
 
 class NotFound(UserError):
-    """The data set is nowhere where it was looked for."""
+    """The data set was not found."""
 
 
 def settle(config: Config, where: str | None) -> Config:
-    """The configuration with the data set that `--data` names, where that names one and is not just its place.
+    """Replaces `data.name` if `--data` names a data set, not just the location of CIFAR.
 
-    A path becomes absolute, so that the run's own configuration says where its images are.
+    Paths become absolute, so that the run's configuration records the location of its images.
 
     Raises:
-        UserError: `--data` is a folder that holds both a CIFAR and a folder of classes, or it is the place of a CIFAR,
-            and `data.name` is none.
+        UserError: `--data` is ambiguous, since the folder contains both CIFAR and classes, or it names the location of
+            CIFAR while `data.name` is another data set.
     """
     name = _name_of(where)
     if name is None and where is not None and config.data.name not in CIFAR:
         raise UserError(
-            f"--data {where} is no .npz file and no folder of classes (train/, test/), so it can only say where a "
-            f"CIFAR is; but data.name is {config.data.name}. Leave out one of the two"
+            f"--data {where} is neither an .npz file nor a folder of classes (train/, test/), so it can only be the "
+            f"location of CIFAR; but data.name is {config.data.name}. Leave out one of the two"
         )
     if name is None and config.data.own_images:
         name = str(Path(config.data.name).expanduser().absolute())
@@ -55,23 +55,23 @@ def _name_of(where: str | None) -> str | None:
     held = [version.title for version in CIFAR.values() if cifar.find(path, version)]
     if held:
         raise UserError(
-            f"--data {where}: it holds {held[0]} and a folder of classes (train/). Name the first by its own folder, "
-            f"or the second by --set data.name={where}"
+            f"--data {where} contains both {held[0]} and a folder of classes (train/). For the first, name its own "
+            f"folder; for the second, use --set data.name={where}"
         )
     return str(path.absolute())
 
 
 def load(where: str | None = None, download: bool = True, settings: Data | None = None) -> Dataset:
-    """The data set that a configuration names.
+    """Loads the data set that a configuration names.
 
     Args:
-        where: of a CIFAR, "download", a directory, or None to look in CIFAR10_DIR (CIFAR100_DIR), then in Keras's
-            cache, and at last to download. Of an own file or folder, another place than `data.name`.
-        download: whether it may come to that last step.
-        settings: say which (default: CIFAR-10, or what `where` names).
+        where: the location of CIFAR: "download", a directory, or None to try CIFAR10_DIR (CIFAR100_DIR), Keras's cache
+            and the official download, in this order. Or a file or folder of classes that replaces `data.name`.
+        download: whether to try the download.
+        settings: the configuration's section (default: CIFAR-10, or the data set that `where` names).
 
     Raises:
-        UserError: nothing was found (with what was tried), or a file is not what it should be.
+        UserError: the data set was not found (the message lists what was tried), or a file is invalid.
     """
     settings = settings or settle(Config(), where).data
     if settings.name == "synthetic":
@@ -101,7 +101,7 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
 
 
 def loader(where: str | None, download: bool = True) -> Callable[[Data], Dataset]:
-    """`load` for who asks for the same images again and again: each data set is read once."""
+    """A cached `load`: each data set is read once."""
 
     @functools.cache
     def loaded(name: str, image_size: int) -> Dataset:
@@ -111,25 +111,25 @@ def loader(where: str | None, download: bool = True) -> Callable[[Data], Dataset
 
 
 def read(directory: Path, version: Version | None = None, named_by: str = "--data") -> Dataset:
-    """Reads a CIFAR (default: CIFAR-10) from a directory that is or holds an official folder, or holds its archive.
+    """Reads CIFAR (default: CIFAR-10) from a directory that is or contains an official folder, or contains an archive.
 
     Raises:
-        UserError: the directory holds none, or a file in it is damaged or holds something else.
+        UserError: the directory contains none of these, or a file is invalid.
     """
     version = version or CIFAR["cifar10"]
     source = cifar.find(directory, version)
     if source is None:
         known = ", ".join([*(f"{name}/" for name in version.folders), *version.archives])
         readable = os.access(directory, os.R_OK | os.X_OK) and directory.is_dir()
-        what = f"holds no {version.title}" if readable else "is not a directory that can be read"
+        what = f"does not contain {version.title}" if readable else "is not a readable directory"
         others = [other for other in CIFAR.values() if cifar.find(directory, other)]
-        hint = f" (it holds {others[0].title}: --set data.name={others[0].name})" if others else ""
-        raise NotFound(f"{directory} ({named_by}) {what}{hint}. Name a directory that is or holds one of: {known}")
+        hint = f" (it contains {others[0].title}: --set data.name={others[0].name})" if others else ""
+        raise NotFound(f"{directory} ({named_by}) {what}{hint}. Name a directory that is or contains one of: {known}")
     return cifar.read(source, version)
 
 
 def _expanded(text: str) -> Path:
-    """The path that a user wrote; `~` is the home directory, where there is one (a container's user may have none)."""
+    """Expands `~`, if the user has a home directory (in a container there may be none)."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -137,14 +137,14 @@ def _expanded(text: str) -> Path:
 
 
 def _keras_folders() -> list[Path]:
-    """The folders of all of Keras's data sets: the second is used where the first cannot be written."""
+    """The folders of Keras's data sets; Keras falls back to the second if the first is not writable."""
     home = _expanded(os.environ.get("KERAS_HOME", "~/.keras"))
     homes = [home] if os.access(home, os.W_OK) else [home, Path("/tmp/.keras")]
     return [home / "datasets" for home in homes]
 
 
 def _keras_cache(version: Version) -> list[Path]:
-    """The folders in which `keras.datasets` of Keras 3 and 2 keeps its files."""
+    """The folders in which Keras 3 and Keras 2 store this data set."""
     return [part for place in _keras_folders() for part in (place / f"{version.python}-target", place)]
 
 
@@ -152,8 +152,8 @@ def _download(version: Version, tried: list[str]) -> Dataset:
     from keras import datasets
 
     try:
-        getattr(datasets, version.name).load_data()  # verifies the archive's SHA-256, shows its progress
-    except Exception as error:  # Keras raises a plain Exception for every kind of network failure
+        getattr(datasets, version.name).load_data()  # verifies the archive's SHA-256, and shows a progress bar
+    except Exception as error:  # Keras raises a plain Exception for all network errors
         tried = [*tried, f"the official download: {error}"]
         raise NotFound(
             f"{version.title} was not found. Tried:\n"
@@ -161,7 +161,7 @@ def _download(version: Version, tried: list[str]) -> Dataset:
             + "Remedies:\n"
             "  --data DIR           a directory with the official files or archive\n"
             f"  {version.name.upper()}_DIR=DIR      the same, for every command\n"
-            "  --data synthetic     small images that are made here instead, to see that everything works (train.py)\n"
+            "  --data synthetic     small generated images instead, to try everything out (train.py)\n"
             "  --data FILE.npz      your own images: docs/your-own-images.md"
         ) from None
     kept = _keras_cache(version)

@@ -1,4 +1,4 @@
-"""Images that are made here: nothing to download, the same bits on every machine."""
+"""Synthetic images: no download, the same bits on every machine."""
 
 import numpy as np
 
@@ -7,21 +7,21 @@ from experiment.data.dataset import Dataset, Images
 CLASS_NAMES = (
     "disc", "ring", "square", "frame", "triangle", "cross", "bars across", "bars down", "checkers", "dots",
 )  # fmt: skip
-_GRID = np.arange(-16, 16, dtype=np.float32)  # a pixel's place, down or across
+_GRID = np.arange(-16, 16, dtype=np.float32)  # the coordinate of a pixel, along either axis
 
 
 def generate(train_images: int = 5_000, test_images: int = 1_000, seed: int = 0) -> Dataset:
-    """Ten classes of shapes and textures, as hard as they must be to tell two networks apart in a few epochs.
+    """Generates ten classes of shapes and textures, difficult enough to distinguish two networks after a few epochs.
 
-    Each shape lies anywhere, slanted, in any colours, among smaller shapes of any class, under noise, and its contrast
-    is anything from strong to none. So a linear classifier on pixels learns little, strong ones are soon learnt, and
-    what divides networks is how faint a shape they still see.
+    Position, slant, colours and contrast of the shape are random; there are two smaller shapes of random classes, and
+    noise. A linear classifier on the pixels learns little; shapes of high contrast are learnt soon, so that the
+    accuracy of a network depends on the lowest contrast that it recognises.
     """
     rng = np.random.default_rng(seed)
     parts = []
     for count in (train_images, test_images):
         labels = rng.permutation(np.arange(count, dtype=np.int32) % len(CLASS_NAMES))
-        some = np.array_split(labels, -(-count // 100))  # what fits into a processor's cache is drawn sooner
+        some = np.array_split(labels, -(-count // 100))  # batches that fit into the CPU cache are faster
         parts.append(Images(np.concatenate([_draw(part, rng) for part in some]), labels))
     train, test = parts
     return Dataset("synthetic", train, test, CLASS_NAMES, "this version of experiment/data/synthetic.py")
@@ -30,9 +30,8 @@ def generate(train_images: int = 5_000, test_images: int = 1_000, seed: int = 0)
 def _between(rng: np.random.Generator, low: float, high: float, *shape: int) -> np.ndarray:
     """Random numbers from `low` to below `high`.
 
-    Here as everywhere below, they are integers that are added, multiplied and compared one NumPy operation after the
-    other: those are exact, or rounded alike by every processor. A sine, a square root of a sum or the generator's own
-    `uniform` and `normal` are not.
+    For the same bits on every machine, this file uses only random integers and single NumPy additions, multiplications
+    and comparisons, which all processors round alike; not so sines, roots of sums, or the generator's `uniform`.
     """
     numbers = rng.integers(0, 2**16, shape, np.uint16).astype(np.float32)
     return numbers * np.float32((high - low) / 2**16) + np.float32(low)
@@ -54,7 +53,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _masks(kinds: np.ndarray, rng: np.random.Generator, centre: float, smallest: float, largest: float) -> np.ndarray:
-    """Where each image's shape is, bool [n, 32, 32, 1]: at most `centre` pixels off the middle, of such a radius."""
+    """The masks of the shapes, bool [n, 32, 32, 1]: at most `centre` pixels off the middle, with random radii."""
     n = len(kinds)
     centre_y, centre_x = _between(rng, -centre, centre, 2, n, 1, 1)
     slant_y, slant_x = _between(rng, -0.3, 0.3, 2, n, 1, 1)
@@ -78,7 +77,7 @@ def _masks(kinds: np.ndarray, rng: np.random.Generator, centre: float, smallest:
             inside,  # of the dots
         ]
     )[kinds, np.arange(n)]
-    dotted = kinds == CLASS_NAMES.index("dots")  # by themselves, since remainders take long
+    dotted = kinds == CLASS_NAMES.index("dots")  # separately, since remainders are slow
     dot_y, dot_x = y[dotted] % 0.66 - 0.33, x[dotted] % 0.66 - 0.33
     masks[dotted] &= dot_y * dot_y + dot_x * dot_x < 0.04
     return masks[..., None]

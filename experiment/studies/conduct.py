@@ -1,4 +1,4 @@
-"""Conducts a study: trains what is missing, here or on a cluster, and writes its table, figure and verdict."""
+"""Runs a study: trains the missing runs, locally or on a cluster, and writes its table, figure and verdict."""
 
 import contextlib
 import sys
@@ -23,14 +23,14 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"  # the committed runs
 
 @dataclass(frozen=True)
 class Execution:
-    """How runs are carried out: by `workers` processes of this machine, or as tasks of a Ray cluster."""
+    """How runs are executed: by `workers` local processes, or as tasks on a Ray cluster."""
 
     executor: str = "local"  # or ray
     workers: int = 1
     address: str | None = None  # of a running cluster; None starts one on this machine
-    cpus_per_run: int | None = None  # None: the cores over the workers
+    cpus_per_run: int | None = None  # None: the number of cores divided by that of workers
     gpus_per_run: float = 0
-    ship_data: bool = False  # whether the images travel with the runs
+    ship_data: bool = False  # whether to send the images to the workers
 
     def __post_init__(self):
         if self.executor == "local" and (self.address or self.ship_data or self.gpus_per_run):
@@ -39,7 +39,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Output:
-    """Where table, figure and verdict go, the figure's format, and the command that the verdict names."""
+    """The directory of results, the figure's format, and the command that verdict.md quotes."""
 
     results: Path
     command: str
@@ -49,17 +49,17 @@ class Output:
 def conduct(
     name: str, study: Study, data: str | None, checkpoints: Path, output: Output, execution: Execution, dry_run: bool
 ) -> int:
-    """Trains the runs of a study that are not there yet, and concludes; returns the exit code.
+    """Trains the missing runs of a study, and writes its results; returns the exit code.
 
     Args:
-        data: where the images are, as in `sources.load`.
-        checkpoints: where the runs are kept.
-        dry_run: print the runs and an estimate of the time instead.
+        data: the location of the images, as for `sources.load`.
+        checkpoints: the directory of the runs.
+        dry_run: only print the runs and an estimate of the time.
 
     Raises:
-        UserError: a run cannot be configured, or a directory holds another run.
+        UserError: a configuration is invalid, or a directory contains another run.
     """
-    checkpoints = checkpoints.resolve()  # on a node of a cluster, "here" is elsewhere
+    checkpoints = checkpoints.resolve()  # the nodes of a cluster have other working directories
     roots = [checkpoints, output.results, RESULTS]
     load = sources.loader(data, download=False)
 
@@ -83,20 +83,20 @@ def conduct(
 
 
 def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> int:
-    """Writes table, figure and verdict (from the table that is there, where `rows` is empty); returns the exit code."""
+    """Writes table, figure and verdict (from the existing table if `rows` is empty); returns the exit code."""
     folder = write.write(name, study, rows, output.results, output.command, output.figures)
     print((folder / "verdict.md").read_text(encoding="utf-8"))
     print(f"written: runs.csv, figure.{output.figures}, verdict.md and verdict.json in {folder}")
     failed = sum(row["status"] == "failed" for row in rows)
     if failed:
-        print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
+        print(f"{failed} runs failed; the same command retries them", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[PlannedRun], data, execution) -> list[dict]:
-    """Carries out what is to do, telling how far it is; returns the rows of the table in the order of the plan."""
+    """Executes the waiting runs with a progress bar; returns the rows of the table in the order of the plan."""
     rows = {each.name: _row(study, each) for each in planned if each not in waiting}
-    print(f"{len(planned)} runs, {len(rows)} of them done before", flush=True)
+    print(f"{len(planned)} runs, {len(rows)} of them already done", flush=True)
     with _progress(len(waiting)) as advance:
         for each, outcome in _outcomes(waiting, data, execution):
             if isinstance(outcome, Exception):
@@ -111,7 +111,7 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
 def _outcomes(
     waiting: Sequence[PlannedRun], data: str | None, execution: Execution
 ) -> Iterator[tuple[PlannedRun, dict[str, bytes] | Exception]]:
-    """Yields (planned run, its small files or what went wrong)."""
+    """Yields (planned run, its small files or an exception)."""
     if not waiting:
         return
     cores = execution.cpus_per_run or runner.cores_of(execution.workers)
@@ -122,9 +122,9 @@ def _outcomes(
 
     if execution.executor == "local":
         for settings in {each.config.data for each in waiting}:
-            sources.load(data, settings=settings)  # a mistake is told once, and a download made once
+            sources.load(data, settings=settings)  # report an error once, and download once
         here, there = list(waiting), []
-    else:  # what only lacks its predictions has its weights here
+    else:  # runs without predictions have their weights here
         here = [each for each in waiting if resuming.is_finished(each.config, each.run)]
         there = [each for each in waiting if each not in here]
     for position, outcome in runner.run_locally(jobs(here), execution.workers):
@@ -132,7 +132,7 @@ def _outcomes(
     if there:
         every = {each.config.data for each in there}
         if execution.ship_data and len({settings.name for settings in every}) > 1:
-            raise UserError("--ship-data: the study's runs have several data sets, and one can be sent along")
+            raise UserError("--ship-data can send one data set, but the study has several: leave it out")
         shipped = sources.load(data, settings=every.pop()) if execution.ship_data else None
         for position, outcome in runner.run_on_ray(jobs(there), execution.address, execution.gpus_per_run, shipped):
             yield there[position], outcome
@@ -140,7 +140,7 @@ def _outcomes(
 
 @contextlib.contextmanager
 def _progress(total: int):
-    """A bar with the time that is left; what it yields prints a line and advances the bar."""
+    """Shows a progress bar with the remaining time; yields a function that prints a line and advances the bar."""
     columns = [TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left")]
     with Progress(*columns, TimeRemainingColumn(), console=Console(soft_wrap=True)) as progress:
         task = progress.add_task("runs", total=total)

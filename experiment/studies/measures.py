@@ -1,4 +1,4 @@
-"""What a study can measure: the one list of its measures, and how each is read off a run."""
+"""The measures of studies: the list of all, and how each is computed from a run's files."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,20 +9,20 @@ import numpy as np
 from experiment.evaluation.result import MILESTONES, RunResult, load_result
 from experiment.run_directory import RunDirectory
 
-TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # all else is equal wherever and whenever it is made
+TIMES = ("train_seconds", "images_per_second", "cpu", "threads")  # the columns that depend on the machine
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is read off a run and shown. One of several numbers a run, a curve, has `over`."""
+    """A measure of a run: one number, or a curve, which has several numbers and an `over`."""
 
     label: str
     unit: str
-    columns: Callable[[RunResult, list[dict]], dict[str, float]]  # of a run and its diagnostics: {column: value}
-    factor: int = 1  # from the table's numbers to the unit
+    columns: Callable[[RunResult, list[dict]], dict[str, float]]  # a run and its diagnostics -> {column: value}
+    factor: int = 1  # converts the table's numbers to the unit
     log: bool = False  # whether the axis is logarithmic
-    over: str = ""  # what the numbers of a curve belong to; its columns are called measure_x
-    diagnostics: str = "none"  # what the runs have to write beside their history
+    over: str = ""  # the label of a curve's x-axis; its columns are called measure_x
+    diagnostics: str = "none"  # the diagnostics that it needs
 
     @property
     def title(self) -> str:
@@ -33,18 +33,16 @@ class Measure:
         return "points" if self.unit == "%" else self.unit
 
 
-def _epochs_to(run, diagnostics) -> dict[str, float]:
-    """A run that never got there counts with one epoch more than it had."""
-    never = {"epoch": len(run.history) + 1}
-    return {f"epochs_to_{share:.0%}"[:-1]: (run.first_epoch_reaching(share) or never)["epoch"] for share in MILESTONES}
+def _time_to(measure: str, unit: str):
+    """The time until a run reached each milestone; if it never did, one epoch more than it had, or all its seconds."""
 
+    def columns(run, diagnostics) -> dict[str, float]:
+        never = {"epoch": len(run.history) + 1, "seconds": float(run.seconds()[-1])}
+        return {
+            f"{measure}_{100 * share:.0f}": (run.first_epoch_reaching(share) or never)[unit] for share in MILESTONES
+        }
 
-def _seconds_to(run, diagnostics) -> dict[str, float]:
-    """A run that never got there counts with all of its seconds."""
-    never = {"seconds": float(run.seconds()[-1])}
-    return {
-        f"seconds_to_{share:.0%}"[:-1]: (run.first_epoch_reaching(share) or never)["seconds"] for share in MILESTONES
-    }
+    return columns
 
 
 def _mean_over_epochs(diagnostics: list[dict], measure: str) -> dict[int, float]:
@@ -62,7 +60,7 @@ def _gradient_norm(run, diagnostics) -> dict[str, float]:
 
 def _gradient_variation(run, diagnostics) -> dict[str, float]:
     means, sds = (_mean_over_epochs(diagnostics, f"gradient_{part}") for part in ("mean", "sd"))
-    # A network that died has gradients of zero, and no variation to speak of.
+    # A dead network has zero gradients, and no relative variation.
     return {f"gradient_variation_{layer}": sds[layer] / means[layer] if means[layer] else math.nan for layer in means}
 
 
@@ -78,8 +76,12 @@ MEASURES = {
     "val_accuracy": Measure(
         "validation accuracy", "%", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
     ),
-    "epochs_to": Measure("time to a validation accuracy", "epochs", _epochs_to, over="validation accuracy (%)"),
-    "seconds_to": Measure("time to a validation accuracy", "seconds", _seconds_to, over="validation accuracy (%)"),
+    "epochs_to": Measure(
+        "time to a validation accuracy", "epochs", _time_to("epochs_to", "epoch"), over="validation accuracy (%)"
+    ),
+    "seconds_to": Measure(
+        "time to a validation accuracy", "seconds", _time_to("seconds_to", "seconds"), over="validation accuracy (%)"
+    ),
     "gradient_norm": Measure(
         "norm of a layer's gradient", "", _gradient_norm, log=True, over="layer", diagnostics="gradients"
     ),
@@ -96,7 +98,7 @@ MEASURES = {
 
 
 def columns_of(measures: Sequence[str], run: RunDirectory) -> dict:
-    """The columns of a run that has ended in the study's table, read off its files: no weights, no TensorFlow."""
+    """The table's columns for a finished or diverged run, from its files; needs neither weights nor TensorFlow."""
     summary = run.read_summary()
     columns = {key: summary.get(key) for key in ("status", "best_epoch", "val_accuracy", "reason")}
     columns["epochs_done"], columns["computed_in"] = summary.get("epochs"), summary.get("precision")

@@ -1,4 +1,4 @@
-"""The runs that a study needs: their configurations and directories, and which of them are there already."""
+"""Plans the runs of a study: their configurations and directories, and which of them already exist."""
 
 import itertools
 import json
@@ -18,15 +18,15 @@ from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies.study import VARIANT, Study
 
-_TYPICAL_IMAGES = 45_000  # that train, where they are not on this machine
+_TYPICAL_IMAGES = 45_000  # for training, if the data set is not on this machine
 _MOST_RUNS = 2000
-_TYPICAL_SPEED = 2500.0  # images a second, on two cores
-_SECONDS_AROUND_A_RUN = 6.0  # start, validation, evaluation
+_TYPICAL_SPEED = 2500.0  # images per second, on two cores
+_OVERHEAD_SECONDS = 6.0  # per run: start, validation, evaluation
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study: where it stands in the grid, its configuration, and its directory."""
+    """One run of a study: its point in the grid, its configuration, and its directory."""
 
     point: dict[str, Any]
     config: Config
@@ -39,15 +39,19 @@ class PlannedRun:
 
 
 def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
-    """The runs of a study, in the order in which they are trained: all points of one seed before the next seed's."""
+    """The runs of a study, in the order of training: all points for the first seed, then for the next.
+
+    Raises:
+        UserError: there are more than 2,000, or a configuration is invalid.
+    """
     count = len(study.seeds) * math.prod(map(len, _axes(study)))
     if count > _MOST_RUNS:
-        raise UserError(f"study {name}: {count:,} runs; more than {_MOST_RUNS:,} are not planned at once")
+        raise UserError(f"study {name}: {count:,} runs; the limit is {_MOST_RUNS:,}")
     points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study))]
     planned = []
     for seed, point in itertools.product(study.seeds, points):
         values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
-        overrides = [f"{key}=null" for key in configuration.LABELS]  # those of the base say nothing of this run
+        overrides = [f"{key}=null" for key in configuration.LABELS]  # the labels of the base do not apply
         overrides += [
             f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if key != VARIANT
         ]
@@ -61,7 +65,7 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
 
 
 def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
-    """For each entry of the grid its values, each as the (key, value) pairs that it sets; the variants last."""
+    """For each axis of the grid its values, each as a list of (key, value) pairs; the variants last."""
     axes = []
     for joined, values in study.grid.items():
         keys = joined.split(",")
@@ -73,12 +77,12 @@ def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
 def take_equal_runs(
     planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
 ) -> list[PlannedRun]:
-    """The plan with directories of finished runs of just the same configuration, wherever under `roots` there is one.
+    """Replaces the directories of planned runs by those of equal finished runs anywhere under `roots`.
 
-    A run is determined by its configuration and its images, so none is trained twice.
+    Configuration and images determine a run, so that none has to be trained twice.
 
     Args:
-        images: gives the data set that a configuration names, or None where it is not on this machine.
+        images: returns the data set of a configuration, or None if it is not on this machine.
     """
     keys = [_key(each.config, images(each.config.data)) for each in planned]
     experiments = {experiment for experiment, _ in keys}
@@ -91,46 +95,41 @@ def take_equal_runs(
                 for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):
                     finished.setdefault((experiment, images_of), run)
         except (UserError, KeyError, TypeError):
-            continue  # a run that cannot be read is trained again
+            continue  # unreadable runs are trained again
     return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
 
 
 def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
-    """An experiment and its images, of which the name must do where they are not on this machine."""
+    """The experiment and its images: their SHA-256, or their name if they are not on this machine."""
     return str(configuration.experiment_of(config)), dataset.fingerprint() if dataset else config.data.name
 
 
-def _made_on(summary: dict, config: Config, dataset: Dataset | None) -> bool:
-    """Whether a run saw these images; where they are not on this machine, their name must do."""
-    facts = summary.get("data")
-    if not isinstance(facts, dict):
-        return False
-    if dataset is None:
-        return facts.get("name") == config.data.name
-    return facts.get("sha256") == dataset.fingerprint()
-
-
 def has_ended(planned: PlannedRun, images: Callable[[Data], Dataset | None]) -> bool:
-    """Whether there is nothing more to train and to predict: finished and evaluated, or diverged.
+    """Whether the run is complete: finished and evaluated, or diverged.
 
     Raises:
-        UserError: the directory holds a run of another configuration or on other images.
+        UserError: the directory contains a run of another configuration or on other images.
     """
     run = planned.run
     if not run.summary_file.exists():
         return False
     summary = run.read_summary()
     differing = configuration.differences(run.read_config(), planned.config)
-    if differing or not _made_on(summary, planned.config, images(planned.config.data)):
-        what = f"{next(iter(differing))} differs" if differing else "it was made on other images"
-        raise UserError(f"{run.path} holds another run than this study's: {what}. Remove it, or use --checkpoints DIR")
+    dataset, facts = images(planned.config.data), summary.get("data")
+    facts = facts if isinstance(facts, dict) else {}
+    same = facts.get("sha256") == dataset.fingerprint() if dataset else facts.get("name") == planned.config.data.name
+    if differing or not same:
+        what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
+        raise UserError(
+            f"{run.path} contains another run than the study's: {what}. Remove it, or use --checkpoints DIR"
+        )
     return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
 
 
 def estimate_seconds(
     planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
 ) -> float:
-    """About how long the runs take, one after the other, by the speed of the runs that there are."""
+    """An estimate of the time for all runs, one after the other, from the speed of the runs under `roots`."""
     speeds = []
     for run in itertools.chain(*(finding.find(root) for root in roots)):
         try:
@@ -143,4 +142,4 @@ def estimate_seconds(
         dataset, settings = images(each.config.data), each.config.data
         most = training_count(dataset, settings) if dataset else settings.training_images or _TYPICAL_IMAGES
         count += each.config.epochs * most
-    return count / speed + _SECONDS_AROUND_A_RUN * len(planned)
+    return count / speed + _OVERHEAD_SECONDS * len(planned)

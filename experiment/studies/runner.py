@@ -1,7 +1,6 @@
-"""The runs of a study, carried out: by processes of this machine, or by a Ray cluster.
+"""Executes the runs of a study in local processes or on a Ray cluster.
 
-Both give every run to `finish`, which starts, goes on with, or only reads it, and both bring back what it returns; so
-a study's table, which is read off those files, does not depend on where its runs went.
+Both call `finish` for every run and return its files, so that a study's table does not depend on where it ran.
 """
 
 import collections
@@ -34,7 +33,7 @@ _CONNECTION_SECONDS, _SECONDS_TO_STOP = 10, 60
 
 @dataclass(frozen=True)
 class Job:
-    """One run, as it is sent to a worker. `where` is what `--data` says; `cores` the threads that it may use."""
+    """One run, as it is sent to a worker. `where` is the value of `--data`, `cores` the number of threads to use."""
 
     config: Config
     path: Path
@@ -46,29 +45,29 @@ class Job:
 
 
 def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
-    """Trains a run to its end from wherever it is, answers the test images, and returns its small files by name.
+    """Starts or resumes a run, predicts the test images, and returns the run's small files by name.
 
     Args:
-        shipped: the data set, where it came with the job; else it is found as `train.py` finds it.
+        shipped: the data set, if it was sent with the job; otherwise it is loaded as by `train.py`.
 
     Raises:
-        UserError: the directory holds a run of another configuration, or on other images.
+        UserError: the directory contains a run of another configuration, or on other images.
     """
     dataset, run = shipped or sources.load(job.where, settings=job.config.data), RunDirectory(job.path)
     _share_gpus()
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores)
     except Diverged:
-        pass  # its summary says so
+        pass  # recorded in its summary
     except Interrupted as interruption:
-        os._exit(interruption.exit_code)  # as if it had not been caught: who sent it wants the process gone
+        os._exit(interruption.exit_code)  # the sender of the signal wants the process to end
     if run.read_summary()["status"] == "finished":
         predict_missing(run, lambda settings: dataset)
     return run.small_files()
 
 
 def _share_gpus() -> None:
-    """Else the first run takes all the memory of a GPU that several share."""
+    """Prevents the first run from reserving all memory of a shared GPU."""
     tensorflow_setup.start()
     import tensorflow as tf
 
@@ -80,10 +79,10 @@ def _share_gpus() -> None:
 
 
 def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
-    """Yields (position of the job, the run's small files or what went wrong) as runs end.
+    """Yields (position of the job, the run's small files or an exception) as runs end.
 
-    A process for each run: nothing of one run is left to the next, and one that is killed takes no other along. Where
-    this one is stopped, they finish their step, write what is needed to go on, and end.
+    Each run has a process of its own, so that runs do not share state, and a killed one does not affect the others. If
+    this process is stopped, the others finish their step, write a checkpoint, and end.
     """
     others = multiprocessing.active_children()
     waiting, running = collections.deque(enumerate(jobs)), {}
@@ -100,7 +99,7 @@ def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[s
                 pool.shutdown()
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    error = UserError("its process was killed, for want of memory perhaps")
+                    error = UserError("its process was killed, perhaps because memory ran out")
                 yield position, error or future.result()
     finally:
         for worker in multiprocessing.active_children():
@@ -112,7 +111,7 @@ def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[s
 
 @contextlib.contextmanager
 def _unheard_signals():
-    """Processes that are started inside hear neither Ctrl-C nor the terminal's end: this one does, and tells them."""
+    """Blocks SIGINT and SIGHUP for processes that start in the context: this process handles them, and stops those."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -124,7 +123,7 @@ def _unheard_signals():
 
 
 def _end_with_parent() -> None:
-    """Stops this worker when its parent has gone, however it went; a training that does not stop is ended."""
+    """Stops this worker when its parent process ends for any reason; kills it if it does not stop in time."""
 
     def watch():
         if parent := multiprocessing.parent_process():
@@ -143,12 +142,10 @@ def _end_with_parent() -> None:
 def run_on_ray(
     jobs: Sequence[Job], address: str | None, gpus: float, ship: Dataset | None
 ) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
-    """As `run_locally`, on the cluster at `address`, or on one that is started on this machine.
-
-    A run whose node dies is given to another node, by Ray.
+    """As `run_locally`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
 
     Raises:
-        UserError: Ray is not installed, or no cluster answers at the address.
+        UserError: Ray is not installed, or it cannot connect to the address.
     """
     try:
         import ray
@@ -158,8 +155,8 @@ def run_on_ray(
     code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
     try:
         ray.init(address or "local", runtime_env=code, log_to_driver=False, logging_level="error")
-    except Exception as error:  # Ray raises many kinds
-        raise UserError(f"--address {address}: the cluster does not take us in: {error}") from None
+    except Exception as error:  # Ray raises many types
+        raise UserError(f"--address {address}: cannot join the cluster: {error}") from None
     try:
         cores = jobs[0].cores if jobs else 1
         task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
@@ -177,7 +174,7 @@ def run_on_ray(
 
 
 def _check_address(address: str | None) -> None:
-    """Ray itself waits long, and says little, where nobody answers."""
+    """Checks the connection first: Ray waits long for an unreachable address, without a useful message."""
     if address is None or address in ("auto", "local"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -186,11 +183,9 @@ def _check_address(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), _CONNECTION_SECONDS).close()
     except OSError as error:
-        raise UserError(
-            f"--address {address}: nobody answers there ({error}). Is `ray start --head` running?"
-        ) from None
+        raise UserError(f"--address {address}: cannot connect ({error}). Is `ray start --head` running?") from None
 
 
 def cores_of(workers: int) -> int:
-    """The share of this machine's cores that each of so many workers has."""
+    """The number of this machine's cores for each of `workers` processes."""
     return max(1, tensorflow_setup.available_cores() // workers)

@@ -1,4 +1,4 @@
-"""The scores: each reduces a curve of a run, {x: y}, to the one number that is compared."""
+"""Scores: each reduces a run's curve, {x: y}, to the number that is compared."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,13 @@ Curve = dict[Any, float]  # x: y, in order of x
 _LEARNS = 0.2  # an accuracy below this is chance
 
 
-def _mean(curve: Curve) -> float:
-    return float(np.mean(list(curve.values())))
-
-
-def _range(curve: Curve) -> float:
-    return max(curve.values()) - min(curve.values())
-
-
 def _imbalance(curve: Curve) -> float:
     first, *_, last = curve.values()
     return abs(math.log10(first / last)) if first > 0 and last > 0 else math.nan
 
 
 def _largest_usable(curve: Curve) -> float:
-    """The power of ten of x up to which y stays within 0.05 of its best, between two points along the straight line."""
+    """log10 of the largest x at which y is within 0.05 of its best, interpolated linearly between two points."""
     limit = max(curve.values()) - 0.05
     if limit < _LEARNS:
         return math.nan
@@ -37,21 +29,19 @@ def _largest_usable(curve: Curve) -> float:
     return x + (next_x - x) * (y - limit) / (y - next_y)
 
 
-def _loss_at_smallest(curve: Curve) -> float:
-    return max(curve.values()) - curve[min(curve)]
-
-
 @dataclass(frozen=True)
 class Score:
-    label: str  # in which {measure} and {x} stand for their words
+    label: str  # with the placeholders {measure} and {x}
     of: Callable[[Curve], float]
     unit: str | None = None  # None: that of the measure
 
 
 SCORES = {
-    "mean": Score("{measure}", _mean),
-    "range": Score("best minus worst {measure} over the {x}", _range),
+    "mean": Score("{measure}", lambda curve: float(np.mean(list(curve.values())))),
+    "range": Score("best minus worst {measure} over the {x}", lambda curve: max(curve.values()) - min(curve.values())),
     "imbalance": Score("distance between the first and the last layer", _imbalance, "powers of ten"),
     "largest_usable": Score("largest {x} within 5 points of the best", _largest_usable, "powers of ten"),
-    "loss_at_smallest": Score("best {measure} minus that of the smallest {x}", _loss_at_smallest),
+    "loss_at_smallest": Score(
+        "best {measure} minus that of the smallest {x}", lambda curve: max(curve.values()) - curve[min(curve)]
+    ),
 }

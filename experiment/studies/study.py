@@ -1,7 +1,4 @@
-"""A study, a grid of runs with a question: its file or its command line, checked before anything runs.
-
-Every key is told in docs/studies.md.
-"""
+"""The schema of studies: a grid of runs with a question, from a file or the command line. See docs/studies.md."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,13 +15,15 @@ from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES
 
 FOLDER = CONFIGS / "studies"
-VARIANT = "variant"  # what stands in the place of a key where a study has variants
+VARIANT = "variant"  # the name of the axis of variants
 _FORMER_NAMES = {"judged": "primary", "score_means": "score_label", "budget": "scope"}
 
 
 class Study(Section):
-    """A base configuration, the values that its keys take, and seeds. All else says how it is drawn, and how a claim,
-    where there is one, is tested. Without a claim the study is a sweep: which settings are best?"""
+    """A base configuration, the values of its varied keys, and seeds; then how to draw the figure and test the claim.
+
+    Without a claim, the study is a sweep: which settings are best?
+    """
 
     base: str
     grid: dict[str, Annotated[list, Field(min_length=1)]] = Field(default_factory=dict)
@@ -34,19 +33,19 @@ class Study(Section):
 
     question: str = ""
     measures: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["val_accuracy"])
-    series: str | None = None  # the grid key whose values are compared: a curve each; default: the first
-    x: str | None = None  # the grid key along the x-axis, for measures of one number a run; default: the last
-    panel: str | None = None  # the grid key of which each value has a panel of its own
-    labels: dict[str, str] = Field(default_factory=dict)  # what a reader calls a value or a key
+    series: str | None = None  # the grid key whose values are compared, one curve each; default: the first
+    x: str | None = None  # the grid key of the x-axis, for measures of one number per run; default: the last
+    panel: str | None = None  # the grid key whose values have a panel each
+    labels: dict[str, str] = Field(default_factory=dict)  # display names of values and keys
 
     claim: str = ""
-    primary: list[str] = Field(default_factory=list)  # the measures that the claim is tested on; default: the first
+    primary: list[str] = Field(default_factory=list)  # the measures on which the claim is tested; default: the first
     compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None  # default: each value with the first
     score: str = "mean"
     score_label: str = ""
-    expected: Literal["higher", "lower", "equal"] | None = None  # of the first of each comparison
-    margin: Positive | None = None  # for equal: the largest difference that does not matter, in the measure's unit
-    scope: str = ""  # what was cut
+    expected: Literal["higher", "lower", "equal"] | None = None  # the first of each comparison, relative to the second
+    margin: Positive | None = None  # for equal: the equivalence margin, in the measure's unit
+    scope: str = ""  # the limits of the study
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +53,7 @@ class Study(Section):
         return {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
 
     def values_of(self, key: str | None) -> list:
-        """The values that a key takes in the grid, whether it stands there alone or joined with others."""
+        """The values of a key in the grid, alone or joined with others."""
         if key == VARIANT:
             return list(self.variants)
         joined = next((joined for joined in self.grid if key in joined.split(",")), "")
@@ -62,25 +61,30 @@ class Study(Section):
         return values if len(keys) == 1 else [row[keys.index(key)] for row in values]
 
     @property
+    def axes(self) -> list[list[str]]:
+        """The keys of each axis of the grid; joined keys share one."""
+        return [joined.split(",") for joined in self.grid] + ([[VARIANT]] if self.variants else [])
+
+    @property
     def comparisons(self) -> list[tuple[str, str]]:
-        """The pairs of values that are compared, as texts: of each the first is expected as `expected` says."""
+        """The pairs of values that are compared, as strings."""
         first, *others = map(str, self.values_of(self.series))
         return [tuple(map(str, self.compare))] if self.compare else [(other, first) for other in others]
 
     def label(self, value: Any) -> str:
-        """What a reader calls a value of the grid."""
+        """The display name of a value of the grid."""
         return self.labels.get(str(value), str(value))
 
     def axis_label(self, key: str) -> str:
-        """What a reader calls a key of the grid: optimizer.learning_rate is "learning rate"."""
+        """The display name of a key of the grid; by default, that of optimizer.learning_rate is "learning rate"."""
         return self.labels.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
 def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
-    """A study's name and its checked file; `seeds`, a text like "0-2", replaces those of the file.
+    """Reads a study's file; returns its name and the study. `seeds`, such as "0-2", replaces those of the file.
 
     Raises:
-        UserError: it is missing, or a key or value is not allowed.
+        UserError: the file is missing, or a key or value is invalid.
     """
     path = plain_yaml.find(name_or_path, FOLDER)
     name, folder = plain_yaml.name_of(path), path.resolve().parent
@@ -90,13 +94,13 @@ def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
 
 
 def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -> tuple[str, Study]:
-    """A name and a study of what the command line says.
+    """The name and the study of a sweep on the command line.
 
     Args:
         base: a configuration, as for `train.py --config`.
-        grid: texts like "optimizer.learning_rate=0.001,0.01"; the values are read as YAML.
-        seeds: a text like "0-2" or "0,3,5".
-        settings: texts like "epochs=10", the same for all runs.
+        grid: strings such as "optimizer.learning_rate=0.001,0.01"; the values are parsed as YAML.
+        seeds: a string such as "0-2" or "0,3,5".
+        settings: strings such as "epochs=10", for all runs.
     """
     axes = {key: f"[{values}]" for key, values in map(_assignment, grid)}
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
@@ -114,34 +118,28 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def seeds_of(text: str) -> list[int]:
-    """The seeds of a text like "0-2" or "0,3,5-7"."""
+    """Parses seeds such as "0-2" or "0,3,5-7"."""
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*", text):
         raise UserError(f"--seeds {text!r}: write them as 0-2 or 0,3,5")
     parts = [list(map(int, part.split("-"))) for part in text.split(",")]
     if sum(part[-1] - part[0] for part in parts) > 10_000:
-        raise UserError(f"--seeds {text}: so many runs are not planned at once")
+        raise UserError(f"--seeds {text}: more than 10,000 seeds")
     return [seed for part in parts for seed in range(part[0], part[-1] + 1)]
 
 
-# ---- mistakes that would only be noticed after hours of training ----------------------------------------------------
+# ---- validation: mistakes that would only be noticed after hours of training -----------------------------------------
 
 
 def _checked(values: dict, where: str) -> Study:
     study = _with_axes(configuration.check(values, where, Study))
-    mistake = next(_mistakes(study), None)
-    if mistake:
+    if mistake := next(_mistakes(study), None):
         raise UserError(f"{where}: {mistake}")
     return study
 
 
-def _axes(study: Study) -> list[list[str]]:
-    """The keys of each axis of the grid; those that are joined share one."""
-    return [joined.split(",") for joined in study.grid] + ([[VARIANT]] if study.variants else [])
-
-
 def _with_axes(study: Study) -> Study:
-    """The study with a place in the figure for each axis that was given none."""
-    free = [axis[0] for axis in _axes(study) if not {study.series, study.x, study.panel} & set(axis)]
+    """Assigns the remaining axes of the grid to series, x and panel."""
+    free = [axis[0] for axis in study.axes if not {study.series, study.x, study.panel} & set(axis)]
     places = {"series": study.series or (free.pop(0) if free else study.x)}
     if not study.x and any(not MEASURES[name].over for name in study.measures if name in MEASURES):
         places["x"] = free.pop() if free else places["series"]
@@ -151,24 +149,23 @@ def _with_axes(study: Study) -> Study:
 
 
 def _mistakes(study: Study) -> Iterator[str]:
-    axes = _axes(study)
-    keys = [key for axis in axes for key in axis]
+    keys = [key for axis in study.axes for key in axis]
     for joined, values in study.grid.items():
         count = len(joined.split(","))
         for row in values if count > 1 else []:
             if not isinstance(row, list) or len(row) != count:
                 yield f"grid: {joined}: {row!r} is not a list of {count} values, one for each key"
         if len(set(map(str, values))) < len(values):
-            yield f"grid: {joined}: a value stands there twice"
+            yield f"grid: {joined}: duplicate value"
     yield from _wrong_keys(study, [key for key in keys if key != VARIANT])
     if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
-        yield "variants: two names differ by a space and a hyphen alone, and would share a directory"
+        yield "variants: two names differ only by a space and a hyphen, and would share a directory"
     for field, key in (("series", study.series), ("x", study.x), ("panel", study.panel)):
         if key is not None and key not in keys:
             yield f"{field}: {key} is missing from the grid ({', '.join(keys)})"
         elif key is not None and None in study.values_of(key):
-            yield f"grid: {key}: null has no place in a figure"
-    yield from _wrong_measures(study, axes)
+            yield f"grid: {key}: null cannot be drawn in a figure"
+    yield from _wrong_measures(study)
     yield from _wrong_claim(study)
 
 
@@ -181,40 +178,39 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     known = [key for network in dict.fromkeys(networks) for key in configuration.known_keys(network=network)]
     for key in (*keys, *study.settings, *varied):
         if key not in known:
-            yield f"{key}: no such key in a configuration{nearest(key, known)}"
+            yield f"{key}: unknown key of a configuration{nearest(key, known)}"
     if not study.grid and not study.variants:
         yield "grid: it is empty; name at least one key with its values"
     if "seed" in (*keys, *study.settings, *varied):
-        yield "seed: the seeds of a study stand in its seeds, not in grid, variants or settings"
+        yield "seed: write seeds in the study's seeds, not in grid, variants or settings"
     twice = [key for key in keys if [*keys, *dict.fromkeys(varied)].count(key) > 1]
     if twice:
         yield f"{twice[0]}: it varies in the grid, so no other entry of it and no variant may set it"
     if len(set(study.seeds)) < len(study.seeds):
-        yield "seeds: one stands there twice"
+        yield "seeds: duplicate seed"
 
 
-def _wrong_measures(study: Study, axes: list[list[str]]) -> Iterator[str]:
+def _wrong_measures(study: Study) -> Iterator[str]:
     for measure in study.measures:
         if measure not in MEASURES:
-            yield f"measures: no such measure: {measure}{nearest(measure, list(MEASURES))}"
+            yield f"measures: unknown measure {measure}{nearest(measure, list(MEASURES))}"
             return
         needed = MEASURES[measure].diagnostics
         if needed not in ("none", study.settings.get("diagnostics")):
             yield f"measures: {measure} needs diagnostics: {needed} in the settings"
-    # A measure of several numbers a run has an x-axis of its own.
-    drawn = {study.series, study.panel} | (
-        {study.x} if not any(MEASURES[name].over for name in study.measures) else set()
-    )
-    for axis in axes:
+    drawn = {study.series, study.panel}
+    if not any(MEASURES[name].over for name in study.measures):  # a curve has an x-axis of its own
+        drawn.add(study.x)
+    for axis in study.axes:
         if not drawn & set(axis):
-            yield f"grid: {','.join(axis)}: neither series nor x nor panel, so its values would be mixed up"
+            yield f"grid: {','.join(axis)}: neither series nor x nor panel, so the figure would mix its values"
 
 
 def _wrong_claim(study: Study) -> Iterator[str]:
     if not set(study.primary) <= set(study.measures):
         yield f"primary: {', '.join(study.primary)}: not all are among the measures"
     if study.score not in SCORES:
-        yield f"score: no such score: {study.score}{nearest(study.score, list(SCORES))}"
+        yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
         yield "score: imbalance is between the layers of gradient_norm"
     if study.score == "largest_usable":
@@ -222,11 +218,11 @@ def _wrong_claim(study: Study) -> Iterator[str]:
             if not isinstance(value, int | float) or value <= 0:
                 yield f"score: largest_usable needs numbers above 0 along x, not {value!r}"
     if study.claim and not study.expected:
-        yield "expected: a claim needs it: higher, lower or equal"
+        yield "expected: a claim needs higher, lower or equal"
     if (study.expected == "equal") != (study.margin is not None):
-        yield "margin: expected: equal needs it, and nothing else has it"
+        yield "margin: required for expected: equal, and not allowed otherwise"
     values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), study.compare or []))
     if study.claim and len(values) < 2:
-        yield f"grid: {study.series}: one value alone can be compared with nothing"
+        yield f"grid: {study.series}: a comparison needs at least two values"
     if study.compare and not (chosen <= values and len(chosen) == 2):
         yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"

@@ -1,7 +1,7 @@
-"""A study's table, runs.csv: one row a run, every number with all its digits."""
+"""A study's table, runs.csv: one row per run, numbers with all digits."""
 
+import contextlib
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,23 +11,19 @@ from experiment.studies.measures import TIMES
 
 
 def write_table(rows: Sequence[dict], path: Path) -> None:
-    """One row a run, the columns in order of appearance, those of time last; floats with all their digits."""
+    """Writes `runs.csv`, with the columns in order of appearance, and those of `TIMES` last."""
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in TIMES)) + list(TIMES)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
-    files.write_text(path, text.getvalue())
+    files.write_csv(path, columns, rows)
 
 
 def read_table(path: Path, needed: Sequence[str] = ()) -> list[dict]:
-    """The rows of `runs.csv`, numbers as numbers, empty cells left out.
+    """Reads `runs.csv`: numbers become int or float, empty cells are left out.
 
     Args:
-        needed: columns in which every row must have a value.
+        needed: columns that must have a value in every row.
 
     Raises:
-        UserError: it is not there, or not a table with these columns.
+        UserError: the file is missing or damaged, or one of these columns is not filled.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -41,11 +37,8 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> list[dict]:
         raise UserError(f"{path} is missing or damaged: {error}") from None
 
 
-def _number(text: str):
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

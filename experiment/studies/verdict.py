@@ -1,4 +1,4 @@
-"""What the runs of a study say: its curves, the differences of their scores, and the answer; nothing is drawn here."""
+"""The results of a study: curves, differences of scores, and the answer. Draws nothing."""
 
 import collections
 import itertools
@@ -13,7 +13,7 @@ from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES, Curve
-from experiment.studies.study import VARIANT, Study
+from experiment.studies.study import Study
 
 UNDECIDED = "not decided"
 
@@ -31,20 +31,20 @@ class Panel:
 
 @dataclass(frozen=True)
 class Finding:
-    """Two groups of runs, by their scores in `unit`: how far the first is from the second, and what that says."""
+    """A comparison of two groups of runs by their scores, in `unit`."""
 
     about: str  # the measure, and the panel
     first: str
     second: str
     unit: str
     answer: str
-    means: tuple[float, float] | None = None  # this and what follows: None where too few runs ended
+    means: tuple[float, float] | None = None  # None, as the following: too few runs ended
     difference: float | None = None
     interval_95: tuple[float, float] | None = None
     sd: float | None = None  # of the difference between one run of each
     runs: tuple[int, int] = (0, 0)
     paired: bool = False
-    seeds_needed: int | None = None  # to tell a difference of this size (for equal: the margin) with 80 % power
+    seeds_needed: int | None = None  # to detect a difference of this size (for equal: the margin) with 80 % power
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Verdict:
     score: str  # what is compared
     expected: str
     findings: list[Finding]
-    caveats: list[str]  # what a reader must know before trusting any number
+    caveats: list[str]
     unfinished: list[str]
     runs: int
     scope: str
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
-    """The curves of all runs that ended; a run that diverged counts with the accuracy of chance."""
+    """The curves of all runs that ended; a diverged run counts with chance accuracy."""
     values = list(dict.fromkeys(row[study.panel] for row in rows)) if study.panel else [None]
     result = []
     for measure, value in itertools.product(study.measures, values):
@@ -90,7 +90,7 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
 
 
 def scores(study: Study, panel: Panel) -> dict[str, Scores]:
-    """{value of the series: {seed: score}} of the curves that have every point of the fullest, and a score."""
+    """{value of the series: {seed: score}} of the complete curves that have a score."""
     points = max(map(len, panel.curves.values()), default=0)
     result: dict[str, Scores] = {}
     for (value, seed), curve in panel.curves.items():
@@ -101,7 +101,7 @@ def scores(study: Study, panel: Panel) -> dict[str, Scores]:
 
 
 def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
-    """One for each of the study's comparisons, in each panel of a primary measure."""
+    """A finding for each of the study's comparisons, in each panel of a primary measure."""
     found = []
     for panel in panels(study, rows):
         if panel.measure not in (study.primary or study.measures[:1]):
@@ -127,7 +127,7 @@ def _finding(study: Study, measure: str, about: str, names: tuple[str, str], sid
     else:
         spreads = [metrics.mean_and_sd(list(side.values()))["sd"] for side in (first, second)]
         sd = None if None in spreads else math.hypot(*spreads)
-    # To show that two are equal, each of two tests, one a side, has to succeed: hence the higher power of each.
+    # Equivalence needs two one-sided tests to succeed, hence the higher power of each.
     target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
     return Finding(
         about,
@@ -145,7 +145,7 @@ def _finding(study: Study, measure: str, about: str, names: tuple[str, str], sid
 
 
 def _answer(study: Study, interval: tuple[float, float] | None) -> str:
-    """What the 95 % interval of a difference says of the claim; of a sweep, that the first is better."""
+    """Whether the 95 % interval of a difference supports the claim (in a sweep: that the first is better)."""
     if interval is None:
         return UNDECIDED
     low, high = interval
@@ -158,7 +158,7 @@ def _answer(study: Study, interval: tuple[float, float] | None) -> str:
 
 
 def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verdict:
-    """The answer of a study; `command` makes it again."""
+    """The verdict of a study; `command` reproduces it."""
     found, answer = _claim(study, rows) if study.claim else _best(study, rows)
     words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
     data = dict.fromkeys(row["data"] for row in rows if row.get("data", "cifar10") != "cifar10")
@@ -170,7 +170,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     return Verdict(
         study=name,
         claim=study.claim,
-        question=study.question or f"Which {' and '.join(map(study.axis_label, _axes(study)))} is best?",
+        question=study.question or f"Which {' and '.join(map(study.axis_label, _keys(study)))} is best?",
         answer=answer,
         score=study.score_label or SCORES[study.score].label.format(**words),
         expected=study.expected or "higher",
@@ -195,7 +195,7 @@ def _claim(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
 
 
 def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
-    """The best settings of a sweep beside each of the others, and the answer in a sentence."""
+    """The best settings of a sweep, compared with each of the others, and the answer in a sentence."""
     measure = MEASURES[study.measures[0]]
     (best, its_scores), *others = _ranked(study, rows)
     if not its_scores:
@@ -209,17 +209,17 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     return found, answer + (f"; not told apart from it by these runs: {', '.join(close)}" if close else "")
 
 
-def _axes(study: Study) -> list[str]:
-    return [*(key for joined in study.grid for key in joined.split(",")), *([VARIANT] if study.variants else [])]
+def _keys(study: Study) -> list[str]:
+    return [key for axis in study.axes for key in axis]
 
 
 def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
-    """The settings of a sweep, each with its runs' scores by seed, the best mean first."""
+    """The settings of a sweep with their runs' scores by seed, the best mean first."""
     groups: dict[str, Scores] = {}
     for row in rows:
-        name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in _axes(study))
+        name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in _keys(study))
         points = list(_points(study, study.measures[0], row).values())
         groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if points else {})
     sign = 1 if study.expected == "lower" else -1
-    full = max(map(len, groups.values()))  # settings of which runs are missing come last
+    full = max(map(len, groups.values()))  # settings with missing runs come last
     return sorted(groups.items(), key=lambda item: (len(item[1]) < full, sign * np.mean([*item[1].values()] or [0])))

@@ -1,4 +1,4 @@
-"""Writes what a study found: runs.csv, verdict.json, verdict.md and the figure."""
+"""Writes the results of a study: runs.csv, verdict.json, verdict.md and the figure."""
 
 import dataclasses
 import json
@@ -18,8 +18,7 @@ from experiment.studies.verdict import UNDECIDED, Finding, Panel, Verdict, panel
 def write(
     name: str, study: Study, rows: Sequence[dict], results: Path, command: str, figure_format: str = "png"
 ) -> Path:
-    """Writes the table (or reads the one that is there, where `rows` is empty), and from it all else; returns the
-    folder."""
+    """Writes the table (or reads the existing one if `rows` is empty), and from it the rest; returns the folder."""
     folder = results / "studies" / name
     files.make_folder(folder)
     if rows:
@@ -36,7 +35,7 @@ def write(
 
 
 def power(name: str, study: Study, results: Path) -> list[str]:
-    """How many seeds tell differences of several sizes, by the spread of the runs of a table that is there."""
+    """How many seeds detect differences of several sizes, given the spread of the runs in an existing table."""
     path = results / "studies" / name / "runs.csv"
     found = verdict(name, study, table.read_table(path), "").findings if path.exists() else []
     lines = []
@@ -44,12 +43,12 @@ def power(name: str, study: Study, results: Path) -> list[str]:
         if finding.sd is not None:
             sizes = (0.5, 1, 2) if finding.unit == "points" else [finding.sd * share for share in (0.5, 1, 2)]
             needed = [f"{size:.2g}: {runs_needed(finding.sd, size) or 'over 10,000'}" for size in sizes]
-            lines.append(f"{_about(finding)}: seeds to tell a difference ({finding.unit}) of {', '.join(needed)}\n")
-    return [*(["With 80 % power, by the spread of the runs that there are:"] if lines else []), *lines]
+            lines.append(f"{_about(finding)}: seeds to detect a difference ({finding.unit}) of {', '.join(needed)}\n")
+    return [*(["With 80 % power, given the spread of the existing runs:"] if lines else []), *lines]
 
 
 def markdown_of(found: Verdict) -> str:
-    """The answer as a page."""
+    """verdict.md."""
     parts = [
         f"# {found.claim or found.question}",
         f"**{found.answer}.** {found.question if found.claim else ''}".strip(),
@@ -72,7 +71,7 @@ def markdown_of(found: Verdict) -> str:
 
 
 def table_of(found: Verdict) -> list[list[str]]:
-    """A row of texts for each finding, after the header."""
+    """The header, and a row of strings for each finding."""
     header = ["compared", "first", "second", "difference [95 % interval]", "runs", "answer", "seeds needed"]
     return [header, *map(_cells, found.findings)]
 
@@ -102,7 +101,7 @@ def _difference(finding: Finding) -> str:
 
 
 def draw(study: Study, found: Verdict, drawn: Sequence[Panel]):
-    """The figure: the question, the answer with the difference and its interval, and every run."""
+    """The figure: the question, the answer with the difference and its interval, and all runs."""
     answer = found.answer
     if study.claim and len({(finding.first, finding.second) for finding in found.findings}) == 1:
         finding = found.findings[0]
@@ -126,13 +125,13 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     own = [finding for finding in found.findings if finding.about == about]
     if len(own) == 1 < len(found.findings) and study.claim:
         title = ": ".join([*filter(None, [title]), own[0].answer]) + f"\n{_in_words(own[0])}"
-    # What is compared stands along the x-axis: numbers there make one curve.
+    # If the series is the x-axis, its numbers form one curve.
     one_curve = study.series == study.x and not any(isinstance(_shown(study, x), str) for x in study.values_of(study.x))
     curves: dict = {}
     for (value, seed), curve in panel.curves.items():
         points = {_shown(study, x): measure.factor * y for x, y in curve.items()}
         curves.setdefault(("" if one_curve else study.label(value), seed), {}).update(points)
-    # The table's values, which are texts for words and numbers else, in the order of the grid.
+    # In the order of the grid.
     order = {} if measure.over else {str(value): place for place, value in enumerate(study.values_of(study.x))}
     xs = sorted({x for curve in panel.curves.values() for x in curve}, key=lambda x: order.get(str(x), x))
     x_label = measure.over or study.axis_label(study.x or "")
@@ -143,5 +142,5 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
 
 
 def _shown(study: Study, x):
-    """An x of the figure: numbers as they are, all else in words."""
+    """An x of the figure: a number, or the display name of another value."""
     return x if isinstance(x, int | float) and str(x) not in study.labels else study.label(x)

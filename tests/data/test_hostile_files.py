@@ -50,7 +50,7 @@ def test_a_list_that_holds_itself_for_labels_is_refused():
     assert len(content) < 62
     itself = pickle.loads(content)["labels"]
     assert itself[0] is itself, "the file is not what this test is about"
-    assert "no list of integers" in refusal_of_pickle(content)
+    assert "not a list of integers" in refusal_of_pickle(content)
 
 
 def array_with(shape: bytes = b"K\x14M\x00\x0c\x86", dtype: bytes = b"U\x02u1", raw: bytes = b"U\x00") -> bytes:
@@ -103,8 +103,8 @@ def test_tuples_of_tuples_as_a_key_are_refused():
         (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b".", "damaged"),
         (b"I" + b"9" * 100_000 + b"\n.", "damaged"),
         (b"\x80\x02}" + b"r\xff\xff\xff\x7f" * 1000 + b"Nu.", "damaged"),
-        (b"\x80\x02" + b"]" * 2 * MIB, "more operations"),
-        (b"\x80\x02" + b"(" * 2 * MIB, "more operations"),
+        (b"\x80\x02" + b"]" * 2 * MIB, "more opcodes"),
+        (b"\x80\x02" + b"(" * 2 * MIB, "more opcodes"),
         (b"\x80\x02}0" * 1000, "POP"),
         (b"\x80\x02}2", "DUP"),
     ],

@@ -85,8 +85,8 @@ LABELS = np.arange(40) % 4
         ({"x_train": np.zeros((40, 8, 8, 4), np.uint8)}, "x[..., :3]"),
         ({"x_train": np.zeros((40, 64), np.uint8)}, "height, width"),
         ({"x_train": np.zeros((40, 7, 8), np.uint8), "x_test": np.zeros((20, 7, 8), np.uint8)}, "7 x 8"),
-        ({"x_test": np.zeros((20, 9, 8), np.uint8)}, "make them equal"),
-        ({"x_train": np.zeros((39, 8, 8), np.uint8)}, "39 training images and 40 labels"),
+        ({"x_test": np.zeros((20, 9, 8), np.uint8)}, "resize one of them"),
+        ({"x_train": np.zeros((39, 8, 8), np.uint8)}, "39 training images, but 40 labels"),
         ({"x_test": np.zeros((0, 8, 8), np.uint8), "y_test": np.zeros(0, int)}, "no test images"),
         ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "no training images"),
         ({"y_train": LABELS + 1}, "class 0 (0) has no training images"),
@@ -94,17 +94,17 @@ LABELS = np.arange(40) % 4
         ({"y_train": LABELS * 2}, "class 1 (1) has no training images"),
         ({"y_train": LABELS * 10**9}, "np.unique"),
         ({"y_train": LABELS.astype(np.uint64) * 2**62}, "np.unique"),
-        ({"y_train": np.arange(40) % 3}, "class 3 has test images, and there are 3 classes"),
+        ({"y_train": np.arange(40) % 3}, "class 3 has test images, but there are 3 classes"),
         ({"y_test": np.arange(20) % 3}, "class 3 (3) has no test images"),
-        ({"y_train": np.zeros(40, int), "y_test": np.zeros(20, int)}, "one class alone"),
+        ({"y_train": np.zeros(40, int), "y_test": np.zeros(20, int)}, "only one class"),
         ({"y_train": np.eye(4)[LABELS]}, "argmax"),
         ({"y_train": LABELS / 1}, "integers"),
         ({"y_train": np.array(list("abcd"))[LABELS]}, "integers"),
-        ({"class_names": np.array(["a", "b", "c"])}, "4 texts"),
-        ({"class_names": np.arange(4)}, "4 texts"),
-        ({"class_names": np.array(["a", "b", "c", "a"])}, "one name"),
-        ({"class_names": np.array(["a", "b", "c", "d\x1b[2J"])}, "cannot be called"),
-        ({"class_names": np.array(["a", "b", "c", "d" * 10_000])}, "cannot be called"),
+        ({"class_names": np.array(["a", "b", "c"])}, "4 strings"),
+        ({"class_names": np.arange(4)}, "4 strings"),
+        ({"class_names": np.array(["a", "b", "c", "a"])}, "same name"),
+        ({"class_names": np.array(["a", "b", "c", "d\x1b[2J"])}, "not printable"),
+        ({"class_names": np.array(["a", "b", "c", "d" * 10_000])}, "not printable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -241,7 +241,7 @@ def large_png(width: int, height: int) -> bytes:
     [
         (b"", "damaged"),
         (b"no picture", "damaged"),
-        (large_png(9000, 9000), "too many"),
+        (large_png(9000, 9000), "exceed the limit"),
         (large_png(60_000, 60_000), "damaged"),
     ],
 )
@@ -295,7 +295,10 @@ def empty(path: Path) -> None:
         (lambda pets: (pets / "train" / "eels").mkdir(), "eels"),
         (lambda pets: (pets / "train" / "cats" / "notes.txt").touch(), r"notes\.txt: only \.png"),
         (lambda pets: [(pets / "train" / f"{number:04}").mkdir() for number in range(1200)], "more than 1,000"),
-        (lambda pets: [(pets / part / "cats").rename(pets / part / "\x1b[2J") for part in ("train", "test")], "called"),
+        (
+            lambda pets: [(pets / part / "cats").rename(pets / part / "\x1b[2J") for part in ("train", "test")],
+            "not printable",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused(pets, change, words):
@@ -307,7 +310,7 @@ def test_a_folder_that_does_not_fit_is_refused(pets, change, words):
 
 def test_more_pictures_than_there_is_memory_for_are_refused_unread(pets, monkeypatch):
     monkeypatch.setattr(folder, "memory_for_images", lambda: 3 * 8 * 8 * 10)
-    with pytest.raises(UserError, match="16 pictures of 8 x 8 need more memory"):
+    with pytest.raises(UserError, match="16 pictures of 8 x 8 exceed the limit"):
         folder.read(pets, 8)
 
 
@@ -338,14 +341,14 @@ def test_a_name_that_is_none_is_refused(name):
 def test_a_folder_that_holds_a_cifar_and_classes_is_refused(pets):
     (pets / "cifar-10-batches-py").mkdir()
     (pets / "cifar-10-batches-py" / "data_batch_1").touch()
-    with pytest.raises(UserError, match=r"holds CIFAR-10 and a folder of classes"):
+    with pytest.raises(UserError, match=r"contains both CIFAR-10 and a folder of classes"):
         settled(str(pets))
 
 
 def test_a_folder_of_another_cifar_says_how_to_name_it(tmp_path):
     (tmp_path / cifar.CIFAR100.python).mkdir()
     (tmp_path / cifar.CIFAR100.python / "train").touch()
-    with pytest.raises(UserError, match=r"it holds CIFAR-100: --set data\.name=cifar100"):
+    with pytest.raises(UserError, match=r"it contains CIFAR-100: --set data\.name=cifar100"):
         sources.load(str(tmp_path))
 
 
@@ -402,7 +405,7 @@ def test_a_set_that_is_too_small_to_hold_images_out_is_refused(tmp_path):
 
 def test_more_training_images_than_there_are_is_refused(tmp_path):
     own = arrays.read(saved(tmp_path / "own.npz"))
-    with pytest.raises(UserError, match=r"data\.training_images: there are 32, not 33"):
+    with pytest.raises(UserError, match=r"data\.training_images: 33 is more than the 32"):
         split(own, Data(training_images=33))
 
 

@@ -114,25 +114,28 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"grid": {}}, "grid"),
         ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
-        ({"grid": {"optimizer.learning_rate": [0.1]}}, "one value alone"),
+        ({"grid": {"optimizer.learning_rate": [0.1]}}, "at least two values"),
         ({"seeds": []}, "seeds"),
-        ({"seeds": [1, 1]}, "twice"),
+        ({"seeds": [1, 1]}, "duplicate seed"),
         (
             {"grid": {**BN, "optimizer.learning_rate": [1], "batch_size": [8], "epochs": [2]}},
             "epochs: neither series nor x",
         ),
-        ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null has no place"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, None]}}, "null cannot be drawn"),
         ({"compare": ["before_activation", "none"]}, "not two values of the grid's"),
         ({"compare": ["none", "none"]}, "not two values of the grid's"),
-        ({"grid": {**LITTLE["grid"], "model.batch_norm": ["none"]}}, "one value alone"),
+        ({"grid": {**LITTLE["grid"], "model.batch_norm": ["none"]}}, "at least two values"),
         ({"series": "variant"}, "variant is missing"),
         ({"variants": {"smooth": {"label_smoothin": 0.1}}}, "did you mean 'label_smoothing'"),
-        ({"variants": {"seeded": {"seed": 1}}}, "seeds of a study"),
+        ({"variants": {"seeded": {"seed": 1}}}, "study's seeds"),
         ({"variants": {"a/b": {}}}, "variants.a/b"),
         ({"variants": {"a b": {}, "a-b": {"epochs": 3}}, "series": "variant"}, "would share a directory"),
-        ({"grid": {**BN, "optimizer.learning_rate": [1, 1]}}, "a value stands there twice"),
+        ({"grid": {**BN, "optimizer.learning_rate": [1, 1]}}, "duplicate value"),
         ({"variants": {"a": {"optimizer.learning_rate": 1}}}, "no other entry of it and no variant may set it"),
-        ({"series": "optimizer.learning_rate", "x": "model.batch_norm", "measures": ["epochs_to"]}, "mixed up"),
+        (
+            {"series": "optimizer.learning_rate", "x": "model.batch_norm", "measures": ["epochs_to"]},
+            "would mix its values",
+        ),
         (
             {"score": "largest_usable", "x": "optimizer.name", "grid": {**BN, "optimizer.name": ["adam", "sgd"]}},
             "needs numbers above 0",
@@ -147,11 +150,11 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
         ({"measures": ["mean_scatter"]}, "needs diagnostics: batch_statistics"),
         ({"x": "epochs"}, "x: epochs is missing from the grid"),
         ({"score": "meen"}, "did you mean 'mean'"),
-        ({"expected": None}, "a claim needs it"),
-        ({"expected": "equal"}, "expected: equal needs it"),
-        ({"margin": 0.5}, "nothing else has it"),
+        ({"expected": None}, "a claim needs higher"),
+        ({"expected": "equal"}, "required for expected: equal"),
+        ({"margin": 0.5}, "not allowed otherwise"),
         ({"panel": "epochs"}, "panel: epochs is missing from the grid"),
-        ({"settings": {"seed": 1}}, "seeds of a study"),
+        ({"settings": {"seed": 1}}, "study's seeds"),
         ({"measures": ["test_acuracy"]}, "did you mean 'test_accuracy'"),
         ({"questoin": "?"}, "did you mean 'question'"),
     ],
@@ -271,7 +274,7 @@ def test_a_run_on_other_images_of_the_same_name_is_not_the_studys(little, tmp_pa
     run = run_like(planned[0].run.path, planned[0].config)
     run.write_summary(run.read_summary() | {"data": run.read_summary()["data"] | {"sha256": "1" * 64}})
     assert plan.has_ended(planned[0], nowhere)  # where the images are not here, their name must do
-    with pytest.raises(UserError, match="it was made on other images"):
+    with pytest.raises(UserError, match="it was trained on other images"):
         plan.has_ended(planned[0], images)
 
 

@@ -15,7 +15,7 @@ SMALL = ["epochs=3"]  # those of `make_run`
 def test_where_there_is_no_run_one_is_started(tmp_path):
     config, run = configuration.load("plain.yaml"), RunDirectory(tmp_path / "run")
     assert [start.plan(config, run, existing) for existing in ("refuse", "overwrite", "finish")] == ["start"] * 3
-    with pytest.raises(UserError, match="holds no run to resume"):
+    with pytest.raises(UserError, match="contains no run to resume"):
         start.plan(config, run, "resume")
     assert not run.path.exists()
 
