@@ -15,47 +15,34 @@ _SOME_LEFT_OUT = 3
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Evaluate trained runs on the test images. Runs that differ by their seed alone are one arm of the "
+        description="Evaluate trained runs on the test images. Runs that differ only by their seed form an arm of the "
         "experiment; every arm is compared with the baseline.",
         epilog="Writes comparison.json, comparison.md and the figures into the output directory. "
-        f"Exit code: 0; {_SOME_LEFT_OUT} where a run was left out and the others were evaluated; 2 for an error.",
+        f"Exit code: 0 if all runs were evaluated, {_SOME_LEFT_OUT} if only some were, 2 for an error.",
     )
     add = parser.add_argument
     add("runs", nargs="*", type=path, help="run directories, or directories of them (default: all under checkpoints/)")
-    add(
-        "--data",
-        type=place,
-        metavar="DIR|FILE|download",
-        help="where the images are (default: where the runs found them)",
-    )
+    where = "the location of the images (default: where the runs found them)"
+    add("--data", type=place, metavar="DIR|FILE|download", help=where)
     add("--output", type=path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
-    add("--keep", type=path, metavar="DIR", help="copy each run's files but the weights to DIR, to be committed")
-    add(
-        "--baseline",
-        metavar="NAME",
-        help="what the other arms are compared with: an arm's title, directory or YAML file (default: the first of the "
-        "runs that are named; of a single directory, or of none, plain)",
-    )
-    add(
-        "--engine", choices=["keras", "numpy"], default="keras", help="what computes the logits: Keras, or numpy_layers"
-    )
-    add(
-        "--tta",
-        choices=["none", "flip", "flip_shift"],
-        default="none",
-        help="test-time augmentation: average logits over mirrored (and shifted) images, too; a column of its own",
-    )
+    add("--keep", type=path, metavar="DIR", help="copy each run's files except the weights to DIR, to be committed")
+    baseline = "the arm to compare the others with, by title, directory or YAML file (default: the first of several "
+    baseline += "named runs, otherwise plain)"
+    add("--baseline", metavar="NAME", help=baseline)
+    add("--engine", choices=["keras", "numpy"], default="keras", help="compute logits with Keras, or with numpy_layers")
+    tta = "test-time augmentation: average logits over flipped (and shifted) images; reported in its own column"
+    add("--tta", choices=["none", "flip", "flip_shift"], default="none", help=tta)
     add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
     add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figures' format (default: png)")
-    add("--report", action="store_true", help="also write report.html, a page to look at")
-    add("--studies", type=path, metavar="DIR", help="with --report: show the studies in DIR, too")
+    add("--report", action="store_true", help="also write report.html, an interactive page")
+    add("--studies", type=path, metavar="DIR", help="with --report: include the studies in DIR")
     return parser.parse_args(arguments)
 
 
 def main(arguments: argparse.Namespace) -> int:
     if arguments.engine == "numpy":
-        # Read when NumPy is first imported. The threads of its BLAS wait for each other at every matrix product: where
-        # other processes want the cores too, two of them are many times slower than one.
+        # Read when NumPy is first imported. If other processes use the cores, too, several BLAS threads are many times
+        # slower than one, since they wait for each other at every matrix product.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from experiment import finding
     from experiment.data import sources
@@ -66,11 +53,11 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.reporting.write import write
 
     if arguments.studies and not (arguments.report and arguments.studies.is_dir()):
-        raise UserError(f"--studies {arguments.studies}: it needs --report, and a directory of studies' results")
+        raise UserError(f"--studies {arguments.studies}: needs --report, and must be a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
-    # Kept predictions need no images but for the gallery, and that is not worth a download.
+    # With stored predictions, images are needed only for the figure of disagreements: not worth a download.
     download = any(run.best_file.exists() for run in runs)
     dataset_for = sources.loader(arguments.data, download)
     if arguments.engine == "numpy":
@@ -85,13 +72,13 @@ def main(arguments: argparse.Namespace) -> int:
             kept.append((run, name))
         except sources.NotFound:
             raise
-        except UserError as error:  # the other runs are still evaluated
+        except UserError as error:  # evaluate the other runs
             left_out.append(str(error))
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
     if not results:
         raise UserError("none of these runs could be evaluated")
-    # Where no order was named, optimistic and synthetic runs come last, and `plain` first.
+    # Without an order from the user, `plain` comes first, optimistic and synthetic runs last.
     if len(arguments.runs) < 2:
         results.sort(key=lambda result: (bool(result.remarks), result.directory.rpartition("/")[2] != "plain"))
     comparison = compare(results, arguments.baseline)
@@ -114,7 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         text.print_summary(comparison)
         if comparison.rivals and images is None:
-            print("no picture of disagreements: it shows test images, and there are none here")
+            print("no figure of disagreements: the test images are not available")
         print(f"written: {', '.join(written)} in {arguments.output}")
     check_printed()
     return _SOME_LEFT_OUT if left_out else 0

@@ -1,4 +1,4 @@
-"""What a trained network sees in a picture: python predict.py PICTURE..."""
+"""Classifies pictures with a trained network: python predict.py PICTURE..."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ _SHOWN = 3
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Print the likeliest classes of pictures. Each is cropped to a square in the middle and resized.",
-        epilog="Exit code 2: a file could not be read as a picture; the others are answered all the same.",
+        description="Print the most likely classes of pictures, each centre-cropped to a square and resized.",
+        epilog="Exit code 2: a file could not be read as a picture; the others are classified nevertheless.",
     )
     add = parser.add_argument
     add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads")
-    add("--run", type=path, metavar="DIR", help="a run directory (default: the best that came with this repository)")
-    add("--json", action="store_true", help="print JSON: every class of every picture")
+    add("--run", type=path, metavar="DIR", help="a run directory (default: the best one of this repository)")
+    add("--json", action="store_true", help="print JSON: the probabilities of all classes")
     return parser.parse_args(arguments)
 
 
@@ -32,30 +32,30 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.evaluation.result import class_names_of, image_shape_of
     from experiment.run_directory import RunDirectory
 
-    run = RunDirectory(arguments.run or _that_came_along())
+    run = RunDirectory(arguments.run or _best_committed())
     summary = run.read_summary()
     shape, classes = image_shape_of(summary), class_names_of(summary)
-    images, answered, refused = [], [], []
+    images, classified, refused = [], [], []
     for picture in arguments.pictures:
         try:
             images.append(pictures.read_square(picture, shape))
-            answered.append(picture)
+            classified.append(picture)
         except UserError as error:
             refused.append(str(error))
     shares = probabilities(run, np.stack(images)) if images else []
     if arguments.json:
         rows = [
             {"picture": str(picture), "probabilities": dict(zip(classes, map(float, row), strict=True))}
-            for picture, row in zip(answered, shares, strict=True)
+            for picture, row in zip(classified, shares, strict=True)
         ]
         print(json.dumps(rows, indent=1))
     else:
-        for picture, row in zip(answered, shares, strict=True):
+        for picture, row in zip(classified, shares, strict=True):
             likeliest = np.argsort(-row)[:_SHOWN]
             print(f"{picture}: " + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest))
         print(
-            f"{run.path} knows {len(classes)} classes, from pictures of {shape[0]} by {shape[1]} pixels; it "
-            "names one of them whatever it sees",
+            f"{run.path} was trained on {len(classes)} classes, with images of {shape[0]} x {shape[1]} pixels; it "
+            "predicts one of them for any picture",
             file=sys.stderr,
         )
     for reason in refused:
@@ -64,13 +64,13 @@ def main(arguments: argparse.Namespace) -> int:
     return 2 if refused else 0
 
 
-def _that_came_along() -> Path:
-    """The run under results/ that has its weights, by its validation accuracy."""
+def _best_committed() -> Path:
+    """The run under results/ with weights and the highest validation accuracy."""
     from experiment import finding
 
     runs = [run for run in finding.find(ROOT / "results") if run.best_file.exists()]
     if not runs:
-        raise UserError("no trained network came along with this repository; name a run: --run checkpoints/bn/seed0")
+        raise UserError("results/ contains no trained network; name a run: --run checkpoints/bn/seed0")
     return max(runs, key=lambda run: run.read_summary()["val_accuracy"]).path
 
 

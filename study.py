@@ -1,4 +1,4 @@
-"""Runs a sweep, or a study that judges a claim, and answers it: python study.py --config learning_rate.yaml"""
+"""Runs a study that tests a claim, or a sweep: python study.py --config learning_rate.yaml"""
 
 import argparse
 import itertools
@@ -14,28 +14,28 @@ ROOT = Path(__file__).resolve().parent
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Train the runs of a study, and write its table, figure and verdict. Finished runs stay.",
+        description="Train the missing runs of a study, and write its table, figure and verdict.",
         epilog="Example: python study.py --base bn.yaml --grid optimizer.learning_rate=0.0003,0.001,0.003 --seeds 0-2",
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/studies/")
-    what.add_argument("--base", type=place, metavar="NAME_OR_PATH", help="a sweep without a file: what to vary")
-    add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="of a sweep: values of a key; repeatable")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="of a sweep: one value for all; repeatable")
-    add("--seeds", metavar="0-2|0,3", help="the seeds (default: the file's; of a sweep 0-2)")
-    add("--data", type=place, metavar="WHAT", help="the images, or where they are (as for train.py)")
+    what.add_argument("--base", type=place, metavar="NAME_OR_PATH", help="the configuration of a sweep without a file")
+    add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="sweep: the values of a key; repeatable")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="sweep: a value for all runs; repeatable")
+    add("--seeds", metavar="0-2|0,3", help="the seeds (default: those of the file, or 0-2 for a sweep)")
+    add("--data", type=place, metavar="WHAT", help="the images, or their location (as for train.py)")
     add("--dry-run", action="store_true", help="print the runs and an estimate of the time, and stop")
-    add("--from-table", action="store_true", help="make figure and verdict again from runs.csv, without training")
-    add("--checkpoints", type=path, metavar="DIR", default=ROOT / "checkpoints", help="where the runs are kept")
+    add("--from-table", action="store_true", help="recreate figure and verdict from runs.csv, without training")
+    add("--checkpoints", type=path, metavar="DIR", default=ROOT / "checkpoints", help="the directory of the runs")
     add("--results", type=path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
     add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figure's format (default: png)")
-    add("--executor", choices=["local", "ray"], default="local", help="processes of this machine, or a Ray cluster")
-    add("--workers", type=whole(1), default=1, metavar="N", help="local: so many runs at a time (default: 1)")
-    add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: one is started on this machine)")
-    add("--cpus-per-run", type=whole(1), metavar="N", help="threads of each run (default: the cores over the workers)")
-    add("--gpus-per-run", type=amount, default=0, metavar="N", help="ray: GPUs of each run (default: 0)")
-    add("--ship-data", action="store_true", help="ray: send the images through the cluster; the nodes have none")
+    add("--executor", choices=["local", "ray"], default="local", help="local processes, or a Ray cluster")
+    add("--workers", type=whole(1), default=1, metavar="N", help="local: the number of runs at a time (default: 1)")
+    add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: start one on this machine)")
+    add("--cpus-per-run", type=whole(1), metavar="N", help="threads per run (default: cores divided by workers)")
+    add("--gpus-per-run", type=amount, default=0, metavar="N", help="ray: GPUs per run (default: 0)")
+    add("--ship-data", action="store_true", help="ray: send the images to the nodes, which do not have them")
     return parser.parse_args(arguments)
 
 
@@ -66,5 +66,5 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with reported("the same command goes on where it was"):
+    with reported("the same command continues it"):
         sys.exit(main(parse_arguments()))

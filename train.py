@@ -19,31 +19,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", required=True, type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/")
     add("--seed", type=whole(), metavar="N", help="replaces the configuration's seed")
-    add(
-        "--data",
-        type=place,
-        metavar="WHAT",
-        help="synthetic, FILE.npz, a folder of classes, or where CIFAR is: its folder, or download (default: "
-        "CIFAR10_DIR, Keras's cache, the official download)",
-    )
-    add("--run-dir", type=path, metavar="DIR", help="where the run is kept (default: checkpoints/<config>/seed<seed>)")
+    what = "synthetic, FILE.npz, a folder of classes, or the location of CIFAR: its folder, or download (default: "
+    what += "CIFAR10_DIR, Keras's cache, the official download)"
+    add("--data", type=place, metavar="WHAT", help=what)
+    add("--run-dir", type=path, metavar="DIR", help="the run directory (default: checkpoints/<config>/seed<seed>)")
     existing = parser.add_mutually_exclusive_group()
     for way, what in (
-        ("overwrite", "replace the run that is there"),
-        ("resume", "go on with the run that is there"),
-        ("finish", "start it, go on with it, or leave it if it is finished"),
+        ("overwrite", "replace an existing run"),
+        ("resume", "continue an existing run"),
+        ("finish", "start the run, continue it, or do nothing if it is finished"),
     ):
         existing.add_argument(f"--{way}", action="store_const", dest="existing", const=way, help=what)
     parser.set_defaults(existing="refuse")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
     add("--quiet", action="store_true", help="print nothing but errors")
-    add(
-        "--export",
-        type=path,
-        metavar="FILE.keras",
-        help="also write the best network as one of pixels to probabilities",
-    )
+    add("--export", type=path, metavar="FILE.keras", help="also export the best network, from pixels to probabilities")
     add("--print-config", action="store_true", help="print the resolved configuration and stop")
     return parser.parse_args(arguments)
 
@@ -66,8 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.export:
         export.check(arguments.export)
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
-    todo = start.plan(config, run, arguments.existing)  # what cannot be is said before anything is read
-
+    todo = start.plan(config, run, arguments.existing)  # report errors before the images are read
     dataset = sources.load(arguments.data, settings=config.data)
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
@@ -75,18 +65,16 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         summary = start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard)
     except Interrupted as interruption:
-        kept = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
-        go_on = (
-            f"go on with: {command(__file__, *kept, '--resume')}" if run.exists() else "the same command starts again"
-        )
-        print(f"\nstopped; {go_on}", file=sys.stderr)
+        others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
+        go_on = f"go on with: {command(__file__, *others, '--resume')}"
+        print(f"\nstopped; {go_on if run.exists() else 'the same command starts again'}", file=sys.stderr)
         sys.exit(interruption.exit_code)
     if arguments.export:
         export.write(run, arguments.export)
     if todo == "finished":
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
-        found = run.path.resolve().is_relative_to(CHECKPOINTS)  # by evaluate.py itself
+        found = run.path.resolve().is_relative_to(CHECKPOINTS)  # evaluate.py's default
         evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "

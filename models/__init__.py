@@ -1,4 +1,4 @@
-"""The networks, a file each: `models/<name>.py` holds the class `Network` of that name."""
+"""The networks: `models/<name>.py` contains the class `Network` of that name."""
 
 import importlib
 import pkgutil
@@ -7,23 +7,23 @@ from typing import Any
 from experiment.errors import UserError
 from models.network import Network, line_in
 
-DEFAULT = "vgg"  # the network of a configuration that names none
-_SHARED = {"network", "fast_layers"}  # the files that hold no network
+DEFAULT = "vgg"  # the network of a configuration without `model.name`
+_SHARED = {"network", "fast_layers"}  # files without a network
 
 
 def names() -> list[str]:
-    """The networks that there are."""
+    """The names of all networks."""
     return sorted({module.name for module in pkgutil.iter_modules(__path__)} - _SHARED)
 
 
 def get(name: Any) -> type[Network]:
-    """The class of the network of that name.
+    """The class of a network.
 
     Raises:
-        UserError: there is no such network, or its file does not import or holds no `Network` of that name.
+        UserError: there is no such network, its file cannot be imported, or it has no valid class `Network`.
     """
     if name not in names():
-        raise UserError(f"model.name: there is no network {name!r} in models/; there are: {', '.join(names())}")
+        raise UserError(f"model.name: no network {name!r} in models/, which contains: {', '.join(names())}")
     file = f"models/{name}.py"
     try:
         module = importlib.import_module(f"models.{name}")
@@ -34,5 +34,5 @@ def get(name: Any) -> type[Network]:
     if not (isinstance(network, type) and issubclass(network, Network) and network.build is not Network.build):
         raise UserError(f"{file}: it needs a class Network(models.network.Network) with a method build")
     if network.model_fields["name"].default != name:
-        raise UserError(f'{file}: its Network must be called by its file: name: Literal["{name}"] = "{name}"')
+        raise UserError(f'{file}: its Network must have the name of the file: name: Literal["{name}"] = "{name}"')
     return network

@@ -1,18 +1,18 @@
-"""Layers of Keras's mathematics and weights, quicker on a CPU.
+"""Layers with the mathematics and the weights of Keras's, but faster on a CPU.
 
-`QuickGradientConv2D`, in bfloat16. The gradient of a filter is itself a convolution: the layer's input slides over the
-output's gradient, with images in the place of channels. For small feature maps, oneDNN's forward convolution does that
-1.3 to 1.8 times faster than its own filter-gradient kernel, the transpositions included. In float32, and for maps over
-8 x 8, it does not pay. The gradient of a ReLU lets a number pass or puts a zero in its place. TensorFlow does that 1.7
-times faster for float16 than for bfloat16, and which of the two the sixteen bits stand for makes no difference to it.
+`QuickGradientConv2D`, in bfloat16. The gradient of a filter is itself a convolution, of the layer's input with the
+output's gradient, with images in the role of channels. For small feature maps, oneDNN's forward convolution computes it
+1.3 to 1.8 times faster than its own filter-gradient kernel, including the transpositions; not so in float32, or for
+maps larger than 8 x 8. The gradient of a ReLU either passes a value or sets it to zero, whatever the value means, so it
+is computed on the bits as float16, which is 1.7 times faster in TensorFlow than bfloat16.
 
-`FusedBatchNormalization`. On TensorFlow, Keras's is a chain of small operations, each a pass over the whole activation:
-mean, variance, subtract, multiply, add, and as many again for the gradient. TensorFlow has a kernel that does it in two
-passes, and another for the gradient.
+`FusedBatchNormalization`. Keras's layer is a chain of small operations, each a pass over the whole activation: mean,
+variance, subtract, multiply, add, and as many for the gradient. TensorFlow's fused kernel needs two passes, and has
+another kernel for the gradient.
 
-`ShardedModel`. An operation that is divided among cores ends when the last core is done, and only then the next
-one begins: for operations of a millisecond, a good part of the time is waiting. Shards of a batch that go through the
-network side by side, each on one core, wait for each other at its end alone.
+`ShardedModel`. If all cores share each operation, they wait for the slowest one after every operation, which is a large
+part of the time for operations of a millisecond. If each core computes a shard of the batch, they wait only once, at
+the end.
 """
 
 import itertools
@@ -24,11 +24,11 @@ _LARGEST_MAP = 8
 
 
 class QuickGradientConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` for odd kernels, stride 1 and "same" padding; other settings fall to the stock layer."""
+    """`keras.layers.Conv2D`, faster for odd kernels, stride 1 and "same" padding; otherwise the stock layer."""
 
     def call(self, inputs, training=None):
         simple = self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
-        # Without a gradient the stock layer is quicker: TensorFlow fuses its convolution, bias and ReLU.
+        # Without a gradient the stock layer is faster: TensorFlow fuses its convolution, bias and ReLU.
         if not (training and simple and self.compute_dtype == "bfloat16"):
             return super().call(inputs)
         small = inputs.shape[1] is not None and inputs.shape[1] <= _LARGEST_MAP
@@ -57,7 +57,7 @@ def _relu(inputs):
     outputs = tf.nn.relu(inputs)
 
     def gradient(upstream):
-        # As float16, too, bits stand for zero or for more than zero. From 2 ** 121 on they would stand for infinity.
+        # The sign and zero have the same bits in float16. (Values from 2 ** 121 would be infinite in float16.)
         upstream_bits, output_bits = (tf.bitcast(tensor, tf.float16) for tensor in (upstream, outputs))
         return tf.bitcast(tf.raw_ops.ReluGrad(gradients=upstream_bits, features=output_bits), inputs.dtype)
 
@@ -65,10 +65,9 @@ def _relu(inputs):
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], fused.
+    """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], by TensorFlow's fused kernel.
 
-    Where the kernel does not apply (masks, synchronised statistics, other axes, no scale or shift), it is the stock
-    layer.
+    The stock layer is used for masks, synchronised statistics, other axes, and without scale or shift.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -84,7 +83,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             is_training=of_the_batch,
         )
         if of_the_batch:
-            # The kernel gives the unbiased variance (over n - 1); Keras averages the biased one (over n).
+            # The kernel returns the unbiased variance (n - 1); Keras's moving average is of the biased one (n).
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
             self._average(self.moving_mean, mean)
             self._average(self.moving_variance, variance * ((count - 1.0) / tf.maximum(count, 1.0)))
@@ -95,10 +94,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 class ShardedModel(keras.Model):
-    """A functional model that takes every batch in `shards`: the same results up to the order of sums.
+    """A functional model that computes a batch in `shards` shards, which must not outnumber its images.
 
-    For networks that take each image by itself; a batch normalisation does not. A batch must have as many images as
-    there are shards, or more.
+    If images are independent (no batch normalisation), the results are the same, except for the order of summation.
     """
 
     shards = 1

@@ -1,4 +1,4 @@
-"""What every network has: its keys, the layers to build it of, and the one way from a `Network` to a Keras model."""
+"""The base class of networks, the layers they are built from, and the conversion of a `Network` to a Keras model."""
 
 import itertools
 import random
@@ -17,7 +17,7 @@ Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_norma
 
 GhostBatches = Annotated[int, Field(ge=1, le=64)]
 
-# Layers and operations of Keras that take each image by itself. One that is not here may mix the images of a batch.
+# Keras layers and operations that treat the images of a batch independently. Others may not.
 _EACH_IMAGE_BY_ITSELF = (
     "InputLayer Conv2D QuickGradientConv2D DepthwiseConv2D SeparableConv2D Conv2DTranspose Dense EinsumDense "
     "MultiHeadAttention MaxPooling2D AveragePooling2D GlobalMaxPooling2D GlobalAveragePooling2D UpSampling2D "
@@ -29,14 +29,14 @@ _EACH_IMAGE_BY_ITSELF = (
 
 
 class Network(Section):
-    """The keys of a network in a configuration, and how it is built. `models/<name>.py` derives its own from it."""
+    """The base class of networks: their keys in a configuration, and how they are built."""
 
     name: str
-    former_keys: ClassVar[tuple[str, ...]] = ()  # of earlier versions, which `today` translates
+    former_keys: ClassVar[tuple[str, ...]] = ()  # keys of earlier versions, which `today` translates
 
     @classmethod
     def today(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Values under the keys of today, where some stand under those of earlier versions."""
+        """Translates the keys of earlier versions to the present ones."""
         return values
 
     @model_validator(mode="before")
@@ -46,37 +46,37 @@ class Network(Section):
             return values
         values = cls.today(values)
         for key in values.keys() & cls.former_keys:
-            raise ValueError(f"{key} is a former name, and what it meant is set, too: leave one of them out")
+            raise ValueError(f"{key} is the former name of a key that is also set: leave one of them out")
         return values
 
     def build(self, inputs, classes: int, layers: "Layers"):
-        """The network as a graph of Keras layers.
+        """Builds the graph of Keras layers.
 
         Args:
             inputs: a Keras tensor [n, h, w, c], float32 in [-1, 1].
-            classes: how many classes there are.
-            layers: the project's layers. Plain `keras.layers` work as well.
+            classes: the number of classes.
+            layers: the project's layers; plain `keras.layers` work as well.
 
         Returns:
-            The logits [n, classes], a Keras tensor in float32, as `layers.dense(classes)` gives them.
+            The logits [n, classes], a Keras tensor in float32, such as the result of `layers.dense(classes)`.
         """
         raise NotImplementedError
 
 
 class Layers:
-    """The project's layers for one model: Keras's own, or `fast` ones of the same mathematics and weights.
+    """The project's layers for one model: Keras's own, or `fast` ones with the same mathematics and weights.
 
-    All take the options of Keras's layers, too. Each kernel gets a seed of its own, by its place in the network, so
-    that networks with the same kernels start from the same numbers.
+    They also accept the options of Keras's layers. The seed of each kernel depends on its position in the network, so
+    that networks with the same kernels start from the same values.
     """
 
     def __init__(self, seed: int | None = None, fast: bool = False, synchronized: bool = False):
         self._seed, self._fast, self._synchronized = seed, fast, synchronized
         self._places = itertools.count()
-        self.scaled: list = []  # (layer, scale): kernels to be multiplied once they are drawn
+        self.scaled: list = []  # (layer, scale): kernels to be scaled after initialisation
 
     def conv(self, filters: int, kernel_size=3, kernel_initializer="glorot_uniform", scale: float = 1.0, **options):
-        """A `Conv2D` with "same" padding; its initial kernel is multiplied with `scale`."""
+        """A `Conv2D` with "same" padding; its initial kernel is multiplied by `scale`."""
         import keras
 
         if self._fast:
@@ -87,16 +87,18 @@ class Layers:
         return self._with_kernel(Conv2D, scale, kernel_initializer, filters, kernel_size, **options)
 
     def dense(self, units: int, kernel_initializer="glorot_uniform", scale: float = 1.0, **options):
-        """A `Dense` layer in float32 under every precision, since the loss needs the digits of the logits."""
+        """A `Dense` layer in float32 with every precision, since the loss needs accurate logits."""
         import keras
 
         return self._with_kernel(keras.layers.Dense, scale, kernel_initializer, units, **{"dtype": "float32"} | options)
 
     def norm(self, kind: str = "batch", momentum: float = 0.99, groups: int = 8, **options):
-        """A normalisation: "batch", "group" (`groups` of channels), "layer" (over the channels of a place) or "none".
+        """A normalisation layer.
 
         Args:
-            momentum: how much of the moving averages each step keeps (batch).
+            kind: "batch", "group", "layer" (over the channels of each pixel) or "none" (the identity).
+            momentum: that of the moving averages, for "batch".
+            groups: the number of groups of channels, for "group".
         """
         import keras
 
@@ -112,16 +114,16 @@ class Layers:
             case "batch":
                 BatchNormalization = keras.layers.BatchNormalization
             case _:
-                raise ValueError(f"layers.norm({kind!r}): it knows batch, group, layer and none")
+                raise ValueError(f"layers.norm({kind!r}): must be batch, group, layer or none")
         return BatchNormalization(momentum=momentum, **{"synchronized": self._synchronized} | options)
 
     def initializer(self, name: str = "glorot_uniform"):
-        """Keras's initialiser of that name, with the seed of the next place in the network."""
+        """Keras's initialiser of that name, with the seed of the next position in the network."""
         import keras
 
-        place = next(self._places)
-        seed = self._seed
-        seed = None if seed is None else int(np.random.SeedSequence([seed, place]).generate_state(1)[0] >> 1)
+        place, seed = next(self._places), None
+        if self._seed is not None:
+            seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0] >> 1)
         return keras.initializers.get({"class_name": name, "config": {"seed": seed}})
 
     def _with_kernel(self, kind, scale, initializer, *arguments, **options):
@@ -142,26 +144,24 @@ def build_model(
     synchronized: bool = False,
     shards: int = 1,
 ):
-    """The Keras model of a network: for training, for best.keras, for evaluation, for benchmarks.
+    """Builds the Keras model of a network, for training, saving and evaluation.
 
-    Models of the same network exchange weights by position, whatever their other arguments are.
+    Models of one network have the same list of weights, whatever the other arguments are.
 
     Args:
         image_shape: height, width, channels.
-        classes: how many classes there are.
-        precision: Keras's dtype policy of all layers that name none: "float32", "mixed_bfloat16", "mixed_float16".
-        seed: of the initial weights; None draws others each time.
-        fast: with the layers that are quicker on a processor. A network that is saved is built without, so that the
-            file names Keras's own layers only.
-        synchronized: batch statistics are those of the whole batch, over all devices that share it.
-        shards: into how many shards a batch is divided: for as many cores, where each image is taken by itself; as
-            ghost batches, where the network has some.
+        classes: the number of classes.
+        precision: Keras's dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
+        seed: the seed of the initial weights; None for other ones each time.
+        fast: use the layers that are faster on a CPU; not for saving, so that the file contains only Keras's layers.
+        synchronized: compute batch statistics over all devices that share a batch.
+        shards: the number of shards of a batch: one per core if images are independent, or the ghost batches.
 
     Returns:
-        A functional `keras.Model` from images [n, h, w, c], as `preprocess` gives them, to logits [n, classes].
+        A functional `keras.Model` from preprocessed images [n, h, w, c] to logits [n, classes].
 
     Raises:
-        UserError: `build` fails, or gives something else than logits.
+        UserError: `build` fails, or does not return logits.
     """
     import keras
 
@@ -187,7 +187,7 @@ def build_model(
             model.shards = shards
     except UserError:
         raise
-    except Exception as error:  # the network's file may do anything
+    except Exception as error:  # `build` is the user's code
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         raise UserError(f"{file}, line {line_in(file, error)}: build fails: {type(error).__name__}: {reason}") from None
     for layer, scale in layers.scaled:
@@ -197,7 +197,7 @@ def build_model(
 
 @contextmanager
 def _settings(precision: str, seed: int | None) -> Iterator[None]:
-    """Plain Keras layers follow the precision, and draw their seeds from Python's generator: both are put back."""
+    """Sets Keras's dtype policy and the seed of Python's generator, which plain Keras layers use; restores both."""
     import keras
 
     policy, state = keras.config.dtype_policy(), random.getstate()
@@ -211,7 +211,7 @@ def _settings(precision: str, seed: int | None) -> Iterator[None]:
 
 
 def images_are_independent(model) -> bool:
-    """Whether in training, too, what a model makes of an image depends on no other image of the batch."""
+    """Whether the result for an image is independent of the other images of the batch, even in training."""
     return all(
         type(operation).__name__ in _EACH_IMAGE_BY_ITSELF.split()
         and type(operation).__module__.split(".")[0] in ("keras", "models")
@@ -222,7 +222,7 @@ def images_are_independent(model) -> bool:
 
 
 def ghost_batches(network: Network) -> int:
-    """Into how many ghost batches training divides a batch, each with batch statistics of its own.
+    """The number of ghost batches, each with its own batch statistics, into which training divides a batch.
 
     Source: Hoffer, Hubara and Soudry, "Train longer, generalize better", 2017, algorithm 1.
     """
@@ -230,9 +230,9 @@ def ghost_batches(network: Network) -> int:
 
 
 def can_be_sharded(network: Network, image_shape: tuple[int, int, int], classes: int) -> bool:
-    """`images_are_independent` of a network's model, without an operation of TensorFlow: it builds the graph alone.
+    """`images_are_independent` for a network, without executing a TensorFlow operation: only the graph is built.
 
-    How many threads TensorFlow uses, which depends on this, must be told before its first operation.
+    The number of TensorFlow's threads depends on this, and must be set before its first operation.
     """
     import keras
     import tensorflow as tf
@@ -242,20 +242,20 @@ def can_be_sharded(network: Network, image_shape: tuple[int, int, int], classes:
 
 
 def check_exchangeable(network: Network, *built) -> None:
-    """Raises a UserError where models of one network differ in their weights, which are exchanged by position."""
+    """Raises a UserError if models of one network differ in the names or shapes of their weights."""
     weights = [[(variable.name, variable.shape) for variable in model.weights] for model in built]
     if any(other != weights[0] for other in weights):
-        raise UserError(f"models/{network.name}.py: build gives other weights each time, by the precision or by chance")
+        raise UserError(f"models/{network.name}.py: build returns other weights each time, or for another precision")
 
 
 def preprocess(images):
-    """uint8 pixels [n, h, w, c] to the networks' input, float32 in [-1, 1]; for tensors and arrays alike."""
+    """Converts uint8 pixels [n, h, w, c], an array or a tensor, to the networks' input, float32 in [-1, 1]."""
     import keras
 
     return keras.ops.cast(images, "float32") / 127.5 - 1.0
 
 
 def line_in(file: str, error: BaseException) -> int | None:
-    """The line of a file at which an error came up, the innermost; None where it did elsewhere."""
+    """The innermost line of a file in an error's traceback; None if the file is not in it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
     return lines[-1] if lines else None

@@ -14,9 +14,9 @@ WIDTHS = (16, 32, 64)
 class Network(network.Network):
     """Three stages of residual blocks of two 3x3 convolutions; shortcuts have no parameters (option A of the paper).
 
-    `norm_momentum` is how much of the moving averages each step keeps, and `ghost_batches` is into how many shards a
-    batch is divided, each with statistics of its own (batch); `groups` is into how many groups the
-    channels are divided (group). Without a normalisation, convolutions have biases.
+    `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch with statistics of
+    their own) are for batch normalisation, `groups` (of channels) is for group normalisation. Convolutions have biases
+    only without normalisation.
     """
 
     name: Literal["resnet"] = "resnet"

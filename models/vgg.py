@@ -1,4 +1,4 @@
-"""Eight 3x3 convolutions in four pairs, with or without a normalisation beside each.
+"""Eight 3x3 convolutions in four pairs, with or without normalisation after each.
 
 At 32 x 32 pixels and 10 classes, the report's network A (`norm: none`) has 294,810 parameters, its network B
 (`norm: batch`) 296,730.
@@ -13,12 +13,12 @@ WIDTHS = (16, 32, 64, 128)
 
 
 class Network(network.Network):
-    """A VGG-like network, for images of 8 x 8 pixels and more.
+    """A VGG-like network, for images of at least 8 x 8 pixels.
 
     `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU.
-    `norm_momentum` is how much of the moving averages each step keeps, and `ghost_batches` is into how many shards a
-    batch is divided, each with statistics of its own (batch); `groups` is into how many groups the
-    channels are divided (group). The initial kernels are those of `initializer`, times `initial_scale`.
+    `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch with statistics of
+    their own) are for batch normalisation, `groups` (of channels) is for group normalisation. The initial kernels of
+    `initializer` are multiplied by `initial_scale`.
     """
 
     name: Literal["vgg"] = "vgg"
@@ -34,13 +34,12 @@ class Network(network.Network):
 
     @classmethod
     def today(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """`batch_norm` said in one key whether there is a batch normalisation, and where."""
+        """Formerly, `batch_norm` was the position of batch normalisation, or none."""
         values = dict(values)
         if "batch_norm" in values and not {"norm", "norm_position"} & values.keys():
             position = values.pop("batch_norm")
-            plain = position == "none"
-            values["norm"] = "none" if plain else "batch"
-            values["norm_position"] = "after_activation" if plain else position
+            values["norm"] = "none" if position == "none" else "batch"
+            values["norm_position"] = "after_activation" if position == "none" else position
         if "batch_norm_momentum" in values and "norm_momentum" not in values:
             values["norm_momentum"] = values.pop("batch_norm_momentum")
         return values
@@ -51,7 +50,7 @@ class Network(network.Network):
         kernel = {"kernel_initializer": self.initializer, "scale": self.initial_scale}
         before = self.norm != "none" and self.norm_position == "before_activation"
         if min(inputs.shape[1:3]) < 8:
-            raise ValueError(f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels; it takes 8 x 8 and more")
+            raise ValueError(f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels; at least 8 x 8 are needed")
         maps = inputs
         for block, width in enumerate(WIDTHS):
             if block:

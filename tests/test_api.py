@@ -68,7 +68,7 @@ def test_a_history_is_a_data_frame_where_pandas_is_and_columns_elsewhere(tmp_pat
 
 def test_a_run_that_is_there_is_refused_before_a_process_is_started(tmp_path):
     run = make_run(tmp_path / "run")
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already contains a run"):
         experiment.train(experiment.load_config("plain.yaml", epochs=3), run.path, data="synthetic")
 
 

@@ -715,7 +715,7 @@ def test_a_row_of_a_history_that_is_none_is_refused(run, column, value):
 def test_predictions_that_are_no_numbers_are_neither_read_nor_written(run, number):
     logits = np.full((10, 10), number)
     np.savez(run.predictions_file, logits=logits, labels=np.arange(10))
-    assert "not all numbers" in refusal(run.read_predictions)
+    assert "not all finite numbers" in refusal(run.read_predictions)
     assert "NaN or infinite" in refusal(lambda: run.write_predictions(logits, np.arange(10), "flip"))
 
 

@@ -1,6 +1,6 @@
-"""Finished runs as arms of an experiment, each arm against a baseline.
+"""Compares the arms of an experiment with a baseline.
 
-Every number of a comparison is computed here, once; text, figures and page read it.
+All numbers of a comparison are computed here, once, for text, figures and page.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from experiment.evaluation import metrics
 from experiment.evaluation.groups import Group, groups_of, identity, named
 from experiment.evaluation.result import RunResult
 
-_DIFFERENCE = (-1, 1)  # what a difference of two accuracies can be
+_DIFFERENCE = (-1, 1)  # the range of a difference of two accuracies
 _TESTS = ("t_test_p", "permutation_p")
 
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """The accuracy of one group minus that of another. `numbers` are those of `metrics.compare_groups`, and Holm's."""
+    """The accuracy of one group minus that of another. `numbers` are from `metrics.compare_groups` and `holm`."""
 
     first: Group
     second: Group
@@ -27,19 +27,19 @@ class Difference:
 
     @property
     def keys(self) -> list[str]:
-        """The configuration's keys in which the two differ."""
+        """The keys of the configuration in which the groups differ."""
         return _keys(self.first, self.second)
 
     @property
     def decided(self) -> bool | None:
-        """Whether the runs tell the two apart, at 5 % in the family of comparisons; None where they are too few."""
+        """Whether the difference is significant at 5 %, with Holm's correction; None if there are too few runs."""
         p = self.numbers.get("t_test_p_holm", self.numbers["t_test_p"])
         return None if p is None else p < 1 - metrics.CONFIDENCE
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two runs on the same test images. `numbers` are those of `metrics.compare_predictions`."""
+    """Two runs on the same test images. `numbers` are from `metrics.compare_predictions`."""
 
     first: RunResult
     second: RunResult
@@ -48,21 +48,21 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Optimism:
-    """How much choosing the weights on the test set flatters a group."""
+    """The optimistic bias of a group that selected its weights on the test set."""
 
     group: Group
     gain: dict  # over the last epoch of the same runs
-    held_out: Difference | None  # against the same runs that chose on held-out images
+    held_out: Difference | None  # from the group with the same configuration that selected on held-out images
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Every group, the baseline first, then those that are compared with it, and what was found. Made by `compare`."""
+    """The result of `compare`."""
 
     results: tuple[RunResult, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Group, ...]  # the baseline, then the groups that are compared with it, then the others
     differences: tuple[Difference, ...]  # each comparable group minus the baseline
-    best_minus_others: tuple[Difference, ...]  # the most accurate group minus each other one, the runner-up first
+    best_minus_others: tuple[Difference, ...]  # the most accurate group minus each other one, the second best first
     pairs: tuple[Pair, ...]
     optimism: tuple[Optimism, ...]
 
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def compared(self) -> list[Group]:
-        """The groups that belong on common axes, the baseline's data and protocol: the first ones."""
+        """The groups with the data and the protocol of the baseline, including it."""
         return [group for group in self.groups if group.comparable(self.baseline)]
 
     @property
@@ -89,7 +89,7 @@ class Comparison:
         return next(group for group in self.groups if identity(group.first) == identity(result))
 
     def as_dict(self) -> dict:
-        """Every number, ready for JSON."""
+        """All numbers, for JSON."""
         return {
             "baseline": self.baseline.label,
             "best": self.best.label,
@@ -106,10 +106,10 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
 
     Args:
         results: at least one.
-        baseline: the label of an arm, its directory, or its configuration's file; default: the first run's arm.
+        baseline: the label of an arm, its directory, or its configuration's file (default: the arm of the first run).
 
     Raises:
-        UserError: two arms have one title, or no arm is called like the baseline.
+        UserError: two arms have the same title, or not exactly one arm has the name of the baseline.
     """
     groups = groups_of(results)
     chosen = named(groups, baseline) if baseline else groups[0]
@@ -128,7 +128,7 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
     )
 
 
-# ---- what they say of each other -------------------------------------------------------------------------------------
+# ---- differences, pairs, optimism ------------------------------------------------------------------------------------
 
 
 def _keys(first: Group, second: Group) -> list[str]:
@@ -136,12 +136,11 @@ def _keys(first: Group, second: Group) -> list[str]:
 
 
 def _difference(first: Group, second: Group) -> Difference:
-    numbers = metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE)
-    return Difference(first, second, numbers)
+    return Difference(first, second, metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE))
 
 
 def _family(differences: Sequence[Difference]) -> list[Difference]:
-    """The same, each with its p-values corrected for all of them."""
+    """Adds the p-values corrected for all these comparisons."""
     corrected = {test: metrics.holm([each.numbers[test] for each in differences]) for test in _TESTS}
     return [
         replace(each, numbers=each.numbers | {f"{test}_holm": corrected[test][place] for test in _TESTS})
@@ -150,7 +149,7 @@ def _family(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def _pairs(differences: Sequence[Difference], results: Sequence[RunResult]) -> list[Pair]:
-    """Runs of one seed, of two groups that are compared; where there are just two runs, those, whatever they are."""
+    """The pairs of runs with the same seed in compared groups; if there are only two runs, that pair in any case."""
     found = []
     for difference in differences:
         by_seed = {run.config.seed: run for run in difference.second.runs}
@@ -169,12 +168,8 @@ def _optimism(groups: Sequence[Group]) -> list[Optimism]:
     for group in groups:
         if group.config.data.protocol != "test_as_validation":
             continue
-        alike = (
-            other
-            for other in groups
-            if other.first.data == group.first.data and _keys(other, group) == ["data.protocol"]
-        )
-        held_out = next(alike, None)
+        same_data = [other for other in groups if other.first.data == group.first.data]
+        held_out = next((other for other in same_data if _keys(other, group) == ["data.protocol"]), None)
         gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
         gain = {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains, _DIFFERENCE)}
         found.append(Optimism(group, gain, held_out and _difference(group, held_out)))

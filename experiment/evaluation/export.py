@@ -1,4 +1,4 @@
-"""A trained network for others to use: it takes pixels and returns probabilities, with stock Keras alone."""
+"""Exports a trained network from pixels to probabilities, which needs only Keras."""
 
 import json
 from pathlib import Path
@@ -11,21 +11,21 @@ from experiment.run_directory import RunDirectory
 
 
 def check(path: Path) -> None:
-    """Raises a UserError where `write` could not export to this path."""
+    """Raises a UserError if `write` cannot export to this path."""
     if path.suffix != ".keras":
         raise UserError(f"--export {path}: the name must end in .keras")
     if not path.parent.is_dir():
-        raise UserError(f"--export {path}: there is no directory {path.parent}")
+        raise UserError(f"--export {path}: no directory {path.parent}")
 
 
 def write(run: RunDirectory, path: Path) -> None:
-    """Writes a run's best network to `path`, and its class names beside it, to `path` with `.json` at its end.
+    """Writes a run's best network to `path`, and its class names to `path` with `.json` appended.
 
-    The exported network takes images [n, h, w, c] of 0 to 255, uint8 or float, of the shape that it trained on, and
-    returns probabilities [n, classes]: preprocessing and softmax are layers of it.
+    The exported network maps images [n, h, w, c], 0 to 255, uint8 or float, of the training images' shape, to
+    probabilities [n, classes]: it includes preprocessing and softmax as layers.
 
     Raises:
-        UserError: the run has no usable weights, or the file cannot be written.
+        UserError: the run has no valid weights, or the file cannot be written.
     """
     check(path)
     model = best_model(run)

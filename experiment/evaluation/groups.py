@@ -1,4 +1,4 @@
-"""The arms of an experiment: runs that differ by their seed alone, and what an arm is called."""
+"""Groups runs into the arms of an experiment, and labels them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from experiment.printable import printable_name
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """An arm of the experiment: runs that differ by their seed alone."""
+    """An arm of the experiment: runs that differ only by their seed."""
 
     label: str
     runs: tuple[RunResult, ...]
@@ -45,19 +45,19 @@ class Group:
 
     @property
     def interval_95(self) -> tuple[float, float] | None:
-        """Student's interval of the mean accuracy over new seeds; None where the runs are too few."""
+        """Student's interval of the mean accuracy over new seeds; None if there are too few runs."""
         return metrics.mean_interval(list(self.accuracies.values()), (0, 1))
 
     @property
     def tta(self) -> dict | None:
-        """The accuracy with test-time augmentation, and over which views."""
+        """The mean and standard deviation of the accuracy with test-time augmentation, and its kind."""
         if self.first.tta == "none":
             return None
         return {"views": self.first.tta, **metrics.mean_and_sd([run.tta_accuracy for run in self.runs])}
 
     @property
     def reported(self) -> Reported | None:
-        """What somebody else reported for this arm; nothing on synthetic images."""
+        """The accuracy that was reported for this arm elsewhere; None for synthetic images."""
         return None if self.first.synthetic else next((r.config.reported for r in self.runs if r.config.reported), None)
 
     @cached_property
@@ -72,7 +72,7 @@ class Group:
 
     @cached_property
     def mean_probabilities(self) -> np.ndarray:
-        """[n, c], the mean over the runs."""
+        """The mean over the runs, [n, c]."""
         return np.mean([metrics.probabilities(run.logits) for run in self.runs], axis=0)
 
     @cached_property
@@ -80,18 +80,18 @@ class Group:
         return [metrics.calibration(run.logits, run.labels) for run in self.runs]
 
     def comparable(self, other: "Group") -> bool:
-        """Whether both were tested on the same images, and chose their weights by the same protocol."""
+        """Whether both have the same test images, and selected their weights by the same protocol."""
         return (self.first.data, self.config.data.protocol) == (other.first.data, other.config.data.protocol)
 
 
 def identity(result: RunResult) -> str:
-    """What the runs of one group share: the data and every key of the configuration but the seed."""
+    """A key for the runs of one group: the data, and the configuration without the seed."""
     keys = configuration.experiment_of(result.config)
     return repr((result.data, {key: value for key, value in keys.items() if key != "seed"}))
 
 
 def groups_of(results: Sequence[RunResult]) -> list[Group]:
-    """In order of their first runs. A seed counts once: of two runs of the same, the first."""
+    """The groups in order of their first runs. If a group has several runs of a seed, only the first counts."""
     by_experiment: dict[str, dict[int, RunResult]] = {}
     for result in results:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
@@ -100,7 +100,7 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
 
 
 def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:
-    """A title, else a directory's name; with what tells two apart in brackets where they have one name."""
+    """The title, or else the directory's name; equal names are followed by the data set or directory in brackets."""
     firsts = [runs[0] for runs in members]
     titles = [next((run.config.title for run in runs if run.config.title), None) for runs in members]
     names = [title or first.directory.rpartition("/")[2] for title, first in zip(titles, firsts, strict=True)]
@@ -121,12 +121,12 @@ def _check_titles(title: str | None, first: RunResult, twins: list[RunResult]) -
         keys = ", ".join(sorted(configuration.differences(first.config, twin.config).keys() - {"seed"}))
         raise UserError(
             f"two arms have the title {title!r}: {first.directory} and {twin.directory}, which differ in {keys}. "
-            "Give one another title: in its YAML, and in config.yaml of its runs"
+            "Change one title: in its YAML file, and in the config.yaml of its runs"
         )
 
 
 def named(groups: Sequence[Group], name: str) -> Group:
-    """The group of this label, directory or configuration's file. Raises UserError where there is not just one."""
+    """The group with this label, directory or configuration file. Raises a UserError if there is not exactly one."""
     plain = name.rstrip("/").removesuffix(".yaml")
     ways = (
         lambda group: group.label == name,
@@ -139,4 +139,4 @@ def named(groups: Sequence[Group], name: str) -> Group:
         if len(found) == 1:
             return found[0]
     arms = "\n".join(f"  {group.label} (in {group.first.directory})" for group in groups)
-    raise UserError(f"--baseline {name}: {'several arms are' if found else 'no arm is'} called so. The arms:\n{arms}")
+    raise UserError(f"--baseline {name}: {'several arms have' if found else 'no arm has'} this name. The arms:\n{arms}")

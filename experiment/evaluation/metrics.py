@@ -1,6 +1,6 @@
-"""Measures of one run's predictions, and of two runs or groups of runs against each other.
+"""Metrics of one run's predictions, and statistics that compare two runs or groups of runs.
 
-SciPy computes what SciPy has. Accuracies and probabilities are in 0..1, intervals cover 95 %, p-values are two-sided.
+Accuracies and probabilities are in 0..1, intervals cover 95 %, p-values are two-sided.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from scipy import special, stats
 
 CONFIDENCE = 0.95
 CALIBRATION_BINS = 15
-FEWEST_FOR_AN_INTERVAL = 3  # runs; why: see mean_interval
+FEWEST_FOR_AN_INTERVAL = 3  # runs; see mean_interval
 UNBOUNDED = (-np.inf, np.inf)
 _RESAMPLES = 9_999
 
@@ -36,13 +36,13 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean squared distance of the probabilities from the truth, summed over the classes: 0 to 2 (Brier 1950)."""
+    """The mean squared distance of the probabilities from the one-hot labels, 0 to 2 (Brier 1950)."""
     return float(np.mean(np.sum((probabilities(logits) - np.eye(logits.shape[1])[labels]) ** 2, axis=1)))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The accuracy of predictions of like confidence: one entry a bin of equal width, NaN where a bin is empty."""
+    """Accuracy and mean confidence in bins of confidence; arrays with one entry per bin, NaN for an empty one."""
 
     counts: np.ndarray
     confidence: np.ndarray
@@ -50,14 +50,14 @@ class Calibration:
 
     @property
     def expected_error(self) -> float:
-        """The expected calibration error: |accuracy - confidence|, weighted by the bins' counts (Guo et al. 2017)."""
+        """The expected calibration error: the mean of |accuracy - confidence| over the images (Guo et al. 2017)."""
         filled = self.counts > 0
         gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
         return float(np.average(gaps, weights=self.counts[filled]))
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Predictions sorted by confidence, the largest probability, into 15 bins of (0, 1]."""
+    """Bins predictions by confidence, which is the largest probability, into 15 bins of equal width in (0, 1]."""
     predicted = probabilities(logits)
     confidence, correct = predicted.max(1), predicted.argmax(1) == labels
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
@@ -67,7 +67,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def pooled(calibrations: Sequence[Calibration]) -> Calibration:
-    """The predictions of several runs as if they were one run's."""
+    """The calibration of all runs' predictions together."""
     counts = np.sum([each.counts for each in calibrations], axis=0)
 
     def mean(name: str) -> np.ndarray:
@@ -88,14 +88,17 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) 
 
 
 def compare_predictions(first: np.ndarray, second: np.ndarray) -> dict:
-    """Two runs by which images [n] each classified correctly (bool): how far the first is ahead, whether by chance.
+    """The difference of two runs' accuracies on the same images, with an interval and a test.
 
-    The interval is a bootstrap over the images, which the two share (percentiles); the p-value McNemar's exact test
-    (McNemar 1947), in which only those images count that one run alone classified correctly.
+    The interval is the percentile interval of a paired bootstrap over the images. The p-value is McNemar's exact test
+    (McNemar 1947) on the images that exactly one run classified correctly.
+
+    Args:
+        first, second: which images each run classified correctly, bool [n].
     """
     count = len(first)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    # An image counts +1, -1 or 0, so drawing images anew is drawing how many of each kind there are.
+    # An image contributes +1, -1 or 0, so resampling images is sampling the counts of these three.
     shares = np.array([only_first, only_second, count - only_first - only_second]) / count
     resampled = np.random.default_rng(0).multinomial(count, shares, _RESAMPLES)
     low, high = np.quantile((resampled[:, 0] - resampled[:, 1]) / count, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
@@ -112,9 +115,16 @@ def compare_predictions(first: np.ndarray, second: np.ndarray) -> dict:
 def most_confident_disagreements(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The images that the first alone classifies correctly, and those that the second does: the `most` most confident.
+    """The `most` most confident images that only the first classifies correctly, and those that only the second does.
 
-    Both are given by their probabilities [n, c]; the less confident of the two counts.
+    The confidence of a disagreement is the lower one of the two.
+
+    Args:
+        first, second: probabilities [n, c].
+        labels: the true classes [n].
+
+    Returns:
+        Two arrays of indices of images, the most confident first.
     """
     confidence = np.minimum(first.max(1), second.max(1))
     correct = [probabilities.argmax(1) == labels for probabilities in (first, second)]
@@ -126,21 +136,21 @@ def most_confident_disagreements(
 
 
 def mean_and_sd(values) -> dict:
-    """`sd` is that of a sample (n - 1), None where there is one value."""
+    """Mean and sample standard deviation (n - 1), which is None for a single value."""
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[float, float] | None:
-    """Student's 95 % interval of a mean (Student 1908), cut off at what the mean can be.
+    """Student's 95 % interval of a mean (Student 1908), clipped to its possible range.
 
     Args:
-        values: one a run.
-        bounds: the least and the greatest value that the mean can have: (0, 1) for an accuracy.
+        values: one per run.
+        bounds: the possible range of the mean: (0, 1) for an accuracy.
 
     Returns:
-        None for fewer than three values, or where all are the same. Of two values the interval is the mean plus or
-        minus 12.7 standard errors (Student's quantile with one degree of freedom; with two it is 4.3): it covers 95 %
-        only where the values are exactly normal, and is too wide to tell anything.
+        None for fewer than three values, or if all are equal. With two values the interval would be the mean plus or
+        minus 12.7 standard errors (with three it is 4.3): too wide to be informative, and correct only for exactly
+        normal values.
     """
     if len(values) < FEWEST_FOR_AN_INTERVAL or np.ptp(values) == 0:
         return None
@@ -152,28 +162,27 @@ def _bounded(interval, bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def compare_groups(first: dict[int, float], second: dict[int, float], bounds: tuple[float, float] = UNBOUNDED) -> dict:
-    """Two groups of runs by their accuracies (or scores), each under its seed: how far the first is ahead, how surely.
+    """The difference of two groups' mean accuracies (or scores), with an interval and tests.
 
-    Where both have the same seeds the runs are taken in pairs (they share order and augmentation): Student's interval
-    of the mean paired difference, and the permutation test that exchanges the two of a pair. Elsewhere: Welch's
-    interval, and the test that deals all runs anew. `chance_of_being_ahead` is the share of pairs, one run of each, in
-    which the first is ahead, ties half: the Mann-Whitney U statistic over the number of pairs.
+    If both groups have the same seeds, the runs are paired, since they share order and augmentation: Student's interval
+    of the mean paired difference, and the permutation test within pairs. Otherwise: Welch's interval, and the
+    permutation test for independent samples. `chance_of_being_ahead` is the fraction of pairs, one run of each group,
+    in which the first is ahead, with ties counted half: the Mann-Whitney U statistic over the number of pairs.
 
     Args:
-        bounds: what the difference can be: (-1, 1) for accuracies.
+        first, second: accuracies or scores by seed.
+        bounds: the possible range of the difference: (-1, 1) for accuracies.
 
     Returns:
-        The interval and the p-value of its t test are None where a group has fewer than three runs (see
-        `mean_interval`), or where the runs do not differ among themselves at all: there is no spread to judge by. The
-        permutation test is None where a group has one run.
+        The interval and the p-value of the t test are None if a group has fewer than three runs (see `mean_interval`),
+        or if there is no spread. The results of the permutation test are None if a group has only one run.
     """
     paired = first.keys() == second.keys()
-    seeds = sorted(first) if paired else None
     a, b = (np.array([group[seed] for seed in sorted(group)]) for group in (first, second))
     content = {
         "difference": float(a.mean() - b.mean()),
         "paired": paired,
-        "seeds": seeds,
+        "seeds": sorted(first) if paired else None,
         "runs": [len(a), len(b)],
         "interval_95": None,
         "t_test_p": None,
@@ -203,10 +212,10 @@ def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Each p-value corrected for how many there are (Holm 1979): one below 0.05 is so in a family of all of them.
+    """P-values with Holm's step-down correction for the number of tests (Holm 1979).
 
-    The smallest is multiplied by their number, the next by one less, and so on, and none falls below one before it. A
-    None is no test: it stays None and does not count.
+    The smallest is multiplied by the number of tests, the next by one less, and so on, and none becomes smaller than
+    the one before. None marks a missing test: it remains None and is not counted.
     """
     tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)

@@ -1,4 +1,4 @@
-"""How many runs tell a difference: statistical power, before anything is trained."""
+"""Statistical power: how many runs are needed to detect a difference."""
 
 import bisect
 import math
@@ -10,28 +10,28 @@ _MOST = 10_000
 
 
 def runs_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
-    """The smallest n at which a two-sided t test of n differences finds a true mean difference, at 5 %.
+    """The smallest n for which a two-sided t test of n differences, at 5 %, has the required power.
 
-    Its power is that of the noncentral t distribution (Cohen 1988, chapter 2).
+    The power is computed from the noncentral t distribution (Cohen 1988, chapter 2).
 
     Args:
-        sd: the standard deviation of the n differences (of paired runs), in the unit of `difference`.
+        sd: the standard deviation of the (paired) differences, in the unit of `difference`.
         difference: the true mean difference; its sign does not matter.
-        power: how often it is to be found.
+        power: the required probability of detection.
 
     Returns:
-        None where more than 10,000 would be needed, or nothing is to be found.
+        None if more than 10,000 are needed, or if `difference` is 0.
     """
     if not difference or not math.isfinite(sd):
         return None
 
-    def found(n: int) -> float:
+    def power_of(n: int) -> float:
         shift = abs(difference) / sd * math.sqrt(n) if sd else math.inf
-        if shift > 100:  # beyond what the distribution is computed for
+        if shift > 100:  # SciPy's distribution is inaccurate there
             return 1.0
         critical = stats.t.ppf(1 - _SIGNIFICANCE / 2, n - 1)
         return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 
     counts = range(2, _MOST + 1)
-    position = bisect.bisect_left(counts, power, key=found)
+    position = bisect.bisect_left(counts, power, key=power_of)
     return counts[position] if position < len(counts) else None

@@ -1,4 +1,4 @@
-"""The logits of a run's best weights, computed and kept beside it as float16 (predictions.npz)."""
+"""Computes the logits of a run's best weights, and stores them in its directory as float16 (predictions.npz)."""
 
 import functools
 import os
@@ -24,49 +24,50 @@ def predict_missing(
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
 ) -> Predictions:
-    """Predicts the test images with a run's best weights and writes the logits, unless those that are kept are of just
-    these weights; where the weights are gone, kept ones must be there.
-
-    Returns those that are not kept, since the run lies in a directory that cannot be written: {tta: (logits, labels)}.
+    """Predicts the test images with a run's best weights and writes the logits, unless there are valid stored ones.
 
     Args:
         run: a finished run.
-        dataset_for: gives the data set that a configuration names; called only when it is needed.
-        engine: what computes the logits, as in `predict`; numpy computes them anew.
-        tta: the views of each test image over which logits are averaged, beside those of the image as it is.
+        dataset_for: returns the data set of a configuration; called only if it is needed.
+        engine: as in `predict`; "numpy" ignores stored logits.
+        tta: the test-time augmentation, whose logits are stored in addition to the plain ones.
+
+    Returns:
+        The predictions that could not be stored, since the run's directory is read-only: {tta: (logits, labels)}.
 
     Raises:
-        UserError: the run is not finished, or one of its files is missing, damaged or does not fit the others.
+        UserError: the run is not finished, one of its files is missing, damaged or contradicts the others, or both the
+            weights and the stored logits are missing.
     """
     config, _, _ = read_finished(run)
     unwritten: Predictions = {}
-    for way in dict.fromkeys(("none", tta)):
+    for views_of in dict.fromkeys(("none", tta)):
         if not run.best_file.exists():
-            if not run.predictions_under(way).exists():
-                raise UserError(
-                    f"{run.path}: neither {run.best_file.name} nor {run.predictions_under(way).name} is there"
-                )
-        elif engine == "numpy" or not run.has_predictions(way):
+            if not run.predictions_under(views_of).exists():
+                files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
+                raise UserError(f"{run.path}: both {files} are missing")
+        elif engine == "numpy" or not run.has_predictions(views_of):
             dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
-            logits = predict(run, dataset.test.images, engine, way)
+            logits = predict(run, dataset.test.images, engine, views_of)
             if os.access(run.path, os.W_OK):
-                run.write_predictions(logits, dataset.test.labels, way, weights)
+                run.write_predictions(logits, dataset.test.labels, views_of, weights)
             else:
-                unwritten[way] = run.as_kept(logits), dataset.test.labels
+                unwritten[views_of] = run.as_kept(logits), dataset.test.labels
     return unwritten
 
 
 def predict(
-    run: RunDirectory,
-    images: np.ndarray,
-    engine: str = "keras",
-    tta: TestTimeAugmentation = "none",
+    run: RunDirectory, images: np.ndarray, engine: str = "keras", tta: TestTimeAugmentation = "none"
 ) -> np.ndarray:
-    """The logits [n, classes] of a run's best weights, computed in float32 by Keras, or by `numpy_layers` ("numpy").
+    """The logits [n, classes] of a run's best weights, averaged over the views of `tta`.
 
-    They are averaged over the views of each image that `tta` names. The weights are read into the network that the
-    configuration builds; nothing of the file is run.
+    Args:
+        images: uint8 [n, h, w, c], of the shape of the training images.
+        engine: "keras", or "numpy" for `numpy_layers`; both compute in float32.
+
+    Raises:
+        UserError: the weights are missing, damaged, or from another network.
     """
     model = best_model(run)
     from models.network import preprocess
@@ -78,7 +79,7 @@ def predict(
     else:
         import tensorflow as tf
 
-        logits_of = tf.function(functools.partial(model, training=False))  # fuses what a call of the model does not
+        logits_of = tf.function(functools.partial(model, training=False))  # a graph is faster than eager calls
     return np.concatenate(
         [
             np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0)
@@ -88,13 +89,13 @@ def predict(
 
 
 def check_numpy(runs: Sequence[RunDirectory]) -> None:
-    """Raises a UserError where the network of a run has a layer that `numpy_layers` has not; no weights are read."""
+    """Raises a UserError if the network of a run has a layer that `numpy_layers` lacks; reads no weights."""
     checked = set()
     for run in runs:
         try:
             network = run.read_config().model
             model = None if network in checked or not run.best_file.exists() else _network(run)
-        except UserError:  # it will be left out
+        except UserError:  # reported later, when this run is evaluated
             continue
         checked.add(network)
         if model is not None:
@@ -107,10 +108,10 @@ def check_numpy(runs: Sequence[RunDirectory]) -> None:
 
 
 def best_model(run: RunDirectory):
-    """The configuration's network of Keras's own layers, in float32, with the run's best weights: images to logits.
+    """The network in float32, with stock Keras layers and the run's best weights.
 
     Raises:
-        UserError: the weights are gone, damaged, or of another network.
+        UserError: the weights are missing, damaged, or from another network.
     """
     model = _network(run)
     weights.load_weights(model, run.best_file)
@@ -118,7 +119,7 @@ def best_model(run: RunDirectory):
 
 
 def _network(run: RunDirectory):
-    tensorflow_setup.start()  # only here: an evaluation of kept predictions does without TensorFlow
+    tensorflow_setup.start()  # only here: stored predictions can be evaluated without TensorFlow
     from models.network import build_model
 
     summary = run.read_summary()
@@ -127,7 +128,11 @@ def _network(run: RunDirectory):
 
 
 def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
-    """What a run's best weights say of images uint8 [n, h, w, c], of the shape that it trained on: [n, classes]."""
+    """The probabilities [n, classes] of a run's best weights for images uint8 [n, h, w, c].
+
+    Raises:
+        UserError: the images are not uint8, or have another shape than the training images; or as for `predict`.
+    """
     shape = image_shape_of(run.read_summary(), run.summary_file)
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise UserError(f"images are {images.dtype} {list(images.shape)}; this network takes uint8 [n, {shape}]")
@@ -135,7 +140,7 @@ def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
 
 
 def views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
-    """The images as they are; with `flip` mirrored, too; with `flip_shift` both also a pixel up, down, left, right."""
+    """The views of images: unchanged, with `flip` also flipped, with `flip_shift` both also shifted by a pixel."""
     if tta == "none":
         return [images]
     views = [images]

@@ -1,4 +1,4 @@
-"""The answer of a comparison in sentences, and its numbers as texts. Computes nothing new."""
+"""The answer of a comparison in sentences, and the formats of its numbers. Computes nothing."""
 
 from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
@@ -6,7 +6,7 @@ from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
 
 def answer(comparison: Comparison) -> list[str]:
-    """Which arm is best, by how much, and how sure that is; then every arm against the baseline."""
+    """The best arm, its lead and the evidence for it; then all arms against the baseline."""
     if not comparison.differences:
         return [
             f"{comparison.baseline.label}: {_accuracy(comparison.baseline)}. There is no other arm to compare it with."
@@ -22,7 +22,7 @@ def answer(comparison: Comparison) -> list[str]:
 
 
 def headline(comparison: Comparison) -> str:
-    """The answer in one sentence, without its full stop."""
+    """The answer in one sentence, without the full stop."""
     best, others = comparison.best, comparison.best_minus_others
     if not others:
         return f"{best.label}: {100 * best.mean:.2f} % test accuracy"
@@ -58,7 +58,7 @@ def seeds_of(numbers: dict) -> str:
 
 
 def _tests(difference: Difference) -> str:
-    """The tests of a single difference, and what cannot be told."""
+    """The tests of a single difference, and what they do not show."""
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
         return "One seed of an arm cannot tell how much of a difference is chance."
@@ -90,7 +90,7 @@ def _against_the_baseline(comparison: Comparison) -> str:
 
 
 def verdict(difference: Difference) -> str:
-    """What the runs say of a difference from the baseline."""
+    """The result of the test of a difference from the baseline."""
     if difference.decided is None:
         return "not tested"
     if not difference.decided:
@@ -99,7 +99,7 @@ def verdict(difference: Difference) -> str:
 
 
 def _accuracy(group: Group) -> str:
-    """The mean test accuracy of a group, with what is known of its spread."""
+    """The mean test accuracy of a group, with its interval or range."""
     values, mean = list(group.accuracies.values()), f"{100 * group.mean:.2f} %"
     if len(values) == 1:
         return f"{mean}, 1 seed"
@@ -107,7 +107,7 @@ def _accuracy(group: Group) -> str:
 
 
 def spread(group: Group) -> str:
-    """The interval of the mean; where there is none, the range of what the runs gave."""
+    """The interval of the mean; if there is none, the range of the runs."""
     values = group.accuracies.values()
     if group.interval_95 is not None:
         return "95 % interval {:.2f} to {:.2f}".format(*(100 * bound for bound in group.interval_95))
@@ -115,7 +115,7 @@ def spread(group: Group) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the answer: remarks, reported numbers, what choosing on the test set gains."""
+    """Remarks on the arms, reported accuracies, and the gain from selecting weights on the test set."""
     told = {group.label: [*group.remarks] for group in comparison.groups}
     for group in comparison.groups:
         if group.reported:

@@ -1,4 +1,4 @@
-"""The figures of a comparison. Each takes groups in their order, from which their colours come."""
+"""The figures of a comparison. The order of the groups determines their colours."""
 
 from collections.abc import Sequence
 
@@ -23,16 +23,16 @@ from experiment.reporting.figures import (
 )
 
 ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
-MANY_CLASSES = 20  # of which a matrix holds no numbers, and a list only the best and the worst
+MANY_CLASSES = 20  # with more, matrices show no numbers, and lists only the best and the worst classes
 _MOST_CONFUSED = 15
 
 
 def draw(comparison: Comparison, title: str, images: np.ndarray | None) -> dict[str, Figure]:
-    """The figures by the names of their files, without suffix.
+    """All figures, by file name without suffix.
 
     Args:
-        title: of the curves.
-        images: the test images uint8 [n, h, w, c] for the gallery of disagreement; None leaves it out.
+        title: the title of the learning curves.
+        images: the test images uint8 [n, h, w, c] for the figure of disagreements; None leaves it out.
     """
     groups, class_names = comparison.compared, comparison.baseline.first.class_names
     drawn = {
@@ -49,7 +49,7 @@ def draw(comparison: Comparison, title: str, images: np.ndarray | None) -> dict[
 
 @styled
 def curves(groups: Sequence[Group], title: str) -> Figure:
-    """All runs on common axes: thin lines the runs, thick ones their mean where there are several."""
+    """The learning curves of all runs: thin lines for runs, thick ones for their mean if there are several."""
     figure = new(figsize=(9, 4.4))
     figure.suptitle(literal(title), fontsize=11)
     smoothed = [group.config.label_smoothing > 0 for group in groups]
@@ -78,7 +78,7 @@ def _label(group: Group, smoothed: bool) -> str:
 
 
 def _handles(labels: Sequence[str], **style) -> list[Line2D]:
-    """What a legend shows of each group."""
+    """A legend entry for each group."""
     return [
         Line2D([], [], **{"color": colour(place), "marker": marker(place), "label": literal(label), **style})
         for place, label in enumerate(labels)
@@ -88,7 +88,7 @@ def _handles(labels: Sequence[str], **style) -> list[Line2D]:
 def _plot_group(axes, group: Group, place: int, column: str, factor: float, style: str) -> None:
     histories = [run.history for run in group.runs]
     shared = min(map(len, histories))
-    # A marker where there is no line, and where the colours have begun again.
+    # A marker for a single epoch, and for groups with a reused colour.
     marked = {"marker": marker(place)} if shared == 1 or marker(place) != marker(0) else {}
     for history in histories:
         faint = {"linewidth": 1.8, **marked} if len(histories) == 1 else {"linewidth": 0.7, "alpha": 0.35}
@@ -102,7 +102,7 @@ def _plot_group(axes, group: Group, place: int, column: str, factor: float, styl
 
 @styled
 def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
-    """Each group's errors [class, predicted class] in per cent of each true class, on one scale of their own."""
+    """The confusion matrix of each group, in per cent of each true class; the colour scale covers the errors only."""
     shares = [per_cent(group.confusion_matrix) for group in groups]
     largest = max(errors(share).max(initial=0) for share in shares) or 1
     many = len(class_names) > MANY_CLASSES
@@ -118,7 +118,7 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         axes.grid(False)
-        axes.set_facecolor("0.9")  # the diagonal: what was classified correctly
+        axes.set_facecolor("0.9")  # of the diagonal: correct classifications
         if not many:
             _name_cells(axes, share, largest, class_names, small=columns == 3)
     for axes, group, share in zip(all_axes[:, 1] if many else (), groups, shares, strict=False):
@@ -149,7 +149,7 @@ def _name_cells(axes, shares: np.ndarray, largest: float, class_names: Sequence[
 
 
 def most_confused(errors: np.ndarray, most: int = _MOST_CONFUSED) -> list[tuple[int, int]]:
-    """The (true, predicted) classes of the largest entries, the largest first."""
+    """The (true, predicted) classes of the largest entries, in decreasing order."""
     order = np.argsort(-errors, axis=None, kind="stable")[:most]
     return [(int(place) // len(errors), int(place) % len(errors)) for place in order if errors.flat[place] > 0]
 
@@ -167,11 +167,11 @@ def _most_confused(axes, group: Group, errors: np.ndarray, class_names: Sequence
 
 @styled
 def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
-    """Test accuracy of each class, in order of the first group's; of many classes the worst and the best."""
+    """Test accuracy of each class, in order of the first group's; with many classes, only the worst and the best."""
     order = np.argsort(groups[0].class_accuracy, kind="stable")
-    many = len(order) > MANY_CLASSES
+    many, half = len(order) > MANY_CLASSES, MANY_CLASSES // 2
     if many:
-        order = np.concatenate([order[: MANY_CLASSES // 2], order[-MANY_CLASSES // 2 :]])
+        order = np.concatenate([order[:half], order[-half:]])
     figure = new(figsize=(9, 1.4 + 0.28 * len(order) + 0.25 * -(-len(groups) // 3)))
     axes = figure.subplots()
     accuracies = 100 * np.array([group.class_accuracy[order] for group in groups])
@@ -180,23 +180,19 @@ def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     axes.hlines(range(len(order)), accuracies.min(0), accuracies.max(0), color="0.7", zorder=0)
     axes.set_yticks(range(len(order)), [literal(class_names[position]) for position in order])
     axes.set_xlabel("test accuracy (%)")
-    of = (
-        f"the {MANY_CLASSES // 2} worst and best of {len(class_names)} classes by"
-        if many
-        else "each class, in order of"
-    )
+    of = f"the {half} worst and best of {len(class_names)} classes by" if many else "each class, in order of"
     axes.set_title(literal(f"Test accuracy of {of} {groups[0].label}"))
     if many:
-        axes.axhline(MANY_CLASSES // 2 - 0.5, color="0.5", linestyle=":")
+        axes.axhline(half - 0.5, color="0.5", linestyle=":")
     legend_below(figure, _handles([group.label for group in groups], linestyle=""))
     return figure
 
 
 @styled
 def reliability(groups: Sequence[Group]) -> Figure:
-    """Accuracy over confidence, and how many predictions there are; all runs of a group pooled.
+    """The reliability diagram, and the histogram of confidences, with the runs of a group pooled.
 
-    Bins of fewer than 30 images are not drawn: their accuracy is mostly chance.
+    The diagram leaves out bins of fewer than 30 images, since their accuracy is too uncertain.
     """
     figure = new(figsize=(9, 4.6))
     figure.suptitle("Calibration: below the dotted line a network is overconfident")
@@ -224,11 +220,12 @@ def reliability(groups: Sequence[Group]) -> Figure:
 def disagreement(
     groups: Sequence[Group], places: Sequence[int], images: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """The test images on which two groups disagree most confidently; a row those that one alone classifies correctly.
+    """The most confident disagreements of two groups; in each row, only one of them is correct.
 
     Args:
-        groups: two, in the order of the table; places: where they stand in it.
-        images: uint8 [n, h, w, c].
+        groups: the two groups.
+        places: their positions in the order, for their colours.
+        images: the test images, uint8 [n, h, w, c].
     """
     columns, labels = 8, groups[0].first.labels
     first, second = (group.mean_probabilities for group in groups)
@@ -241,15 +238,13 @@ def disagreement(
             axes.axis("off")
             if column < len(chosen):
                 _show(axes, chosen[column], groups, places, images, class_names)
-    handles = [
-        Patch(color=colour(place), label=literal(group.label)) for place, group in zip(places, groups, strict=True)
-    ]
-    legend_below(figure, handles)
+    labels = zip(places, groups, strict=True)
+    legend_below(figure, [Patch(color=colour(place), label=literal(group.label)) for place, group in labels])
     return figure
 
 
 def _show(axes, image: int, groups, places, images: np.ndarray, class_names: Sequence[str]) -> None:
-    """One picture: above it what each group predicts, in its colour, below it the true class."""
+    """One image, with the prediction of each group above it, in its colour, and the true class below."""
     axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray")
     for height, place, group in zip((1.16, 1.03), places, groups, strict=True):
         probabilities = group.mean_probabilities[image]

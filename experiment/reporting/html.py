@@ -1,8 +1,8 @@
-"""The page: all runs and their comparison in one HTML file that needs nothing else.
+"""report.html: all runs and their comparison in one self-contained HTML file.
 
-Charts are drawn in the reader's browser by Vega-Lite, which comes inlined from the package vl-convert-python: of the
-libraries that can be inlined from a Python package it draws SVG with ARIA labels (a canvas says nothing to a screen
-reader), takes 0.9 MB, and is free (BSD). All text from files goes through Jinja2's escaping or its `tojson`.
+Charts are drawn in the browser by Vega-Lite (0.9 MB, BSD licence), inlined from the package vl-convert-python. It draws
+SVG with ARIA labels, which screen readers can read, unlike a canvas. All text from files passes through Jinja2's
+escaping or its `tojson`.
 """
 
 import base64
@@ -24,7 +24,7 @@ from experiment.reporting import answer, figures, text
 from experiment.reporting.comparison_figures import ENOUGH_IMAGES, MANY_CLASSES, errors, most_confused, per_cent
 
 _PARTS = Path(__file__).with_name("page")
-_CELL_IMAGES = 8  # of a cell of the confusions, over all arms
+_CELL_IMAGES = 8  # of a cell of the confusion matrices, over all arms
 _GALLERY = 12
 _SPRITE_COLUMNS = 32
 _MOST_CONFUSED, _FIRST_SHOWN = 300, 30  # of many classes: pairs that can be searched for, and those with images
@@ -37,9 +37,9 @@ def write(
     """Writes the page.
 
     Args:
-        content: what `write.as_json` gives for the comparison.
-        images: the test images uint8 [n, h, w, c] of the compared runs, or None where there are none here.
-        studies: a folder of studies' results, each with its verdict.json and figure, to be shown, too.
+        content: the result of `write.as_json` for the comparison.
+        images: the test images uint8 [n, h, w, c] of the compared runs, or None if they are not available.
+        studies: a folder of studies' results (verdict.json and figure) to include.
 
     Raises:
         UserError: Jinja2 or vl-convert is not installed, or the page cannot be written.
@@ -48,7 +48,7 @@ def write(
         import jinja2
         import vl_convert
     except ImportError as error:
-        raise UserError(f"the page needs {error.name}: pip install -e '.[report]'") from None
+        raise UserError(f"--report needs {error.name}: pip install -e '.[report]'") from None
     shown = _Images(comparison, images)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -91,7 +91,7 @@ def _details(result: RunResult, baseline: Group) -> dict:
 
 
 def _provenance(comparison: Comparison) -> tuple[dict, tuple[list[str], list[list[str]]]]:
-    """What is the same for all runs, and the header and the rows of what is not."""
+    """The facts that all runs share, and a table (header, rows) of the others."""
     facts = [_facts(result) for result in comparison.results]
     differing = [key for key in facts[0] if len({each[key] for each in facts}) > 1]
     common = {key: value for key, value in facts[0].items() if key not in differing and value}
@@ -119,7 +119,7 @@ def _facts(result: RunResult) -> dict[str, str]:
 
 
 def _studies(folder: Path | None) -> list[dict]:
-    """The studies that are there: what verdict.json holds, the name, and the figure."""
+    """The contents of all verdict.json files in a folder, with the name and the figure of each study."""
     found = []
     for file in sorted(folder.rglob("verdict.json")) if folder else []:
         figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if path.exists()), None)
@@ -134,7 +134,7 @@ def _studies(folder: Path | None) -> list[dict]:
 
 
 def _confusion(group: Group, class_names: tuple[str, ...]) -> dict:
-    """Each cell's per cent of its true class; of many classes only the largest errors."""
+    """The confusion matrix in per cent of each true class, and with many classes the largest errors."""
     shares = per_cent(group.confusion_matrix)
     return {
         "label": group.label,
@@ -149,7 +149,7 @@ def _pairs(group: Group) -> list[tuple[int, int]]:
 
 
 class _Images:
-    """The test images that the page shows, in one sprite, and what the compared arms predict for them."""
+    """The test images of the page, in one sprite, and the predictions of the compared arms for them."""
 
     def __init__(self, comparison: Comparison, images: np.ndarray | None):
         first = comparison.baseline.first
@@ -164,7 +164,7 @@ class _Images:
         self.size = pixels.shape[1:3] if self.there else (0, 0)
 
     def _cells(self) -> dict[str, list[int]]:
-        """The most confident images of each cell of each arm's confusions, under "arm-true-predicted"."""
+        """The most confident images of each cell of each arm's confusion matrix, by the key "arm-true-predicted"."""
         most = max(1, _CELL_IMAGES // len(self.groups))
         classes = range(len(self.class_names))
         every_pair = [(true, predicted) for true in classes for predicted in classes]
@@ -179,13 +179,13 @@ class _Images:
         return cells
 
     def _disagreements(self, rivals: tuple[Group, Group]) -> list[tuple[str, list[int]]]:
-        """For each of two arms: the images that it alone classifies correctly, the most confident first."""
+        """For each of two arms the images that only it classifies correctly, the most confident first."""
         first, second = (each.mean_probabilities for each in rivals)
         rows = metrics.most_confident_disagreements(first, second, self.labels, _GALLERY)
         return [(group.label, row.tolist()) for group, row in zip(rivals, rows, strict=True)]
 
     def of(self, image: int) -> dict:
-        """What the page says of one image."""
+        """The true class of an image, and the predictions of the arms."""
         said = []
         for group in self.groups:
             probabilities = group.mean_probabilities[image]
@@ -195,13 +195,13 @@ class _Images:
 
 
 def _sprite(images: np.ndarray) -> str:
-    """Many images as one JPEG, 32 a row, as a data URL."""
+    """Images in one JPEG, 32 per row, as a data URL."""
     from PIL import Image
 
     count, height, width = images.shape[:3]
     rows = -(-count // _SPRITE_COLUMNS)
     padded = np.zeros((rows * _SPRITE_COLUMNS, height, width, 3), np.uint8)
-    padded[:count] = images  # a single channel is repeated
+    padded[:count] = images  # repeats a single channel
     sheet = padded.reshape(rows, _SPRITE_COLUMNS, height, width, 3).swapaxes(1, 2)
     content = io.BytesIO()
     Image.fromarray(sheet.reshape(rows * height, -1, 3)).save(content, "JPEG", quality=85, subsampling=0)
@@ -213,7 +213,7 @@ def _inline(content: bytes, kind: str) -> str:
 
 
 def _data(comparison: Comparison, images: _Images) -> dict:
-    """What the page's script draws from."""
+    """The data of the page's script."""
     compared = comparison.compared
     return {
         "runs": [
@@ -244,7 +244,7 @@ def _data(comparison: Comparison, images: _Images) -> dict:
 
 
 def _reliability(group: Group) -> list[dict]:
-    """Confidence and accuracy of each bin with enough images, over all runs of a group."""
+    """Confidence and accuracy of the bins with enough images, with the runs of a group pooled."""
     pooled = metrics.pooled(group.calibrations)
     return [
         {"group": group.label, "confidence": _short(100 * confidence), "accuracy": _short(100 * accuracy)}

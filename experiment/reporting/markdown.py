@@ -1,4 +1,4 @@
-"""Tables as aligned Markdown: readable in a terminal as they are."""
+"""Aligned Markdown tables, which are readable as plain text, too."""
 
 import re
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
 
     Args:
         header: the names of the columns.
-        rows: the cells of each row, as many as the header has.
-        numbers_from: the first column that is aligned to the right, and all after it.
+        rows: the cells of each row.
+        numbers_from: the index of the first right-aligned column (default: none).
     """
     header, *rows = [[plain(cell) for cell in row] for row in [header, *rows]]
     first = len(header) if numbers_from is None else numbers_from
@@ -29,5 +29,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
 
 
 def plain(text: str) -> str:
-    """The text on one line, without what Markdown takes for a column or a tag, or a terminal for a command."""
+    """Escapes line breaks, control characters, and what Markdown parses as a column or an HTML tag."""
     return re.sub(r"\||<(?=[A-Za-z/!?])", lambda found: f"\\x{ord(found[0]):02x}", printable_name(text))

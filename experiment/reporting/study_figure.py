@@ -1,4 +1,4 @@
-"""The figure of a study: each run a point, means with their 95 % intervals over the seeds, a curve a value compared."""
+"""The figure of a study: a point for each run, means with 95 % intervals over the seeds, a curve for each value."""
 
 import textwrap
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from experiment.evaluation import metrics
 from experiment.reporting import figures
 
 _ONE_COLOUR = "#0072B2"
-_ROOM = 1.0  # of the runs' range: as far as an interval that reaches beyond it is followed
+_ROOM = 1.0  # how far beyond the runs the axis follows an interval, as a multiple of the runs' range
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves on common axes. An x that is a text is a category."""
+    """Curves on common axes. An x that is a string is a category."""
 
     title: str
     x_label: str
     y_label: str
-    log: bool  # whether y is logarithmic; means and intervals are then those of the logarithms
+    log: bool  # whether y is logarithmic; means and intervals are then computed from the logarithms
     xs: list[Any]  # in order
-    curves: dict[tuple[str, int], dict[Any, float]]  # {(value compared, seed): {x: y}}
-    baseline: str = ""  # the x that all others are compared with
+    curves: dict[tuple[str, int], dict[Any, float]]  # {(compared value, seed): {x: y}}
+    baseline: str = ""  # the x that the others are compared with
 
     @property
     def series(self) -> list[str]:
@@ -34,18 +34,18 @@ class Panel:
 
     @property
     def one_colour(self) -> bool:
-        """Whether the x-axis tells the values apart already."""
+        """Whether the x-axis already distinguishes the values."""
         return all(set(curve) <= {value} or len(self.series) == 1 for (value, _), curve in self.curves.items())
 
     @property
     def lying(self) -> bool:
-        """Whether the categories are too many, or their names too long, to stand beside each other."""
+        """Whether to exchange the axes, since the names of the categories need too much width."""
         return any(isinstance(x, str) for x in self.xs) and sum(map(len, self.xs)) > 50
 
 
 @figures.styled
 def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
-    """All panels under the question and its answer, and one legend below them."""
+    """Draws all panels below the question and its answer, with one legend below them."""
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
     rows = -(-len(panels) // columns)
     width, height = (7.2, 9, 12)[columns - 1], 3.7 * rows
@@ -69,7 +69,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
         colour = figures.colour(number) if several else _ONE_COLOUR
-        # Categories have room for several values beside each other, and for the runs beside their mean.
+        # In a category, values are drawn beside each other, and runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]
         means = {}
@@ -100,13 +100,13 @@ def _draw_panel(axes, panel: Panel) -> None:
 
 def _mean_and_interval(ys: Sequence[float], log: bool) -> tuple[float, float, float]:
     values = np.log10(ys) if log else np.asarray(ys)
-    # Too few runs have no interval: nothing is drawn.
+    # NaN is not drawn: too few runs have no interval.
     ends = (values.mean(), *(metrics.mean_interval(values) or [np.nan] * 2))
     return tuple(10**end if log else end for end in ends)
 
 
 def _place_xs(axes, panel: Panel) -> dict[Any, float]:
-    """Where each x stands: numbers over more than a decade on a logarithmic axis, categories in a row."""
+    """The position of each x: categories in order; numbers that span more than a decade on a logarithmic axis."""
     if not any(isinstance(x, str) for x in panel.xs):
         if min(panel.xs) > 0 and max(panel.xs) / min(panel.xs) > 10:
             axes.set_xscale("log")
@@ -132,7 +132,7 @@ def _draw_baseline(axes, panel: Panel) -> None:
 
 
 def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
-    """The axis shows every run, and of intervals as much as leaves the runs room."""
+    """Limits the axis to all runs, and to intervals as far as they leave the runs enough room."""
     ys = np.array([y for curve in panel.curves.values() for y in curve.values()], float)
     ys = ys[np.isfinite(ys) & ((ys > 0) | (not panel.log))]
     if not len(ys):

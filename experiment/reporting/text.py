@@ -1,123 +1,109 @@
-"""A comparison as tables: for the terminal, for comparison.md and for the page. Computes nothing new."""
+"""Tables of a comparison for the terminal, comparison.md and the page. Computes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from experiment.evaluation.comparison import Comparison, Difference, Pair
+from experiment.evaluation.groups import Group
 from experiment.evaluation.result import MILESTONES, RunResult
 from experiment.reporting.answer import answer, interval, notes, p_value, points, seeds_of, spread, verdict
 from experiment.reporting.markdown import plain
 from experiment.reporting.markdown import table as markdown_table
 
-
-def arms(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the essential table: an arm a row, the baseline first; without columns that say nothing."""
-    header = ["arm", "seeds", "test %", "95 % interval", "minus baseline", "p (Holm)", "tta %"]
-    differences = {each.first.label: each for each in comparison.differences}
-    rows = []
-    for group in comparison.groups:
-        difference = differences.get(group.label)
-        rows.append(
-            [
-                group.label,
-                str(len(group.runs)),
-                f"{100 * group.mean:.2f}",
-                spread(group).removeprefix("95 % interval "),
-                "baseline"
-                if group is comparison.baseline
-                else points(difference.numbers)
-                if difference
-                else "not compared",
-                p_value(difference and difference.numbers["t_test_p_holm"]),
-                f"{100 * group.tta['mean']:.2f}" if group.tta else "",
-            ]
-        )
-    telling = [place for place in range(len(header)) if any(row[place] not in ("", "baseline") for row in rows)]
-    return [header[place] for place in telling], [[row[place] for place in telling] for row in rows]
+Table = tuple[list[str], list[list[str]]]  # header, rows
 
 
-def runs_in_short(results: Sequence[RunResult]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the runs, as they fit 80 columns."""
-    header = ["run", "best epoch", "validation %", "test %", "seconds"]
-    rows = [
-        [
-            result.name,
-            f"{result.summary['best_epoch']} of {result.summary['epochs']}",
-            f"{100 * result.summary['val_accuracy']:.2f}",
-            f"{100 * result.accuracy:.2f}",
-            f"{result.summary['train_seconds']:.0f}",
-        ]
-        for result in results
-    ]
-    return header, rows
+def _table(items: Sequence, columns: dict[str, Callable[[Any], str]]) -> Table:
+    """A row for each item; `columns` maps a column's name to the function that gives its cell."""
+    return list(columns), [[cell(item) for cell in columns.values()] for item in items]
 
 
-def differences_table(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
-    header = [
-        "arm",
-        "minus",
-        "points [95 %]",
-        "seeds",
-        "t test p, Holm's",
-        "permutation p, Holm's",
-        "so it is",
-        "differs in",
-    ]
-    rows = [
-        [
-            each.first.label,
-            each.second.label,
-            points(each.numbers),
-            seeds_of(each.numbers),
-            f"{p_value(each.numbers['t_test_p'])}, {p_value(each.numbers['t_test_p_holm'])}".strip(", "),
-            f"{p_value(each.numbers['permutation_p'])}, {p_value(each.numbers['permutation_p_holm'])}".strip(", "),
-            verdict(each),
-            ", ".join(each.keys),
-        ]
-        for each in differences
-    ]
-    return header, rows
+def arms(comparison: Comparison) -> Table:
+    """The main table: one row per arm, the baseline first, without empty columns."""
+    differences = {each.first.label: each.numbers for each in comparison.differences}
+
+    def minus_baseline(group: Group) -> str:
+        if group is comparison.baseline:
+            return "baseline"
+        return points(differences[group.label]) if group.label in differences else "not compared"
+
+    columns = {
+        "arm": lambda group: group.label,
+        "seeds": lambda group: str(len(group.runs)),
+        "test %": lambda group: f"{100 * group.mean:.2f}",
+        "95 % interval": lambda group: spread(group).removeprefix("95 % interval "),
+        "minus baseline": minus_baseline,
+        "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
+        "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
+    }
+    filled = {name: cell for name, cell in columns.items() if not {*map(cell, comparison.groups)} <= {"", "baseline"}}
+    return _table(comparison.groups, filled)
 
 
-def pairs_table(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    header = ["first", "second", "points [95 %]", "only first correct", "only second correct", "McNemar's p"]
-    rows = [
-        [
-            pair.first.name,
-            pair.second.name,
-            f"{100 * pair.numbers['difference']:+.2f}{interval(pair.numbers['bootstrap_95'])}",
-            f"{pair.numbers['only_first_correct']:,}",
-            f"{pair.numbers['only_second_correct']:,}",
-            p_value(pair.numbers["mcnemar_p"]),
-        ]
-        for pair in pairs
-    ]
-    return header, rows
+def runs_in_short(results: Sequence[RunResult]) -> Table:
+    """One row per run, for a terminal of 80 columns."""
+    columns = {
+        "run": lambda run: run.name,
+        "best epoch": lambda run: f"{run.summary['best_epoch']} of {run.summary['epochs']}",
+        "validation %": lambda run: f"{100 * run.summary['val_accuracy']:.2f}",
+        "test %": lambda run: f"{100 * run.accuracy:.2f}",
+        "seconds": lambda run: f"{run.summary['train_seconds']:.0f}",
+    }
+    return _table(results, columns)
 
 
-def _runs(runs: list[dict]) -> str:
-    tta = runs[0]["tta"]  # one evaluation averages all its runs over the same views
-    header = ["run", "arm", "parameters", "best epoch", "validation", "test accuracy [95 %]"]
-    header += [f"--tta {tta}"] if tta != "none" else []
-    header += ["loss", "Brier", "ECE", "seconds", "to best epoch", "remarks"]
-    rows = [
-        [
-            run["run"],
-            run["arm"],
-            f"{run['parameters']:,}",
-            f"{run['best_epoch']} of {run['epochs']}",
-            f"{run['val_accuracy']:.4f}",
-            "{:.4f} [{:.4f}, {:.4f}]".format(run["test_accuracy"], *run["test_accuracy_wilson_95"]),
-            *([] if tta == "none" else [f"{run['tta_test_accuracy']:.4f}"]),
-            f"{run['test_loss']:.4f}",
-            f"{run['brier_score']:.4f}",
-            f"{run['expected_calibration_error']:.4f}",
-            f"{run['train_seconds']:.0f}",
-            f"{run['seconds_to_best_epoch']:.0f}",
-            "; ".join(run["remarks"]),
-        ]
-        for run in runs
-    ]
-    return markdown_table(header, rows)
+def differences_table(differences: Sequence[Difference]) -> Table:
+    def p_values(test: str):
+        return lambda each: ", ".join(filter(None, (p_value(each.numbers[key]) for key in (test, f"{test}_holm"))))
+
+    columns = {
+        "arm": lambda each: each.first.label,
+        "minus": lambda each: each.second.label,
+        "points [95 %]": lambda each: points(each.numbers),
+        "seeds": lambda each: seeds_of(each.numbers),
+        "t test p, Holm's": p_values("t_test_p"),
+        "permutation p, Holm's": p_values("permutation_p"),
+        "so it is": verdict,
+        "differs in": lambda each: ", ".join(each.keys),
+    }
+    return _table(differences, columns)
+
+
+def pairs_table(pairs: Sequence[Pair]) -> Table:
+    columns = {
+        "first": lambda pair: pair.first.name,
+        "second": lambda pair: pair.second.name,
+        "points [95 %]": lambda pair: (
+            f"{100 * pair.numbers['difference']:+.2f}{interval(pair.numbers['bootstrap_95'])}"
+        ),
+        "only first correct": lambda pair: f"{pair.numbers['only_first_correct']:,}",
+        "only second correct": lambda pair: f"{pair.numbers['only_second_correct']:,}",
+        "McNemar's p": lambda pair: p_value(pair.numbers["mcnemar_p"]),
+    }
+    return _table(pairs, columns)
+
+
+def _runs(runs: list[dict]) -> Table:
+    tta = runs[0]["tta"]  # the same for all runs of an evaluation
+    tta_column = {f"--tta {tta}": lambda run: f"{run['tta_test_accuracy']:.4f}"} if tta != "none" else {}
+    columns = {
+        "run": lambda run: run["run"],
+        "arm": lambda run: run["arm"],
+        "parameters": lambda run: f"{run['parameters']:,}",
+        "best epoch": lambda run: f"{run['best_epoch']} of {run['epochs']}",
+        "validation": lambda run: f"{run['val_accuracy']:.4f}",
+        "test accuracy [95 %]": lambda run: "{:.4f} [{:.4f}, {:.4f}]".format(
+            run["test_accuracy"], *run["test_accuracy_wilson_95"]
+        ),
+        **tta_column,
+        "loss": lambda run: f"{run['test_loss']:.4f}",
+        "Brier": lambda run: f"{run['brier_score']:.4f}",
+        "ECE": lambda run: f"{run['expected_calibration_error']:.4f}",
+        "seconds": lambda run: f"{run['train_seconds']:.0f}",
+        "to best epoch": lambda run: f"{run['seconds_to_best_epoch']:.0f}",
+        "remarks": lambda run: "; ".join(run["remarks"]),
+    }
+    return _table(runs, columns)
 
 
 def _milestones(runs: list[dict]) -> str:
@@ -129,7 +115,7 @@ def _milestones(runs: list[dict]) -> str:
 
 
 def _classes(runs: list[dict]) -> str:
-    """A table for each set of class names that occurs: a class a row."""
+    """A table for each set of class names, one row per class."""
     parts = []
     for names in dict.fromkeys(tuple(run["class_accuracy"]) for run in runs):
         own = [run for run in runs if tuple(run["class_accuracy"]) == names]
@@ -142,7 +128,7 @@ def _classes(runs: list[dict]) -> str:
 
 
 def markdown(comparison: Comparison, content: dict) -> str:
-    """The whole comparison as a page: the answer, then every table, then what each number means."""
+    """comparison.md: the answer, all tables, and the definition of each number."""
     runs = content["runs"]
     parts = [
         "# Comparison",
@@ -152,7 +138,7 @@ def markdown(comparison: Comparison, content: dict) -> str:
     parts += ["## Arms", markdown_table(*arms(comparison), 1)]
     if comparison.differences:
         parts += ["## Each arm minus the baseline", markdown_table(*differences_table(comparison.differences))]
-    parts += ["## Runs", _runs(runs)]
+    parts += ["## Runs", markdown_table(*_runs(runs))]
     parts += [f"Epoch (and seconds) at which the validation accuracy first reached so much:\n\n{_milestones(runs)}"]
     if comparison.pairs:
         parts += ["## Pairs of runs, on the same test images", markdown_table(*pairs_table(comparison.pairs), 2)]
@@ -165,7 +151,7 @@ def markdown(comparison: Comparison, content: dict) -> str:
 
 
 def print_summary(comparison: Comparison) -> None:
-    """The answer, the arms and the runs, on the terminal, in 80 columns."""
+    """Prints the answer, the arms and the runs, in 80 columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -177,7 +163,7 @@ def print_summary(comparison: Comparison) -> None:
     for header, rows in (arms(comparison), runs_in_short(comparison.results)):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, name in enumerate(header):
-            narrow = name == "minus baseline" and len(header) > 6  # an interval goes on in a second line
+            narrow = name == "minus baseline" and len(header) > 6  # wrap the interval to a second line
             wrapped = {"max_width": 14} if narrow else {"no_wrap": number > 0}
             table.add_column(name, justify="right" if number else "left", overflow="fold", **wrapped)
         for row in rows:

@@ -41,11 +41,11 @@ def write(
     """Writes comparison.json, comparison.md and the figures into `folder`.
 
     Args:
-        images: the test images uint8 [n, h, w, c], for the gallery of disagreement; None leaves it out.
-        figure_format: one of `figures.FORMATS`.
+        images: the test images uint8 [n, h, w, c] for the figure of disagreements; None leaves it out.
+        figure_format: png, svg or pdf.
 
     Returns:
-        What the JSON holds, and the names of the files.
+        The content of comparison.json, and the names of the files.
     """
     content = as_json(comparison)
     files.make_folder(folder)
@@ -59,7 +59,7 @@ def write(
 
 
 def as_json(comparison: Comparison) -> dict:
-    """Every number of a comparison, and what each means."""
+    """All numbers of a comparison, and their definitions."""
     runs = [
         {"run": result.name, "arm": comparison.group_of(result).label, **result.measures()}
         for result in comparison.results
@@ -68,10 +68,9 @@ def as_json(comparison: Comparison) -> dict:
 
 
 def _title(comparison: Comparison) -> str:
-    """Of the curves: the data, and the answer."""
+    """The title of the learning curves: the data, and the answer."""
     first = comparison.baseline.first
-    data = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
-    caveat = (
-        "; optimistic: weights chosen on the test set" if first.config.data.protocol == "test_as_validation" else ""
-    )
-    return "\n".join(textwrap.wrap(f"{data}{caveat}: {answer.headline(comparison)}", 95))
+    title = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
+    if first.config.data.protocol == "test_as_validation":
+        title += "; optimistic: weights chosen on the test set"
+    return "\n".join(textwrap.wrap(f"{title}: {answer.headline(comparison)}", 95))

@@ -1,11 +1,12 @@
-"""What can be measured beside training, where `diagnostics` asks for it. Measuring changes nothing of the run.
+"""Additional measurements during training (the key `diagnostics`). They do not change the run.
 
-`gradients`: after every epoch, the norm of the gradient of each layer's kernel over eight batches: its mean
-(`gradient_mean`) and standard deviation (`gradient_sd`).
+`gradients`: after every epoch, the mean (`gradient_mean`) and standard deviation (`gradient_sd`) over eight batches of
+the norm of the gradient of each layer's kernel.
 
-`batch_statistics`: after the last epoch, how far a batch's mean and variance, which a batch normalisation would use,
-scatter from batch to batch behind each convolution: the standard deviation of the batch means over that of the images
-(`mean_scatter`), and that of the batch variances over their mean (`variance_scatter`), averaged over the channels.
+`batch_statistics`: after the last epoch, the variation between batches of the mean and variance that batch
+normalisation would use after each convolution: the standard deviation of the batch means, relative to that of the
+activations (`mean_scatter`), and that of the batch variances, relative to their mean (`variance_scatter`), both
+averaged over channels.
 """
 
 from collections.abc import Iterator
@@ -24,12 +25,9 @@ _GRADIENT_BATCHES = 8
 _MOST_BATCHES, _MOST_IMAGES = 64, 8192  # of the batch statistics
 
 
-def callbacks(config: Config, run: RunDirectory, images: Images) -> list[keras.callbacks.Callback]:
-    """The callback that the configuration asks for, or none; `images` are those that train."""
-    return [] if config.diagnostics == "none" else [_Diagnostics(config, run, images)]
+class Diagnostics(keras.callbacks.Callback):
+    """Writes diagnostics.csv. `images` are the training images."""
 
-
-class _Diagnostics(keras.callbacks.Callback):
     def __init__(self, config: Config, run: RunDirectory, images: Images):
         super().__init__()
         self.config, self.run, self.images = config, run, images
@@ -42,8 +40,8 @@ class _Diagnostics(keras.callbacks.Callback):
             measured = batch_statistics(self.model, self.images, self.config.batch_size)
         else:
             return
-        # A run that was killed after this and before its state was written comes here again; one that was made longer
-        # has statistics of another last epoch.
+        # The file can contain rows of this epoch, if the run was killed before its checkpoint was written, and batch
+        # statistics of a former last epoch, if its epochs were raised.
         there = self.run.diagnostics_file.exists() and self.config.diagnostics == "gradients"
         earlier = self.run.read_diagnostics() if there else []
         rows = [
@@ -55,9 +53,9 @@ class _Diagnostics(keras.callbacks.Callback):
 
 
 def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
-    """Mean and standard deviation, over random batches of the images, of each kernel's gradient norm [layers]."""
+    """Mean and standard deviation over random batches of the norm of each kernel's gradient, both [layers]."""
     kernels = [variable for variable in model.trainable_variables if variable.name.endswith("kernel")]
-    # A pass in training mode moves the averages of a batch normalisation: they are put back.
+    # A forward pass in training mode updates the moving averages of batch normalisation: restore them.
     before = [np.array(variable) for variable in model.non_trainable_variables]
 
     @tf.function
@@ -74,24 +72,27 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
 
 
 def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
-    """How the mean and the variance of a batch scatter from batch to batch, behind each convolution [layers]."""
+    """The variation between batches of their mean and variance after each convolution, both [layers].
+
+    Raises:
+        UserError: the network has no convolution.
+    """
     kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
     nodes = [node for layer in model.layers if isinstance(layer, kinds) for node in layer._inbound_nodes]
     convolutions = [output for node in nodes for output in node.output_tensors]
     if not convolutions:
-        raise UserError("diagnostics: batch_statistics are those behind convolutions, and the network has none")
+        raise UserError("diagnostics: batch_statistics needs a network with convolutions")
     activations = keras.Model(model.inputs, convolutions)
     means, variances = [], []
     for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):
-        answers = activations(preprocess(batch.images), training=False)
-        outputs = [tf.cast(output, tf.float32) for output in answers]
+        outputs = [tf.cast(output, tf.float32) for output in activations(preprocess(batch.images), training=False)]
         means.append([tf.reduce_mean(output, [0, 1, 2]).numpy() for output in outputs])
         variances.append([tf.math.reduce_variance(output, [0, 1, 2]).numpy() for output in outputs])
     scatter = {"mean_scatter": [], "variance_scatter": []}
     for layer in range(len(convolutions)):
         mean = np.array([batch[layer] for batch in means])  # [batches, channels]
         variance = np.array([batch[layer] for batch in variances])
-        alive = variance.mean(0) > 0  # a channel that is always zero has nothing to scatter
+        alive = variance.mean(0) > 0  # exclude channels that are always zero
         average = variance.mean(0)[alive]
         scatter["mean_scatter"].append(np.mean(mean.std(0)[alive] / np.sqrt(average)))
         scatter["variance_scatter"].append(np.mean(variance.std(0)[alive] / average))
@@ -99,10 +100,7 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
 
 
 def _random_batches(images: Images, size: int, most: int) -> Iterator[Images]:
-    """Batches without a common image, the same at every call.
-
-    A data set stands in the order of its pixels, so that batches of neighbours would be unlike those that train.
-    """
+    """Disjoint random batches, the same at every call. (Neighbours in a data set are similar: it is sorted.)"""
     order = np.random.default_rng(0).permutation(len(images.labels))
     for batch in range(max(1, min(most, len(order) // size))):
         yield images.select(order[batch * size : (batch + 1) * size])

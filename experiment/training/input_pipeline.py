@@ -14,12 +14,12 @@ EVALUATION_BATCH = 500
 
 
 def batches_per_epoch(images: Images, config: Config) -> int:
-    """How many batches hold every image once, the smaller last one among them."""
+    """The number of batches per epoch, including a smaller last one."""
     return math.ceil(len(images.labels) / config.batch_size)
 
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
-    """All epochs' batches from `first_epoch` on, as (float32 [b, h, w, c], int32 [b]) tensors, without end."""
+    """An infinite dataset of batches (float32 [b, h, w, c], int32 [b]), starting at `first_epoch`."""
     augmented = AugmentedImages(images, config.augmentation)
     steps = batches_per_epoch(images, config)
 
@@ -30,7 +30,7 @@ def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf
         pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
         return tf.ensure_shape(pixels, [None, *images.images.shape[1:]]), tf.ensure_shape(labels, [None])
 
-    # Not `from_generator`, with which the steps of training take 8 % longer.
+    # With `from_generator`, training steps take 8 % longer.
     return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
 
 
@@ -40,7 +40,7 @@ def evaluation_dataset(images: Images) -> tf.data.Dataset:
 
 def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
-    # The tuner's thread sleeps for up to 10 s at a time, and the end of an epoch waits for it to wake.
+    # The autotuner's thread sleeps for up to 10 s, and the end of an epoch waits for it.
     options.autotune.enabled = False
     dataset = dataset.map(lambda images, labels: (preprocess(images), labels))
     return dataset.prefetch(2).with_options(options)

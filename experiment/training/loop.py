@@ -1,8 +1,8 @@
-"""Fit, checkpoint, resume: from a configuration, images and a run directory to trained weights.
+"""Training with checkpoints: from a configuration, images and a run directory to trained weights.
 
-Everything random is a function of (seed, epoch, step): the initial weights, the order of the images, their
-augmentation. Together with the state that is written after every epoch, an interrupted run ends where it would have
-ended without the interruption, bit for bit on the same machine and library versions.
+All randomness (initial weights, order of the images, augmentation) is a function of (seed, epoch, step), and a
+checkpoint is written after every epoch. Therefore a resumed run gives the same bits as an uninterrupted one, on the
+same machine with the same library versions.
 """
 
 import math
@@ -16,7 +16,7 @@ from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.run_directory import RunDirectory
-from experiment.training import diagnostics
+from experiment.training.diagnostics import Diagnostics
 from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epoch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
@@ -35,13 +35,16 @@ def fit(
     progress: str = "lines",
     tensorboard: bool = False,
 ) -> dict:
-    """Trains one run to its end and returns its summary; `start.train` is what makes sure that it may.
+    """Trains one run to its end and returns its summary. Call `start.train` instead, which checks the arguments.
 
     Args:
-        run: a prepared directory; it holds this run's files already when `resume`, and none otherwise.
-        cores: as `hardware.settle` returned them.
-        resume: go on from the last whole epoch.
+        run: a prepared directory, empty unless `resume`.
+        cores: the result of `hardware.settle`.
+        resume: continue after the last completed epoch.
         progress, tensorboard: as in `start.train`.
+
+    Raises:
+        Diverged, Interrupted, UserError: as `start.train`.
     """
     make_deterministic(config.seed)
     training_images, validation_images = split(dataset, config.data)
@@ -51,7 +54,7 @@ def fit(
         shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
     if progress != "quiet" and not resume:
-        _say_if_averages_cannot_settle(model, steps * config.epochs)
+        _warn_of_few_steps(model, steps * config.epochs)
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
     recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
@@ -61,7 +64,7 @@ def fit(
     drawer = CurveDrawer(run, recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
-        *diagnostics.callbacks(config, run, training_images),
+        *([Diagnostics(config, run, training_images)] if config.diagnostics != "none" else []),
         *([TensorBoardLog(config, run, training_images)] if tensorboard else []),
         recorder,
         *([EpochLines(recorder.history, config.epochs)] if progress == "lines" else []),
@@ -79,7 +82,7 @@ def fit(
                 steps_per_epoch=steps,
                 callbacks=callbacks,
                 verbose=1 if progress == "bar" else 0,
-                shuffle=False,  # the batches come shuffled
+                shuffle=False,  # the pipeline shuffles
             )
         return recorder.write_summary("finished")
     except Interrupted:
@@ -87,28 +90,31 @@ def fit(
         raise
     except Diverged as error:
         recorder.write_summary("diverged", reason=str(error))
-        raise Diverged(f"{run.path}: {error}; {_what_is_kept(run, recorder.history)}") from None
+        saved = f"the best weights so far are in {run.best_file}" if recorder.history else "no epoch was completed"
+        advice = "Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
+        raise Diverged(f"{run.path}: {error}; {saved}. {advice}") from None
     finally:
-        drawer.draw()  # last: no figure may cost a run its end
+        drawer.draw()  # last, so that the summary is written before
 
 
-def _say_if_averages_cannot_settle(model: keras.Model, steps: int) -> None:
-    """A batch normalisation validates with moving averages, of which each step keeps the share `momentum`.
+def _warn_of_few_steps(model: keras.Model, steps: int) -> None:
+    """Batch normalisation validates with moving averages, of which each step keeps the fraction `momentum`.
 
-    After three times 1 / (1 - momentum) steps, a twentieth of what they began with is left.
+    After 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial values remain.
     """
-    kept = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if kept and steps * (1 - max(kept)) < 3:
-        keep_less = "Set model.norm_momentum=0.9, or take" if steps * (1 - 0.9) >= 3 else "Take"
+    momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if momenta and steps * (1 - max(momenta)) < 3:
+        lower = "Set model.norm_momentum=0.9, or take" if steps * (1 - 0.9) >= 3 else "Take"
         print(
-            f"note: {steps} steps are too few for a batch normalisation that keeps {max(kept)} of its moving averages "
-            f"at each: validation and test will come out too low. {keep_less} more epochs or a smaller batch_size",
+            f"note: {steps} steps are too few for batch normalisation with a momentum of {max(momenta)}: its moving "
+            "averages do not converge, and validation and test accuracy will be too low. "
+            f"{lower} more epochs or a smaller batch_size",
             flush=True,
         )
 
 
 def _facts(config: Config, dataset: Dataset, model, precision: str, training_images: Images, cores: Cores) -> dict:
-    """What the summary says of the run beside its results."""
+    """The part of the summary that is known before training."""
     return {
         "network": config.model.name,
         "parameters": model.count_params(),
@@ -133,23 +139,18 @@ def _title(config: Config, run: RunDirectory, dataset: Dataset) -> str:
     return title + {"cifar10": "", "synthetic": " (synthetic images)"}.get(dataset.name, f" ({dataset.name})")
 
 
-def _what_is_kept(run: RunDirectory, history: list[dict]) -> str:
-    kept = f"the weights of the best epoch so far are in {run.best_file}" if history else "no epoch was whole"
-    return f"{kept}. Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
-
-
 def check_network(config: Config, dataset: Dataset) -> None:
-    """Raises a UserError where the network cannot be built, or cannot be kept in best.keras."""
+    """Raises a UserError if the network cannot be built, or not saved as best.keras."""
     weights.check_archive(_stock_model(config, dataset), config.model.name)
 
 
 def _stock_model(config: Config, dataset: Dataset) -> keras.Model:
-    """The network in float32 and of Keras's own layers: what best.keras holds."""
+    """The network in float32, with stock Keras layers, for best.keras."""
     return build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=config.seed)
 
 
 def make_deterministic(seed: int) -> None:
-    """From here on, the process computes the same bits each time on the same machine; what Keras draws, from `seed`."""
+    """Makes this process deterministic: it computes the same bits each time on the same machine. Seeds Keras, too."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -157,9 +158,9 @@ def make_deterministic(seed: int) -> None:
 def compiled_model(
     config: Config, dataset: Dataset, steps_per_epoch: int, precision: str, shards: int = 1
 ) -> keras.Model:
-    """The configuration's network with its optimiser, ready for `fit` on batches of `shards` images or more."""
+    """The compiled network, for batches of at least `shards` images."""
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    fast = not tf.config.list_physical_devices("GPU")  # the fast layers are made for processors
+    fast = not tf.config.list_physical_devices("GPU")  # the fast layers are for CPUs
     of_the_data = dataset.image_shape, len(dataset.class_names)
     model = build_model(config.model, *of_the_data, precision, config.seed, fast, synchronized, shards)
     model.compile(
@@ -167,34 +168,40 @@ def compiled_model(
         loss=build_loss(config.label_smoothing),
         metrics=["accuracy"],
         steps_per_execution=_steps_per_execution(steps_per_epoch, config.batch_size),
-        jit_compile=False,  # XLA's convolutions on a CPU take twice the time of oneDNN's
+        jit_compile=False,  # on a CPU, XLA's convolutions take twice the time of oneDNN's
     )
+    # Create all variables now: a step that creates variables is traced twice.
     model.optimizer.build(model.trainable_variables)
-    # So are the metrics' variables made now: a step that makes variables is traced twice.
     model.compute_metrics(None, tf.zeros(1, "int32"), tf.zeros((1, *model.output_shape[1:])))
     model.reset_metrics()
     return model
 
 
 def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
-    """As many shards of a batch as the cores have a use for, unless one of the batches has fewer images than that; or
-    the network's ghost batches, whatever the cores."""
+    """The number of shards of a batch: the network's ghost batches, or as `cores` says if all batches are large enough.
+
+    Args:
+        batched: pairs of images and the size of their batches.
+
+    Raises:
+        UserError: a batch has fewer images than there are ghost batches.
+    """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     smallest = min(len(images.labels) % size or size for images, size in batched)
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
-        raise UserError(f"model.ghost_batches: {ghosts} are more than the {smallest} images of an epoch's last batch")
+        raise UserError(f"model.ghost_batches: {ghosts} is more than the {smallest} images of an epoch's last batch")
     if ghosts > 1:
         return ghosts
     return 1 if devices > 1 or smallest < cores.shards else cores.shards
 
 
 def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
-    """How many steps TensorFlow takes at a time, since Python leaves the processor idle between two calls.
+    """Keras's `steps_per_execution`: many, to reduce the overhead of Python, but few enough to react to Ctrl-C soon.
 
-    The most that divide an epoch, and that a user who presses Ctrl-C does not wait long for.
+    It must be a divisor of the steps of an epoch.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        return 1  # Keras's loop of several steps cannot be divided among devices
+        return 1  # Keras does not support more with several devices
     most = max(1, _IMAGES_PER_EXECUTION // batch_size)
     return next(steps for steps in range(most, 0, -1) if steps_per_epoch % steps == 0)

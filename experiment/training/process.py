@@ -1,8 +1,7 @@
-"""A training in a process of its own, for callers from Python.
+"""Trains in a separate process, for callers from Python.
 
-TensorFlow takes the number of its threads only before its first operation, and the sums inside a convolution are added
-in another order with another number of threads. So a fresh process gives the bits of `train.py`, whatever TensorFlow
-did before in the caller's.
+The number of threads determines the order of summation in a convolution, and TensorFlow accepts it only before its
+first operation. A new process therefore gives the same bits as `train.py`, whatever the caller did with TensorFlow.
 """
 
 import os
@@ -25,18 +24,18 @@ _ROOT = Path(__file__).resolve().parents[2]
 def train(
     config: Config, run: RunDirectory, data: str | None, existing: start.Existing = "refuse", quiet: bool = False
 ) -> dict:
-    """`start.train` in a process of its own: the same errors and result; prints a line an epoch.
+    """`start.train` in a separate process, with the same errors and result; prints one line per epoch unless `quiet`.
 
     Args:
-        data: where the images are, as `--data` says it.
+        data: the location of the images, as for `--data`.
     """
-    start.plan(config, run, existing)  # a mistake is said before a process is started
+    start.plan(config, run, existing)  # report errors before a process is started
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
         job.write_bytes(pickle.dumps((config, run, data, existing, "quiet" if quiet else "lines")))
         command = [sys.executable, "-m", "experiment.training.process", str(job), str(outcome)]
-        # A session of its own: Ctrl-C reaches the caller alone, which passes it on once.
+        # In a new session, Ctrl-C reaches only the caller, which forwards it once.
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
         ) as child:
@@ -47,7 +46,7 @@ def train(
                 _show(child)
                 raise
         if not outcome.exists():
-            raise UserError(f"{run.path}: the training's process ended with code {child.returncode}")
+            raise UserError(f"{run.path}: the training process ended with code {child.returncode}")
         result = pickle.loads(outcome.read_bytes())
     if isinstance(result, BaseException):
         raise result

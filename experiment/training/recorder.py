@@ -1,7 +1,5 @@
-"""What happens beside the steps of a training, a callback each: what a run writes, shows and draws, and how it stops.
-
-Their order is that of `loop.fit`: a run is recorded before its curves are drawn and before it stops.
-"""
+"""The callbacks of a training, in the order of `loop.fit`: a run is recorded before its curves are drawn, and before
+it stops."""
 
 import contextlib
 import math
@@ -22,12 +20,12 @@ _SECONDS_BETWEEN_DRAWINGS = 30
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes the run's history, best weights, state and summary after every epoch.
+    """Writes the run's history, best weights, checkpoint and summary after every epoch.
 
     Args:
-        run: where the files go.
-        stock_model: the network of Keras's own layers, in float32: what best.keras holds.
-        facts: what the summary says of the run beside its results; `precision` among them.
+        run: the run directory.
+        stock_model: the network in float32, with stock Keras layers, for best.keras.
+        facts: the part of the summary that is known before training, including `precision`.
     """
 
     def __init__(self, run: RunDirectory, stock_model: keras.Model, facts: dict):
@@ -36,27 +34,31 @@ class Recorder(keras.callbacks.Callback):
         self.history: list[dict] = []
 
     def restore(self, model: keras.Model) -> None:
-        """Puts the model, its optimiser and the history where they were after the last whole epoch."""
+        """Restores the model, its optimiser and the history from the checkpoint.
+
+        Raises:
+            UserError: the checkpoint is damaged, or from another network, optimiser or precision.
+        """
         if not self.run.state_file.exists():
-            return  # stopped in its first epoch: from the start
+            return  # stopped in the first epoch
         variables = _state_variables(model)
         facts, arrays = self.run.read_state(sum(np.asarray(variable).nbytes + 1000 for variable in variables))
         kinds = [(variable.shape, variable.dtype) for variable in map(np.asarray, variables)]
         if [(array.shape, array.dtype) for array in arrays] != kinds or not {"history", "precision"} <= facts.keys():
-            raise UserError(f"{self.run.state_file} does not fit the configuration's network and optimiser")
+            raise UserError(f"{self.run.state_file} does not match the configuration's network and optimiser")
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
-                f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} now; this "
-                "machine chooses another, and --resume continues a run exactly or not at all"
+                f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "
+                "machine; --resume cannot continue it with the same bits here"
             )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history = facts["history"]
 
     def begin(self, config: Config) -> None:
-        """Writes what is known before the first step."""
+        """Writes the configuration and the first summary."""
         self.run.write_config(config)
-        self.run.write_history(self.history)  # a run killed before it wrote its state left one row too many
+        self.run.write_history(self.history)  # remove the row of an epoch without a checkpoint
         self.write_summary("running")
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -66,7 +68,7 @@ class Recorder(keras.callbacks.Callback):
         self._training_ended = time.perf_counter()
 
     def on_test_end(self, logs=None):
-        self._epoch_ended = time.perf_counter()  # what other callbacks measure after it does not count
+        self._epoch_ended = time.perf_counter()  # exclude the time of other callbacks
 
     def on_epoch_end(self, epoch, logs=None):
         row = self._row(epoch + 1, logs)
@@ -74,11 +76,11 @@ class Recorder(keras.callbacks.Callback):
             raise Diverged(f"the loss became NaN or infinite in epoch {epoch + 1}")
         best_before = max((earlier["val_accuracy"] for earlier in self.history), default=-1.0)
         self.history.append(row)
-        if row["val_accuracy"] > best_before:  # the first epoch wins a tie
+        if row["val_accuracy"] > best_before:  # of equal epochs, keep the first
             self.stock_model.set_weights(self.model.get_weights())
             with self.run.new_best() as temporary:
                 self.stock_model.save(temporary)
-        # The state last: a run killed before it repeats this epoch and writes the same files again.
+        # The checkpoint last: if killed before, the resumed run repeats this epoch and writes the same files again.
         self.run.write_history(self.history)
         facts = {"history": self.history, "precision": self.facts["precision"]}
         self.run.write_state(facts, [np.asarray(variable) for variable in _state_variables(self.model)])
@@ -115,12 +117,12 @@ class Recorder(keras.callbacks.Callback):
 
 
 def _state_variables(model: keras.Model) -> list:
-    """What a resumed run needs of the model: weights, moving averages, and the optimiser's variables."""
+    """The variables in a checkpoint: weights, moving averages, and those of the optimiser."""
     return [*model.variables, *model.optimizer.variables]
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Prints a line an epoch, with the time that is left of the run."""
+    """Prints one line per epoch, with the remaining time of the run."""
 
     def __init__(self, history: list[dict], epochs: int):
         super().__init__()
@@ -129,20 +131,17 @@ class EpochLines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = self.history[-1]
         left = (self.epochs - row["epoch"]) * float(np.median([earlier["seconds"] for earlier in self.history]))
+        remaining = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
         print(
             f"epoch {row['epoch']:3}/{self.epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  "
-            f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s  {_duration(left)} left",
+            f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s  {remaining} left",
             flush=True,
         )
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
 class CurveDrawer(keras.callbacks.Callback):
-    """Draws the run's curves anew as it goes on, twice a minute at most. A drawing that fails costs the run nothing."""
+    """Redraws the learning curves during training, at most twice a minute. Errors in drawing do not stop the run."""
 
     def __init__(self, run: RunDirectory, history: list[dict], config: Config, title: str):
         super().__init__()
@@ -154,20 +153,20 @@ class CurveDrawer(keras.callbacks.Callback):
             self.draw()
 
     def draw(self) -> None:
-        """Draws what has not been drawn; says on standard error what could not be drawn."""
+        """Draws the curves if there are new epochs; prints errors to standard error."""
         if len(self.history) == self._drawn_epochs:
             return
         optimistic = self.config.data.protocol == "test_as_validation"
         try:
             figure = figures.curves(self.history, self.title, optimistic, self.config.label_smoothing > 0)
             figures.save(figure, self.run.curves_file)
-        except Exception as error:  # a broken font or a full disk: the numbers are safe, and the curves can wait
+        except Exception as error:  # such as a broken font or a full disk; the history has its own file
             print(f"{self.run.curves_file} could not be drawn: {error}", file=sys.stderr)
         self._drawn_at, self._drawn_epochs = time.monotonic(), len(self.history)
 
 
 class SignalStopper(keras.callbacks.Callback):
-    """The first signal to stop lets the step finish; a second one stops at once, which loses only the epoch."""
+    """Stops after the current step at the first signal, and immediately at the second, which loses only the epoch."""
 
     def __init__(self):
         super().__init__()
@@ -190,11 +189,11 @@ class SignalStopper(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self):
-        """Takes over the signals to stop for as long as the block lasts."""
+        """Handles the stop signals within the context."""
         try:
             heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             before = {number: signal.signal(number, self._handle) for number in heard}
-        except ValueError:  # not in the main thread: signals are its caller's
+        except ValueError:  # not in the main thread, which handles the signals
             yield
             return
         try:

@@ -1,4 +1,4 @@
-"""The one way to start, resume or finish a run: for train.py, for studies and for callers from Python."""
+"""Starts, resumes or finishes a run, for train.py, for studies and for callers from Python."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ Existing = Literal["refuse", "resume", "overwrite", "finish"]
 
 
 def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Literal["start", "resume", "finished"]:
-    """What there is to do for a run; touches nothing, and needs neither images nor TensorFlow.
+    """Decides what to do for a run; changes nothing, and needs neither images nor TensorFlow.
 
     Raises:
-        UserError: the directory holds a run that `existing` does not allow for.
+        UserError: the directory contains a run, and `existing` does not allow for it.
     """
     if existing == "finish" and is_finished(config, run):
         return "finished"
@@ -25,7 +25,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
         return "resume"
     if existing != "overwrite" and run.exists():
         check_configured(run)
-        raise UserError(f"{run.path} holds a run already. Go on with it: --resume; replace it: --overwrite")
+        raise UserError(f"{run.path} already contains a run. Continue it: --resume; replace it: --overwrite")
     return "start"
 
 
@@ -42,38 +42,39 @@ def train(
 
     Args:
         config: the experiment.
-        run: where its files go; the directory is made, and locked while it trains.
-        dataset: read by `sources.load`.
-        existing: what to do where the directory holds a run: "refuse" it; "resume" it after its last whole epoch;
-            "overwrite" it; "finish" it: start, resume, or leave it if it is finished, and wait for another process
-            that is training it.
-        progress: Keras's bar for a terminal, a line an epoch, or nothing.
-        tensorboard: write logs for TensorBoard, too.
-        cores: how many cores to use; all that this process may use by default.
+        run: the directory for its files; it is created, and locked during training.
+        dataset: the data set, from `sources.load`.
+        existing: what to do if the directory contains a run: "refuse" (raise a UserError), "resume" after its last
+            completed epoch, "overwrite", or "finish": start, resume or keep it, whatever it needs, and wait if another
+            process is training it.
+        progress: Keras's progress bar, one line per epoch, or nothing.
+        tensorboard: whether to write logs for TensorBoard, too.
+        cores: the number of cores to use (default: all available to this process).
 
     Raises:
-        Diverged: the loss became NaN or infinite; the best weights so far are kept.
-        Interrupted: SIGINT or SIGTERM; the run can be resumed.
-        UserError: the directory holds another run, the images do not fit, or a file cannot be written.
+        Diverged: the loss became NaN or infinite; the best weights so far are saved.
+        Interrupted: by SIGINT, SIGTERM or SIGHUP; the run can be resumed.
+        UserError: the directory contains another run, the images do not fit the configuration, or a file cannot be
+            written.
     """
     config = config.on_data(dataset.data_name or config.data.name)
     plan(config, run, existing)
-    check_fits(dataset, config)  # what cannot be is said before anything is written
+    check_fits(dataset, config)  # report errors before anything is written
     if existing in ("resume", "finish"):
         run.check_same_data(dataset.fingerprint(), dataset.source)
     if plan(config, run, existing) == "finished":
         files.remove_leftovers(run.path)  # it may have been killed while its curves were drawn
         return run.read_summary()
-    tensorflow_setup.start()  # takes seconds, so only now
+    tensorflow_setup.start()  # after the checks, since it takes seconds
     from experiment import hardware
     from experiment.training import loop
 
     use = hardware.settle(hardware.choose_cores(config, dataset, cores))
-    loop.check_network(config, dataset)  # so is a network that cannot be kept
+    loop.check_network(config, dataset)
     wait = existing == "finish"
     run.prepare(wait)
     with run.locked(wait):
-        todo = plan(config, run, existing)  # again: another process may have trained it until now
+        todo = plan(config, run, existing)  # again: another process may have trained it meanwhile
         if todo == "finished":
             return run.read_summary()
         if existing == "overwrite":

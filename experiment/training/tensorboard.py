@@ -1,4 +1,4 @@
-"""A run as TensorBoard shows it: Keras's scalars, and with them the configuration and each layer's gradient norm."""
+"""TensorBoard logs: Keras's scalars, the configuration, and the gradient norm of each layer."""
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ from experiment.training import diagnostics
 
 
 class TensorBoardLog(keras.callbacks.TensorBoard):
-    """Writes below the run's `tensorboard/`. Measuring the gradients changes nothing of the run."""
+    """Writes to the run's `tensorboard/`. Measuring the gradients does not change the run."""
 
     def __init__(self, config: Config, run: RunDirectory, images: Images):
         super().__init__(run.tensorboard_folder, write_graph=False)
@@ -21,7 +21,7 @@ class TensorBoardLog(keras.callbacks.TensorBoard):
         super().on_train_begin(logs)
         with self._train_writer.as_default():
             text = "".join(f"    {line}\n" for line in configuration.to_yaml(self.config).splitlines())
-            tf.summary.text("configuration", text, step=0)  # indented: Markdown shows it as it is
+            tf.summary.text("configuration", text, step=0)  # indented: a code block in Markdown
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)

@@ -166,7 +166,7 @@ def test_a_summary_with_an_odd_value_is_refused(tmp_path, key, value):
 def test_a_run_without_weights_and_answers_is_refused(tmp_path):
     run = make_run(tmp_path / "run")
     run.predictions_file.unlink()
-    assert "neither best.keras nor predictions.npz is there" in refusal(run)
+    assert "both best.keras and predictions.npz are missing" in refusal(run)
 
 
 def test_weights_trained_on_other_images_are_refused(tmp_path):
@@ -230,7 +230,7 @@ def test_averaged_answers_stand_beside_the_others(tmp_path):
 
 def test_averaged_answers_that_are_not_there_or_do_not_fit_are_told(tmp_path):
     run = make_run(tmp_path / "run")
-    with pytest.raises(UserError, match=r"neither best\.keras nor predictions-flip\.npz is there"):
+    with pytest.raises(UserError, match=r"both best\.keras and predictions-flip\.npz are missing"):
         predict_and_load(run, "run", no_data, tta="flip")
     run.write_predictions(np.zeros((10, 10)), np.arange(10), "flip")
     with pytest.raises(UserError, match="do not fit"):

@@ -89,7 +89,7 @@ def hdf5(fill) -> bytes:
 )
 def test_weights_that_point_elsewhere_or_are_huge_are_refused(saved, network, tmp_path, fill):
     path = rewrite(saved, tmp_path / "odd.keras", model__weights__h5=hdf5(fill))
-    with pytest.raises(UserError, match="point elsewhere"):
+    with pytest.raises(UserError, match="contain a link|are external, chunked"):
         weights.load_weights(network, path)
 
 
@@ -167,7 +167,7 @@ def test_weights_that_are_no_numbers_are_refused(saved, network, tmp_path, numbe
         file["layers/conv2d/vars/0"][0, 0, 0, 0] = number
 
     path = changed_weights(saved, tmp_path / "nan.keras", change)
-    with pytest.raises(UserError, match="not all numbers"):
+    with pytest.raises(UserError, match="not all finite numbers"):
         weights.load_weights(network, path)
 
 

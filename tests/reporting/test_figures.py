@@ -111,7 +111,7 @@ def test_a_figure_that_cannot_be_written_is_named(tmp_path):
         figures.save(curves(), tmp_path / "absent" / "figure.png")
 
 
-@pytest.mark.parametrize("kind", figures.FORMATS)
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_figure_is_the_same_file(tmp_path, kind):
     for name in "ab":
         figures.save(curves(), tmp_path / f"{name}.{kind}")

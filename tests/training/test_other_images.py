@@ -48,7 +48,7 @@ def test_grey_images_in_the_layout_of_mnist(tmp_path, capsys, batch_size, steps,
     assert result.summary["data"]["name"] == "mnist.npz"
     assert len(result.measures()["class_accuracy"]) == 10
     told = capsys.readouterr().out
-    assert told.count(f"note: {steps} steps are too few for a batch normalisation") == 1
+    assert told.count(f"note: {steps} steps are too few for batch normalisation") == 1
     assert ("model.norm_momentum=0.9" in told) == momentum_helps
 
 

@@ -23,7 +23,7 @@ def test_where_there_is_no_run_one_is_started(tmp_path):
 def test_a_finished_run_is_refused_kept_or_replaced(tmp_path):
     config, run = configuration.load("plain.yaml", SMALL), make_run(tmp_path / "run")
     before = {file: file.read_bytes() for file in run.path.iterdir()}
-    with pytest.raises(UserError, match=r"holds a run already.*--resume.*--overwrite"):
+    with pytest.raises(UserError, match=r"already contains a run.*--resume.*--overwrite"):
         start.plan(config, run)
     with pytest.raises(UserError, match="is finished"):
         start.plan(config, run, "resume")
