@@ -299,7 +299,7 @@ def test_arms_that_cannot_be_told_apart_or_found_are_reported_and_nothing_is_wri
     arguments = ["evaluate.py", tmp_path / "runs", "--output", tmp_path / "out"]
     assert "two arms have the title 'same': a and b, which differ in batch_size" in refused(*arguments)
     arguments[1] = tmp_path / "runs/a"
-    assert "--baseline c: no arm is called so" in refused(*arguments, "--baseline", "c")
+    assert "--baseline c: no arm has this name" in refused(*arguments, "--baseline", "c")
     assert not (tmp_path / "out").exists()
 
 

@@ -93,7 +93,7 @@ def test_a_baseline_that_is_none_of_them_is_refused_with_those_that_there_are(th
 
 def test_a_name_that_two_arms_share_is_no_baseline(evaluated):
     runs = [evaluated("x/plain/seed0"), evaluated("y/plain/seed0", SLOW)]
-    with pytest.raises(UserError, match="several arms are called so"):
+    with pytest.raises(UserError, match="several arms have this name"):
         compare(runs, "plain")
 
 

@@ -55,7 +55,7 @@ def test_milestones_are_the_first_epochs_that_reach_them(evaluated):
 
 def test_a_best_epoch_that_is_not_in_the_history_is_refused(tmp_path):
     run = make_run(tmp_path / "run", best_epoch=4)
-    assert "best_epoch is 4, and there are 3 epochs" in refusal(run)
+    assert "best_epoch is 4, but history.csv has 3 epochs" in refusal(run)
 
 
 def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
