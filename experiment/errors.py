@@ -1,5 +1,6 @@
 """Errors that a user can cause, and the exit codes of the commands."""
 
+import errno
 import os
 import signal
 import sys
@@ -67,7 +68,8 @@ def _stop(number, frame):
 
 
 def check_printed() -> None:
-    """Raises a UserError if standard output could not be written, for commands whose output is their result."""
-    reason = terminal.lost_output()
-    if reason:
-        raise UserError(f"standard output cannot be written: {reason}")
+    """Raises a UserError if standard output is incomplete, unless its reader closed the pipe."""
+    sys.stdout.flush()
+    error = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", None)
+    if error and error.errno != errno.EPIPE:
+        raise UserError(f"standard output cannot be written: {error.strerror}")

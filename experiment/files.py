@@ -32,12 +32,10 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written (disk full, no permission, directory removed); `path` is unchanged.
     """
+    temporary = descriptor = None
     try:
         remove_leftovers(path.parent, path.name)
         temporary, descriptor = _new_file(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    try:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
@@ -48,9 +46,9 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-        # Missing after a successful rename; the directory itself may be removed or read-only by now.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary:
+            with suppress(OSError):  # missing after a successful rename; its directory may be read-only by now
+                temporary.unlink(missing_ok=True)
 
 
 def _new_file(path: Path) -> tuple[Path, int | None]:

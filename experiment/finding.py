@@ -14,22 +14,17 @@ def find(root: Path) -> list[RunDirectory]:
     Links to directories are followed, except for links to one of their own parents.
     """
     found, seen, waiting = [], set(), [root]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            status, entries, inside = folder.stat(), list(folder.iterdir()), folder.resolve()
-        except (OSError, RuntimeError):  # not a directory, no permission, a name that is too long
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if folder / "config.yaml" in entries:
-            found.append(RunDirectory(folder))
-        directories = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112 (never raises)
-        links = [entry for entry in directories if entry.is_symlink()]
-        onward = [link for link in links if not inside.is_relative_to(os.path.realpath(link))]
-        # Links last: if two paths lead to a run, the one without a link is returned.
-        waiting = [*onward, *waiting, *(entry for entry in directories if entry not in links)]
+    while waiting:  # links last: if two paths lead to a run, the one without a link is returned
+        for place, directories, names in os.walk(waiting.pop(0)):  # ignores what it cannot read
+            folder, status = Path(place), os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                directories.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            if "config.yaml" in (*directories, *names):
+                found.append(RunDirectory(folder))
+            links = [folder / name for name in directories if (folder / name).is_symlink()]
+            waiting += [link for link in links if not folder.resolve().is_relative_to(os.path.realpath(link))]
     return sorted(found, key=lambda run: run.path)
 
 

@@ -59,9 +59,9 @@ def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> 
     enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE
     if not (processor_alone and enough):
         return Cores(count)
-    if ghost_batches(config.model) > 1:
-        return Cores(count, count if ghost_batches(config.model) >= count else 1)
-    sharded = can_be_sharded(config.model, dataset.image_shape, len(dataset.class_names))
+    ghosts = ghost_batches(config.model)
+    images = dataset.image_shape, len(dataset.class_names)
+    sharded = ghosts >= count if ghosts > 1 else can_be_sharded(config.model, *images)
     return Cores(count, count if sharded else 1)
 
 

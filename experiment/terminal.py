@@ -1,7 +1,6 @@
 """Standard streams that never fail, so that a closed terminal or a full disk does not stop a run."""
 
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -40,11 +39,3 @@ def survive() -> None:
             kept = {key: getattr(old, key, False) for key in ("line_buffering", "write_through")}
             encoding = old.encoding if old else "utf-8"
             setattr(sys, name, io.TextIOWrapper(buffer, encoding, "backslashreplace", **kept))
-
-
-def lost_output() -> str | None:
-    """The error that made standard output incomplete; None if it is complete, or its reader closed the pipe."""
-    sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    error = getattr(raw, "lost", None)
-    return error.strerror if error and error.errno != errno.EPIPE else None

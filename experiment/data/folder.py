@@ -17,10 +17,7 @@ _NO_PICTURES = {"thumbs.db", "desktop.ini"}  # created by Windows
 
 def is_one(path: Path) -> bool:
     """Whether this is a folder of classes: it contains a folder `train` (in CIFAR-100, `train` is a file)."""
-    try:
-        return (path / "train").is_dir()
-    except OSError:
-        return False
+    return os.path.isdir(path / "train")  # noqa: PTH112 (never raises)
 
 
 def read(path: Path, size: int) -> Dataset:

@@ -1,5 +1,6 @@
 """Computes the logits of a run's best weights, and stores them in its directory as float16 (predictions.npz)."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -90,21 +91,19 @@ def predict(
 
 def check_numpy(runs: Sequence[RunDirectory]) -> None:
     """Raises a UserError if the network of a run has a layer that `numpy_layers` lacks; reads no weights."""
-    checked = set()
+    models = {}
     for run in runs:
-        try:
+        with contextlib.suppress(UserError):  # reported later, when this run is evaluated
             network = run.read_config().model
-            model = None if network in checked or not run.best_file.exists() else _network(run)
-        except UserError:  # reported later, when this run is evaluated
-            continue
-        checked.add(network)
-        if model is not None:
-            from numpy_layers.network import NumpyNetwork
+            if network not in models and run.best_file.exists():
+                models[network] = run, _network(run)
+    for network, (run, model) in models.items():
+        from numpy_layers.network import NumpyNetwork
 
-            try:
-                NumpyNetwork.from_keras(model)
-            except ValueError as error:
-                raise UserError(f"{run.path}: --engine numpy cannot run models/{network.name}.py: {error}") from None
+        try:
+            NumpyNetwork.from_keras(model)
+        except ValueError as error:
+            raise UserError(f"{run.path}: --engine numpy cannot run models/{network.name}.py: {error}") from None
 
 
 def best_model(run: RunDirectory):

@@ -93,13 +93,11 @@ def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: 
         training = [factor * row[measure] for row in history]
         validation = [factor * row[f"val_{measure}"] for row in history]
         lines = axes.plot(epochs, training, "--", color=colour(0), marker=point, label="training")
-        told = "test set used as validation" if optimistic else "validation"
-        lines += axes.plot(epochs, validation, color=colour(1), marker=point, label=told)
-        told = f"best epoch: {best['epoch']}, {best['val_accuracy']:.2%}"
+        label = "test set used as validation" if optimistic else "validation"
+        lines += axes.plot(epochs, validation, color=colour(1), marker=point, label=label)
         axes.axvline(best["epoch"], color="0.4", linestyle=":", linewidth=1.2)
-        lines += axes.plot(
-            best["epoch"], factor * best[f"val_{measure}"], "o:", color="black", markersize=5, zorder=3, label=told
-        )
+        at_best = {"color": "black", "label": f"best epoch: {best['epoch']}, {best['val_accuracy']:.2%}"}
+        lines += axes.plot(best["epoch"], factor * best[f"val_{measure}"], "o:", markersize=5, zorder=3, **at_best)
         axes.set_ylabel(loss_label(smoothed) if measure == "loss" else "accuracy (%)")
         epochs_axis(axes)
     legend_below(figure, lines)

@@ -49,7 +49,8 @@ def write(
         import vl_convert
     except ImportError as error:
         raise UserError(f"--report needs {error.name}: pip install -e '.[report]'") from None
-    shown = _Images(comparison, images)
+    shown, baseline = _Images(comparison, images), comparison.baseline.config
+    seed = {"seed": baseline.seed}  # not a difference
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -66,7 +67,11 @@ def write(
         smoothed=[group.label for group in comparison.groups if group.config.label_smoothing],
         colours=[figures.colour(place) for place in range(len(comparison.groups))],
         runs=[
-            {**measures, **_details(result, comparison.baseline)}
+            {
+                **measures,
+                "config": configuration.to_yaml(result.config),
+                "changed": configuration.differences(baseline, result.config.model_copy(update=seed)),
+            }
             for result, measures in zip(comparison.results, content["runs"], strict=True)
         ],
         provenance=_provenance(comparison),
@@ -80,14 +85,6 @@ def write(
         library=vl_convert.javascript_bundle(None).replace("</script", "<\\/script"),
     )
     files.write_text(path, page)
-
-
-def _details(result: RunResult, baseline: Group) -> dict:
-    differing = configuration.differences(baseline.config, result.config)
-    return {
-        "config": configuration.to_yaml(result.config),
-        "changed": {key: values for key, values in differing.items() if key != "seed"},
-    }
 
 
 def _provenance(comparison: Comparison) -> tuple[dict, tuple[list[str], list[list[str]]]]:

@@ -17,6 +17,7 @@ from experiment.errors import UserError
 from experiment.studies import measures, runner, write
 from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
 from experiment.studies.study import Study
+from experiment.tensorflow_setup import available_cores
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"  # the committed runs
 
@@ -114,7 +115,7 @@ def _outcomes(
     """Yields (planned run, its small files or an exception)."""
     if not waiting:
         return
-    cores = execution.cpus_per_run or runner.cores_of(execution.workers)
+    cores = execution.cpus_per_run or max(1, available_cores() // execution.workers)
     where = str(Path(data).resolve()) if data and Path(data).exists() else data
 
     def jobs(runs):

@@ -54,7 +54,11 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
         UserError: the directory contains a run of another configuration, or on other images.
     """
     dataset, run = shipped or sources.load(job.where, settings=job.config.data), RunDirectory(job.path)
-    _share_gpus()
+    tensorflow_setup.start()
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):  # otherwise one run reserves all memory of a shared GPU
+        tf.config.experimental.set_memory_growth(gpu, True)
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores)
     except Diverged:
@@ -64,15 +68,6 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     if run.read_summary()["status"] == "finished":
         predict_missing(run, lambda settings: dataset)
     return run.small_files()
-
-
-def _share_gpus() -> None:
-    """Prevents the first run from reserving all memory of a shared GPU."""
-    tensorflow_setup.start()
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 # ---- on this machine -------------------------------------------------------------------------------------------------
@@ -184,8 +179,3 @@ def _check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), _CONNECTION_SECONDS).close()
     except OSError as error:
         raise UserError(f"--address {address}: cannot connect ({error}). Is `ray start --head` running?") from None
-
-
-def cores_of(workers: int) -> int:
-    """The number of this machine's cores for each of `workers` processes."""
-    return max(1, tensorflow_setup.available_cores() // workers)

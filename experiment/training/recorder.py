@@ -176,11 +176,7 @@ class SignalStopper(keras.callbacks.Callback):
         if self._asked is not None:
             raise Interrupted(128 + self._asked)
 
-    def on_test_batch_end(self, batch, logs=None):
-        self.on_train_batch_end(batch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.on_train_batch_end(epoch)
+    on_test_batch_end = on_epoch_end = on_train_batch_end
 
     def _handle(self, number, frame):
         if self._asked is not None:

@@ -89,7 +89,7 @@ def hdf5(fill) -> bytes:
 )
 def test_weights_that_point_elsewhere_or_are_huge_are_refused(saved, network, tmp_path, fill):
     path = rewrite(saved, tmp_path / "odd.keras", model__weights__h5=hdf5(fill))
-    with pytest.raises(UserError, match="contain a link|are external, chunked"):
+    with pytest.raises(UserError, match=r"contain a link|are external, chunked"):
         weights.load_weights(network, path)
 
 
