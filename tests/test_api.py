@@ -132,7 +132,7 @@ def test_a_network_is_trained_from_python_names_pictures_and_is_exported(tmp_pat
     assert predict.main(predict.parse_arguments(asked)) == 2
     said = capsys.readouterr()
     assert said.out.startswith(f"{tmp_path / 'red.jpg'}: ") and said.out.count("%") == 3
-    assert "notes.txt" in said.err and "knows 10 classes" in said.err
+    assert "notes.txt" in said.err and "was trained on 10 classes" in said.err
     assert predict.main(predict.parse_arguments([asked[0], "--json", *asked[2:]])) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert sum(answer["probabilities"].values()) == pytest.approx(1)

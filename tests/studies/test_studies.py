@@ -682,7 +682,7 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     assert len(statuses) == 4 and "diverged" in statuses.values()
     assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
     again = study_command(*places, "--data", "generated")
-    assert "4 runs, 4 of them done before" in again.stdout
+    assert "4 runs, 4 of them already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
     (folder / "verdict.md").unlink()
     assert study_command(*places, "--from-table").returncode == 0

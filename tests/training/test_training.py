@@ -155,7 +155,7 @@ def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path
 def test_a_state_of_another_network_is_refused(tmp_path, images):
     train(tmp_path / "run", images, "epochs=1")
     before = RunDirectory(tmp_path / "run").state_file.read_bytes()
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match="does not match"):
         train(tmp_path / "run", images, "model.batch_norm=none", resume=True)
     assert RunDirectory(tmp_path / "run").state_file.read_bytes() == before
 
