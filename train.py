@@ -33,6 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.set_defaults(existing="refuse")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
+    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the format of the curves (default: png)")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--export", type=path, metavar="FILE.keras", help="also export the best network, from pixels to probabilities")
     add("--print-config", action="store_true", help="print the resolved configuration and stop")
@@ -63,7 +64,9 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
     progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     try:
-        summary = start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard)
+        summary = start.train(
+            config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures
+        )
     except Interrupted as interruption:
         others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
         go_on = f"go on with: {command(__file__, *others, '--resume')}"
@@ -79,7 +82,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
             f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
-            f"curves: {run.curves_file}\nnext: {evaluate}"
+            f"curves: {run.curves_in(arguments.figures)}\nnext: {evaluate}"
         )
 
 

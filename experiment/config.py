@@ -23,7 +23,9 @@ Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATA_NAMES = ("cifar10", "cifar100", "synthetic")
 Diagnostics = Literal["none", "gradients", "batch_statistics"]
-TestTimeAugmentation = Literal["none", "flip", "flip_shift"]  # of evaluate.py; no key of a configuration
+# Options of commands, no keys of a configuration:
+TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
+FigureFormat = Literal["png", "svg", "pdf"]
 
 
 class Data(Section):

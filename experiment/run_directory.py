@@ -4,7 +4,7 @@
 | config.yaml       | the resolved configuration                                                   |
 | best.keras        | the Keras model of the epoch with the highest validation accuracy            |
 | history.csv       | one row per epoch                                                            |
-| curves.png        | loss and accuracy                                                            |
+| curves.png        | loss and accuracy (train.py --figures: .svg, .pdf)                           |
 | summary.json      | data, versions, machine, status and results                                  |
 | state.npz         | the checkpoint for `--resume`: all state after the last completed epoch      |
 | diagnostics.csv   | additional measurements, if the configuration requests them                  |
@@ -27,7 +27,7 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import files, reading, records
-from experiment.config import Config, TestTimeAugmentation
+from experiment.config import Config, FigureFormat, TestTimeAugmentation
 from experiment.errors import UserError
 from experiment.files import atomic, write_csv, write_text
 from experiment.reading import MIB
@@ -55,12 +55,15 @@ class RunDirectory:
     config_file = _file("config.yaml")
     best_file = _file("best.keras")
     history_file = _file("history.csv")
-    curves_file = _file("curves.png")
     summary_file = _file("summary.json")
     state_file = _file("state.npz")
     diagnostics_file = _file("diagnostics.csv")
     predictions_file = _file("predictions.npz")
     tensorboard_folder = _file("tensorboard")
+
+    def curves_in(self, figure_format: FigureFormat) -> Path:
+        """The file of the learning curves."""
+        return self.path / f"curves.{figure_format}"
 
     def predictions_under(self, tta: TestTimeAugmentation) -> Path:
         """The file of the logits with this test-time augmentation."""
@@ -71,16 +74,9 @@ class RunDirectory:
 
     def files(self) -> list[Path]:
         """All files that a run can have, present or not; the configuration, which identifies the run, last."""
-        return [
-            self.best_file,
-            self.history_file,
-            self.curves_file,
-            self.summary_file,
-            self.state_file,
-            self.diagnostics_file,
-            *self.all_predictions(),
-            self.config_file,
-        ]
+        curves = [self.curves_in(figure_format) for figure_format in get_args(FigureFormat)]
+        small = [self.summary_file, self.state_file, self.diagnostics_file, *self.all_predictions()]
+        return [self.best_file, self.history_file, *curves, *small, self.config_file]
 
     def exists(self) -> bool:
         """Whether any of a run's files is present."""

@@ -99,11 +99,13 @@ def test_a_mistake_is_reported_without_tensorflow(command):
     assert not imported(result) & {"tensorflow", "keras"}
 
 
-def test_a_training_says_nothing_beside_its_progress(command):
+def test_a_training_says_nothing_beside_its_progress(command, tmp_path):
     settings = ["--set", "data.training_images=200", "--set", "precision=mixed_float16"]  # oneDNN has remarks on it
-    result = command("train.py", *QUICK[:-1], *settings, "--run-dir", "run/seed0")
+    result = command("train.py", *QUICK[:-1], *settings, "--run-dir", "run/seed0", "--figures", "svg")
     assert result.returncode == 0 and "epoch   1/1" in result.stdout
     assert result.stderr == ""
+    assert "curves: run/seed0/curves.svg" in result.stdout
+    assert "<svg" in (tmp_path / "here/run/seed0/curves.svg").read_text()
 
 
 # ---- mistakes in the configuration

@@ -842,7 +842,7 @@ def test_runs_behind_links_are_found_once_and_loops_end(tmp_path):
 def test_a_copy_takes_nothing_that_a_link_points_to_and_keeps_no_stale_predictions(tmp_path):
     run, copy = make_run(tmp_path / "run"), make_run(tmp_path / "copy")
     (tmp_path / "secret").write_text("secret")
-    run.curves_file.symlink_to(tmp_path / "secret")
+    run.curves_in("png").symlink_to(tmp_path / "secret")
     copy.write_predictions(np.eye(10), np.arange(10), "flip")
     run.copy_small_files(copy.path)
     assert names(copy.path) == ["config.yaml", "history.csv", "predictions.npz", "summary.json"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from experiment.data.cifar import CIFAR10
 from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.studies.measures import MEASURES
@@ -85,7 +86,7 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
         found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure.endswith("_accuracy") and row["status"] == "diverged":
-        return {row[study.x]: 1 / row.get("classes", 10)}
+        return {row[study.x]: 1 / row.get("classes", len(CIFAR10.class_names))}  # old tables have no such column
     return {row[study.x]: row[measure]} if measure in row else {}
 
 

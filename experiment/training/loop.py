@@ -10,7 +10,7 @@ import math
 import keras
 import tensorflow as tf
 
-from experiment.config import Config
+from experiment.config import Config, FigureFormat
 from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
@@ -34,6 +34,7 @@ def fit(
     resume: bool = False,
     progress: str = "lines",
     tensorboard: bool = False,
+    figure_format: FigureFormat = "png",
 ) -> dict:
     """Trains one run to its end and returns its summary. Call `start.train` instead, which checks the arguments.
 
@@ -41,7 +42,7 @@ def fit(
         run: a prepared directory, empty unless `resume`.
         cores: the result of `hardware.settle`.
         resume: continue after the last completed epoch.
-        progress, tensorboard: as in `start.train`.
+        progress, tensorboard, figure_format: as in `start.train`.
 
     Raises:
         Diverged, Interrupted, UserError: as `start.train`.
@@ -61,7 +62,7 @@ def fit(
     if resume:
         recorder.restore(model)
     recorder.begin(config)
-    drawer = CurveDrawer(run, recorder.history, config, _title(config, run, dataset))
+    drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
         *([Diagnostics(config, run, training_images)] if config.diagnostics != "none" else []),

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -143,9 +144,9 @@ class EpochLines(keras.callbacks.Callback):
 class CurveDrawer(keras.callbacks.Callback):
     """Redraws the learning curves during training, at most twice a minute. Errors in drawing do not stop the run."""
 
-    def __init__(self, run: RunDirectory, history: list[dict], config: Config, title: str):
+    def __init__(self, path: Path, history: list[dict], config: Config, title: str):
         super().__init__()
-        self.run, self.history, self.config, self.title = run, history, config, title
+        self.path, self.history, self.config, self.title = path, history, config, title
         self._drawn_at, self._drawn_epochs = time.monotonic(), 0
 
     def on_epoch_end(self, epoch, logs=None):
@@ -159,9 +160,9 @@ class CurveDrawer(keras.callbacks.Callback):
         optimistic = self.config.data.protocol == "test_as_validation"
         try:
             figure = figures.curves(self.history, self.title, optimistic, self.config.label_smoothing > 0)
-            figures.save(figure, self.run.curves_file)
+            figures.save(figure, self.path)
         except Exception as error:  # such as a broken font or a full disk; the history has its own file
-            print(f"{self.run.curves_file} could not be drawn: {error}", file=sys.stderr)
+            print(f"{self.path} could not be drawn: {error}", file=sys.stderr)
         self._drawn_at, self._drawn_epochs = time.monotonic(), len(self.history)
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from experiment import files, tensorflow_setup
-from experiment.config import Config
+from experiment.config import Config, FigureFormat
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
 from experiment.resuming import check_configured, check_resumable, is_finished
@@ -36,6 +36,7 @@ def train(
     existing: Existing = "refuse",
     progress: Literal["bar", "lines", "quiet"] = "lines",
     tensorboard: bool = False,
+    figure_format: FigureFormat = "png",
     cores: int | None = None,
 ) -> dict:
     """Trains a run to its end and returns its summary.
@@ -49,6 +50,7 @@ def train(
             process is training it.
         progress: Keras's progress bar, one line per epoch, or nothing.
         tensorboard: whether to write logs for TensorBoard, too.
+        figure_format: of the learning curves.
         cores: the number of cores to use (default: all available to this process).
 
     Raises:
@@ -79,4 +81,4 @@ def train(
             return run.read_summary()
         if existing == "overwrite":
             run.remove_files()
-        return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard)
+        return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard, figure_format)

@@ -77,7 +77,7 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
         pytest.approx(best["val_accuracy"], 1e-5),
     )
     assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in history)
-    assert run.curves_file.read_bytes().startswith(b"\x89PNG")
+    assert run.curves_in("png").read_bytes().startswith(b"\x89PNG")
     assert run.read_config() == small_config()
     assert sorted(file.name for file in run.path.iterdir()) == sorted(
         ["best.keras", "config.yaml", "curves.png", "history.csv", "state.npz", "summary.json"]
@@ -91,7 +91,7 @@ def test_a_drawing_that_fails_costs_the_run_nothing(tmp_path, images, monkeypatc
     monkeypatch.setattr(figures, "curves", broken)
     run, summary = train(tmp_path / "run", images, "epochs=1")
     assert summary["status"] == run.read_summary()["status"] == "finished"
-    assert f"{run.curves_file} could not be drawn: no font" in capfd.readouterr().err
+    assert f"{run.curves_in('png')} could not be drawn: no font" in capfd.readouterr().err
 
 
 def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
