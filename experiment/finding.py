@@ -41,7 +41,7 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
                 f"no run under {root} yet. Train one:\n"
                 "  python train.py --config plain.yaml\n"
                 "  python train.py --config bn.yaml\n"
-                "or, in a minute and without a download: make demo"
+                "or, in two minutes and without a download: make demo"
             )
         return runs
     found = [(path, find(path)) for path in paths]

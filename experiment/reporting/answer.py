@@ -27,7 +27,10 @@ def headline(comparison: Comparison) -> str:
     if not others:
         return f"{best.label}: {100 * best.mean:.2f} % test accuracy"
     mean, of = f"{100 * best.mean:.2f} % test accuracy", "" if len(others) == 1 else f" of {len(others) + 1} arms"
-    nearest = f"{100 * others[0].numbers['difference']:.2f} points ahead of {others[0].second.label}"
+    lead, second = 100 * others[0].numbers["difference"], others[0].second.label
+    if not lead and len(others) == 1:
+        return f"{best.label} and {second} have the same mean: {mean} ({_evidence(others[0])})"
+    nearest = f"{lead:.2f} points ahead of {second}" if lead else f"the same as {second}"
     untold = [each.second.label for each in others if not each.decided]
     if not untold:
         return f"{best.label} is the best{of}: {mean}, {nearest} ({_evidence(others[0])})"

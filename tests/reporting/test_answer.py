@@ -50,6 +50,11 @@ def test_arms_that_overlap_are_not_told_apart_nor_called_equal(told):
     assert "no evidence that they are equal: " in said
 
 
+def test_of_arms_with_one_mean_none_is_ahead(told):
+    assert told(plain=[80], bn=[80]).startswith("plain and bn have the same mean: 80.00 % test accuracy (1 seed each")
+    assert "the same as " in told(plain=[80, 81, 82], bn=[82, 80, 81], other=[70, 71, 72])
+
+
 @pytest.mark.parametrize(("seeds", "words"), [(1, "One seed of an arm cannot tell"), (2, "two seeds give no interval")])
 def test_too_few_seeds_decide_nothing(told, seeds, words):
     said = told(plain=[80, 81][:seeds], bn=[90, 92][:seeds])
