@@ -54,7 +54,7 @@ class Data(Section):
             return "synthetic"
         if name not in DATA_NAMES and "/" not in name and os.sep not in name and not name.lower().endswith(".npz"):
             raise ValueError(
-                f"must be {', '.join(DATA_NAMES)}, a path that ends in .npz, or a folder with a / in its path"
+                f"must be {', '.join(DATA_NAMES)}, a path ending in .npz, or a folder with a / in its path"
             )
         return name
 
@@ -145,9 +145,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _warmup_fits(self):
         if self.schedule.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) is more than epochs ({self.epochs})"
-            )
+            raise ValueError(f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) exceeds epochs ({self.epochs})")
         if self.schedule.name == "one_cycle" and not self.schedule.warmup_epochs:
             raise ValueError("schedule.name one_cycle needs schedule.warmup_epochs above 0")
         return self

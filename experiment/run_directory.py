@@ -39,7 +39,6 @@ DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
 _LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
 _LARGEST_PREDICTIONS = 64 * MIB
-_LARGEST_DIAGNOSTICS = 8 * MIB
 
 
 def _file(name: str) -> property:
@@ -154,9 +153,7 @@ class RunDirectory:
 
     def read_diagnostics(self) -> list[dict]:
         """The rows of diagnostics.csv: epoch and layer (both from 1), measure (its name), value."""
-        return reading.read_csv(
-            self.diagnostics_file, DIAGNOSTICS_COLUMNS, records.check_diagnostics, _LARGEST_DIAGNOSTICS
-        )
+        return reading.read_csv(self.diagnostics_file, DIAGNOSTICS_COLUMNS, records.check_diagnostics, 8 * MIB)
 
     # ---- state and predictions
 

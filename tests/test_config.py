@@ -261,7 +261,7 @@ def test_infinity_and_nan_are_refused(write, text, value):
         ("optimizer: {momentum: 0.9}", "momentum and nesterov belong to sgd and muon, not to adam"),
         ("optimizer: {name: adamw, nesterov: true}", "momentum and nesterov belong to sgd and muon, not to adamw"),
         ("optimizer: {weight_decay: 0.01}", "weight_decay belongs to adamw, sgd and muon"),
-        ("schedule: {warmup_epochs: 6}\nepochs: 5", "schedule.warmup_epochs (6.0) is more than epochs (5)"),
+        ("schedule: {warmup_epochs: 6}\nepochs: 5", "schedule.warmup_epochs (6.0) exceeds epochs (5)"),
         ("schedule: {name: one_cycle}", "one_cycle needs schedule.warmup_epochs above 0"),
     ],
 )

@@ -46,9 +46,7 @@ def _pixels(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4:
-        raise UserError(
-            f"{where}: images must be [n, height, width, channels] or [n, height, width], not {array.shape}"
-        )
+        raise UserError(f"{where}: images must be [n, height, width, channels] or [n, height, width]: {array.shape}")
     if array.shape[3] not in (1, 3):
         remedy = "channels come last: np.moveaxis(x, 1, -1)" if array.shape[1] in (1, 3) else "use x[..., :3]"
         raise UserError(f"{where}: images must have one or three channels, not {array.shape[3]}: {remedy}")
@@ -73,7 +71,5 @@ def _names(array: np.ndarray | None, classes: int, path: Path) -> tuple[str, ...
     if array is None:
         return tuple(map(str, range(classes)))
     if array.dtype.kind != "U" or array.shape != (classes,):
-        raise UserError(
-            f"{path}: class_names must be {classes} strings, one per class, not {array.dtype} {array.shape}"
-        )
+        raise UserError(f"{path}: class_names must be {classes} strings, one a class, not {array.dtype} {array.shape}")
     return tuple(array.tolist())

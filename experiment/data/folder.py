@@ -51,9 +51,7 @@ def _entries(path: Path, most: int) -> list[os.DirEntry]:
     """The entries of a folder, sorted by name, without hidden files."""
     try:
         with os.scandir(path) as entries:
-            shown = (
-                entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _NO_PICTURES
-            )
+            shown = (e for e in entries if not e.name.startswith(".") and e.name.lower() not in _NO_PICTURES)
             found = list(itertools.islice(shown, most + 1))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. It must contain a folder for each class") from None

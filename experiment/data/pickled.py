@@ -19,9 +19,8 @@ _VALUES = {
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _ENCODE = "_codecs.encode"  # Python 3 writes bytes as a call of it, in protocol 2
-_NAMES = {_ENCODE, "numpy.ndarray", "numpy.dtype"} | {
-    f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")
-}
+_RECONSTRUCT = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
+_NAMES = {_ENCODE, "numpy.ndarray", "numpy.dtype"} | _RECONSTRUCT
 
 
 class _Name(NamedTuple):

@@ -28,9 +28,7 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
     height, width, channels = shape
     with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file, formats=formats) as picture:
         if picture.width * picture.height > _MOST_PIXELS:
-            raise UserError(
-                f"{path}: {picture.width:,} x {picture.height:,} pixels exceed the limit of {_MOST_PIXELS:,}"
-            )
+            raise UserError(f"{path}: {picture.width} x {picture.height} pixels exceed the limit of {_MOST_PIXELS:,}")
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith(("I", "F")):  # 16 bits and more
             values = np.asarray(picture, np.float64)

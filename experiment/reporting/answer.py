@@ -8,9 +8,8 @@ from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 def answer(comparison: Comparison) -> list[str]:
     """The best arm, its lead and the evidence for it; then all arms against the baseline."""
     if not comparison.differences:
-        return [
-            f"{comparison.baseline.label}: {_accuracy(comparison.baseline)}. There is no other arm to compare it with."
-        ]
+        only = comparison.baseline
+        return [f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
         lines.append(_tests(comparison.differences[0]))
@@ -145,8 +144,8 @@ def interval(interval) -> str:
     return "" if interval is None else " [{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in interval))
 
 
-def points(numbers: dict) -> str:
-    return f"{100 * numbers['difference']:+.2f}{interval(numbers['interval_95'])}"
+def points(numbers: dict, key: str = "interval_95") -> str:
+    return f"{100 * numbers['difference']:+.2f}{interval(numbers[key])}"
 
 
 def p_value(p: float | None) -> str:

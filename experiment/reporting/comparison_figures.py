@@ -157,9 +157,8 @@ def most_confused(errors: np.ndarray, most: int = _MOST_CONFUSED) -> list[tuple[
 def _most_confused(axes, group: Group, errors: np.ndarray, class_names: Sequence[str]) -> None:
     pairs = most_confused(errors)
     axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color="0.45")
-    axes.set_yticks(
-        range(len(pairs)), [literal(f"{class_names[true]} → {class_names[said]}") for true, said in pairs], fontsize=8
-    )
+    labels = [literal(f"{class_names[true]} → {class_names[predicted]}") for true, predicted in pairs]
+    axes.set_yticks(range(len(pairs)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("% of the true class")
     axes.set_title("most frequent errors: true → predicted", fontsize=10)

@@ -51,9 +51,8 @@ def write(
         raise UserError(f"--report needs {error.name}: pip install -e '.[report]'") from None
     shown, baseline = _Images(comparison, images), comparison.baseline.config
     seed = {"seed": baseline.seed}  # not a difference
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = jinja2.FileSystemLoader(_PARTS)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("report.html").render(
         title=" · ".join(group.label for group in comparison.compared[:4])
         + (" …" if len(comparison.compared) > 4 else ""),
@@ -92,9 +91,8 @@ def _provenance(comparison: Comparison) -> tuple[dict, tuple[list[str], list[lis
     facts = [_facts(result) for result in comparison.results]
     differing = [key for key in facts[0] if len({each[key] for each in facts}) > 1]
     common = {key: value for key, value in facts[0].items() if key not in differing and value}
-    rows = [
-        [result.name, *(each[key] for key in differing)] for result, each in zip(comparison.results, facts, strict=True)
-    ]
+    results = zip(comparison.results, facts, strict=True)
+    rows = [[result.name, *(each[key] for key in differing)] for result, each in results]
     return common, (["run", *differing], rows if differing else [])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from experiment.evaluation.comparison import Comparison, Difference, Pair
 from experiment.evaluation.groups import Group
 from experiment.evaluation.result import MILESTONES, RunResult
-from experiment.reporting.answer import answer, interval, notes, p_value, points, seeds_of, spread, verdict
+from experiment.reporting.answer import answer, notes, p_value, points, seeds_of, spread, verdict
 from experiment.reporting.markdown import plain
 from experiment.reporting.markdown import table as markdown_table
 
@@ -73,9 +73,7 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
     columns = {
         "first": lambda pair: pair.first.name,
         "second": lambda pair: pair.second.name,
-        "points [95 %]": lambda pair: (
-            f"{100 * pair.numbers['difference']:+.2f}{interval(pair.numbers['bootstrap_95'])}"
-        ),
+        "points [95 %]": lambda pair: points(pair.numbers, "bootstrap_95"),
         "only first correct": lambda pair: f"{pair.numbers['only_first_correct']:,}",
         "only second correct": lambda pair: f"{pair.numbers['only_second_correct']:,}",
         "McNemar's p": lambda pair: p_value(pair.numbers["mcnemar_p"]),

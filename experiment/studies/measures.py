@@ -38,9 +38,7 @@ def _time_to(measure: str, unit: str):
 
     def columns(run, diagnostics) -> dict[str, float]:
         never = {"epoch": len(run.history) + 1, "seconds": float(run.seconds()[-1])}
-        return {
-            f"{measure}_{100 * share:.0f}": (run.first_epoch_reaching(share) or never)[unit] for share in MILESTONES
-        }
+        return {f"{measure}_{100 * goal:.0f}": (run.first_epoch_reaching(goal) or never)[unit] for goal in MILESTONES}
 
     return columns
 

@@ -23,6 +23,8 @@ _MOST_RUNS = 2000
 _TYPICAL_SPEED = 2500.0  # images per second, on two cores
 _OVERHEAD_SECONDS = 6.0  # per run: start, validation, evaluation
 
+Loader = Callable[[Data], Dataset | None]  # returns None if the data set is not on this machine
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -52,9 +54,8 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     for seed, point in itertools.product(study.seeds, points):
         values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
         overrides = [f"{key}=null" for key in configuration.LABELS]  # the labels of the base do not apply
-        overrides += [
-            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if key != VARIANT
-        ]
+        values.pop(VARIANT, None)
+        overrides += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
         try:
             config = configuration.load(study.base, overrides, seed)
         except UserError as error:
@@ -74,15 +75,10 @@ def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
     return [*axes, [[(VARIANT, name)] for name in study.variants]] if study.variants else axes
 
 
-def take_equal_runs(
-    planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
-) -> list[PlannedRun]:
+def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> list[PlannedRun]:
     """Replaces the directories of planned runs by those of equal finished runs anywhere under `roots`.
 
     Configuration and images determine a run, so that none has to be trained twice.
-
-    Args:
-        images: returns the data set of a configuration, or None if it is not on this machine.
     """
     keys = [_key(each.config, images(each.config.data)) for each in planned]
     experiments = {experiment for experiment, _ in keys}
@@ -104,7 +100,7 @@ def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
     return str(configuration.experiment_of(config)), dataset.fingerprint() if dataset else config.data.name
 
 
-def has_ended(planned: PlannedRun, images: Callable[[Data], Dataset | None]) -> bool:
+def has_ended(planned: PlannedRun, images: Loader) -> bool:
     """Whether the run is complete: finished and evaluated, or diverged.
 
     Raises:
@@ -120,15 +116,11 @@ def has_ended(planned: PlannedRun, images: Callable[[Data], Dataset | None]) -> 
     same = facts.get("sha256") == dataset.fingerprint() if dataset else facts.get("name") == planned.config.data.name
     if differing or not same:
         what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
-        raise UserError(
-            f"{run.path} contains another run than the study's: {what}. Remove it, or use --checkpoints DIR"
-        )
+        raise UserError(f"{run.path} contains another run: {what}. Remove it, or use --checkpoints DIR")
     return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
 
 
-def estimate_seconds(
-    planned: Sequence[PlannedRun], roots: Sequence[Path], images: Callable[[Data], Dataset | None]
-) -> float:
+def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> float:
     """An estimate of the time for all runs, one after the other, from the speed of the runs under `roots`."""
     speeds = []
     for run in itertools.chain(*(finding.find(root) for root in roots)):

@@ -172,9 +172,7 @@ def _mistakes(study: Study) -> Iterator[str]:
 def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     varied = [key for settings in study.variants.values() for key in settings]
     networks = [*study.values_of("model.name"), configuration.load(study.base).model.name]
-    networks += [
-        settings["model.name"] for settings in (study.settings, *study.variants.values()) if "model.name" in settings
-    ]
+    networks += [each["model.name"] for each in (study.settings, *study.variants.values()) if "model.name" in each]
     known = [key for network in dict.fromkeys(networks) for key in configuration.known_keys(network=network)]
     for key in (*keys, *study.settings, *varied):
         if key not in known:

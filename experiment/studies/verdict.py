@@ -166,6 +166,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     caveats = [f"On {', '.join(data)} images, not CIFAR-10.".replace("generated", "synthetic")] if data else []
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         caveats.append("Optimistic: weights chosen on the test set.")
+    unfinished = [row for row in rows if row["status"] != "finished"]
     if len(found) > 5:
         caveats.append(f"Of {len(found)} comparisons at 95 %, about one in twenty is decided by chance alone.")
     return Verdict(
@@ -177,9 +178,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
         expected=study.expected or "higher",
         findings=found,
         caveats=caveats,
-        unfinished=[
-            f"{row['run']}: {row['status']}; {row.get('reason', '')}" for row in rows if row["status"] != "finished"
-        ],
+        unfinished=[f"{row['run']}: {row['status']}; {row.get('reason', '')}" for row in unfinished],
         runs=len(rows),
         scope=study.scope,
         command=command,
@@ -201,9 +200,8 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     (best, its_scores), *others = _ranked(study, rows)
     if not its_scores:
         return [], "No run ended."
-    found = [
-        _finding(study, study.measures[0], measure.title, (best, name), (its_scores, side)) for name, side in others
-    ]
+    first = study.measures[0]
+    found = [_finding(study, first, measure.title, (best, name), (its_scores, side)) for name, side in others]
     mean = measure.factor * np.mean(list(its_scores.values()))
     answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} (mean of {len(its_scores)} seeds)"
     close = [finding.second for finding in found if finding.answer != "supported"]

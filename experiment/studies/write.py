@@ -23,9 +23,8 @@ def write(
     files.make_folder(folder)
     if rows:
         table.write_table(rows, folder / "runs.csv")
-    read = table.read_table(
-        folder / "runs.csv", [*filter(None, (study.series, study.x, study.panel)), "seed", "status"]
-    )
+    keys = filter(None, (study.series, study.x, study.panel))
+    read = table.read_table(folder / "runs.csv", [*keys, "seed", "status"])
     found = verdict(name, study, read, command)
     content = dataclasses.asdict(found) | {"table": table_of(found)}
     files.write_text(folder / "verdict.json", json.dumps(content, indent=1) + "\n")
@@ -136,9 +135,8 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     xs = sorted({x for curve in panel.curves.values() for x in curve}, key=lambda x: order.get(str(x), x))
     x_label = measure.over or study.axis_label(study.x or "")
     baseline = study.label(study.comparisons[0][1]) if study.claim and study.series == study.x else ""
-    return study_figure.Panel(
-        title, x_label, measure.title, measure.log, [_shown(study, x) for x in xs], curves, baseline
-    )
+    shown = [_shown(study, x) for x in xs]
+    return study_figure.Panel(title, x_label, measure.title, measure.log, shown, curves, baseline)
 
 
 def _shown(study: Study, x):
