@@ -27,10 +27,8 @@ def resolve_precision(precision: str) -> str:
     """The dtype policy of a run; "auto" selects the fastest one that this machine supports in hardware."""
     if precision != "auto":
         return precision
-    capabilities = [
-        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    capabilities = [gpu.get("compute_capability", (0, 0)) for gpu in details]
     if capabilities:
         weakest = min(capabilities)
         return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"

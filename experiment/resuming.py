@@ -44,10 +44,8 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
             f"{summary['epochs']} and {run.config_file.name} {config.epochs}"
         )
     if not 1 <= summary["best_epoch"] <= len(history):
-        raise UserError(
-            f"{run.summary_file}: best_epoch is {summary['best_epoch']}, but {run.history_file.name} has "
-            f"{len(history)} epochs"
-        )
+        best = f"best_epoch is {summary['best_epoch']}"
+        raise UserError(f"{run.summary_file}: {best}, but {run.history_file.name} has {len(history)} epochs")
     return config, summary, history
 
 

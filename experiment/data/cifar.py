@@ -147,10 +147,8 @@ def _read_file(
 def decode_binary(content: bytes, path: Path, count: int, version: Version) -> tuple[np.ndarray, np.ndarray]:
     record = version.label_bytes + _PIXELS
     if len(content) != count * record:
-        raise UserError(
-            f"{path}: {len(content):,} bytes instead of {count * record:,}; the file is truncated, or not a file of "
-            f"{version.title}"
-        )
+        sizes = f"{len(content):,} bytes instead of {count * record:,}"
+        raise UserError(f"{path}: {sizes}; it is truncated, or not a file of {version.title}")
     records = np.frombuffer(content, np.uint8).reshape(count, record)
     return records[:, version.label_bytes :], records[:, version.label_bytes - 1]
 

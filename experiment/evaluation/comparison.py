@@ -199,11 +199,7 @@ def _difference_as_dict(each: Difference) -> dict:
 
 def _optimism_as_dict(each: Optimism) -> dict:
     content = {"group": each.group.label, "runs": len(each.group.runs), "gain_over_last_epoch": each.gain}
-    if each.held_out:
-        images = [g.first.summary["data"].get("training_images") for g in (each.group, each.held_out.second)]
-        content["gain_over_held_out"] = {
-            "second": each.held_out.second.label,
-            "training_images": images,
-            **each.held_out.numbers,
-        }
+    if gain := each.held_out:
+        images = [group.first.summary["data"].get("training_images") for group in (gain.first, gain.second)]
+        content["gain_over_held_out"] = {"second": gain.second.label, "training_images": images, **gain.numbers}
     return content

@@ -81,12 +81,10 @@ def predict(
         import tensorflow as tf
 
         logits_of = tf.function(functools.partial(model, training=False))  # a graph is faster than eager calls
-    return np.concatenate(
-        [
-            np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0)
-            for part in np.array_split(images, max(1, len(images) // 500))
-        ]
-    )
+    logits = []
+    for part in np.array_split(images, max(1, len(images) // 500)):
+        logits.append(np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0))
+    return np.concatenate(logits)
 
 
 def check_numpy(runs: Sequence[RunDirectory]) -> None:

@@ -10,17 +10,7 @@ from matplotlib.patches import Patch
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
-from experiment.reporting.figures import (
-    PALETTE,
-    colour,
-    epochs_axis,
-    legend_below,
-    literal,
-    loss_label,
-    marker,
-    new,
-    styled,
-)
+from experiment.reporting.figures import colour, epochs_axis, legend_below, literal, loss_label, marker, new, styled
 
 ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
 MANY_CLASSES = 20  # with more, matrices show no numbers, and lists only the best and the worst classes
@@ -62,8 +52,8 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
         axes.set_ylabel(label)
         epochs_axis(axes)
     labels = [_label(group, group.config.label_smoothing > 0 and not all(smoothed)) for group in groups]
-    plain = {} if len(groups) > len(PALETTE) or len(groups[0].first.history) == 1 else {"marker": None}
-    handles = _handles(labels, **plain)
+    marked = marker(len(groups) - 1) != marker(0) or len(groups[0].first.history) == 1
+    handles = _handles(labels, **({} if marked else {"marker": None}))
     handles += [Line2D([], [], linestyle=style, color="0.35", label=what) for style, what in _SPLITS]
     legend_below(figure, handles)
     return figure

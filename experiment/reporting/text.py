@@ -128,11 +128,8 @@ def _classes(runs: list[dict]) -> str:
 def markdown(comparison: Comparison, content: dict) -> str:
     """comparison.md: the answer, all tables, and the definition of each number."""
     runs = content["runs"]
-    parts = [
-        "# Comparison",
-        *map(plain, answer(comparison)),
-        "\n".join(f"- {plain(note)}" for note in notes(comparison)),
-    ]
+    remarks = "\n".join(f"- {plain(note)}" for note in notes(comparison))
+    parts = ["# Comparison", *map(plain, answer(comparison)), remarks]
     parts += ["## Arms", markdown_table(*arms(comparison), 1)]
     if comparison.differences:
         parts += ["## Each arm minus the baseline", markdown_table(*differences_table(comparison.differences))]
@@ -141,10 +138,8 @@ def markdown(comparison: Comparison, content: dict) -> str:
     if comparison.pairs:
         parts += ["## Pairs of runs, on the same test images", markdown_table(*pairs_table(comparison.pairs), 2)]
     parts += ["## Accuracy of each class, %", _classes(runs)]
-    parts += [
-        "## What the numbers are",
-        "\n".join(f"- `{name}`: {text}" for name, text in content["definitions"].items()),
-    ]
+    definitions = "\n".join(f"- `{name}`: {text}" for name, text in content["definitions"].items())
+    parts += ["## What the numbers are", definitions]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -60,10 +60,7 @@ def write(
 
 def as_json(comparison: Comparison) -> dict:
     """All numbers of a comparison, and their definitions."""
-    runs = [
-        {"run": result.name, "arm": comparison.group_of(result).label, **result.measures()}
-        for result in comparison.results
-    ]
+    runs = [{"run": run.name, "arm": comparison.group_of(run).label, **run.measures()} for run in comparison.results]
     return {"comparison": comparison.as_dict(), "runs": runs, "definitions": DEFINITIONS}
 
 

@@ -48,10 +48,8 @@ def power(name: str, study: Study, results: Path) -> list[str]:
 
 def markdown_of(found: Verdict) -> str:
     """verdict.md."""
-    parts = [
-        f"# {found.claim or found.question}",
-        f"**{found.answer}.** {found.question if found.claim else ''}".strip(),
-    ]
+    question = found.question if found.claim else ""
+    parts = [f"# {found.claim or found.question}", f"**{found.answer}.** {question}".strip()]
     parts += found.caveats
     if found.claim:
         expected = "where the two are equal" if found.expected == "equal" else f"where the first is {found.expected}"

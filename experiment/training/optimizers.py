@@ -23,11 +23,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         step = keras.ops.cast(step, "float32")
         progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
         progress = keras.ops.clip(progress, 0.0, 1.0)
-        falls = {
-            "constant": 1.0,
-            "cosine": 0.5 * (1.0 + keras.ops.cos(math.pi * progress)),
-            "one_cycle": 1.0 - progress,
-        }
+        cosine = 0.5 * (1.0 + keras.ops.cos(math.pi * progress))
+        falls = {"constant": 1.0, "cosine": cosine, "one_cycle": 1.0 - progress}
         rise = keras.ops.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
         return self.peak * rise * falls[self.fall]
 
@@ -70,12 +67,8 @@ class KernelMuon(keras.optimizers.Muon):
 
 def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
     settings, schedule = config.optimizer, config.schedule
-    rate = LearningRate(
-        settings.learning_rate,
-        schedule.name,
-        round(schedule.warmup_epochs * steps_per_epoch),
-        config.epochs * steps_per_epoch,
-    )
+    warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
+    rate = LearningRate(settings.learning_rate, schedule.name, warmup_steps, config.epochs * steps_per_epoch)
     common = {"weight_decay": settings.weight_decay or None}
     moving = {"momentum": settings.momentum, "nesterov": settings.nesterov}
     match settings.name:
