@@ -63,13 +63,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.engine == "numpy":
         check_numpy(runs)
 
-    results, kept, left_out = [], [], []
+    results, evaluated, left_out = [], [], []
     for run in runs:
         try:
             name = run.path.resolve().relative_to(parent).as_posix()
             unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta)
             results.append(load_result(run, name, arguments.tta, unwritten))
-            kept.append((run, name))
+            evaluated.append((run, name))
         except sources.NotFound:
             raise
         except UserError as error:  # evaluate the other runs
@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) < 2:
         results.sort(key=lambda result: (bool(result.remarks), result.directory.rpartition("/")[2] != "plain"))
     comparison = compare(results, arguments.baseline)
-    for run, name in kept if arguments.keep else []:
+    for run, name in evaluated if arguments.keep else []:
         run.copy_small_files(arguments.keep / name)
     try:
         shown = comparison.baseline.first

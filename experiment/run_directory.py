@@ -194,7 +194,7 @@ class RunDirectory:
         with reading.opened(self.best_file, _LARGEST_WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def as_kept(self, logits: np.ndarray) -> np.ndarray:
+    def as_stored(self, logits: np.ndarray) -> np.ndarray:
         """The logits as predictions.npz stores them, in float16. Raises a UserError if some are not finite."""
         if not np.isfinite(logits).all():
             raise UserError(f"{self.best_file}: its weights predict NaN or infinite logits")
@@ -207,7 +207,7 @@ class RunDirectory:
         """Stores test logits [n, classes] as float16, labels [n] as the smallest sufficient integers, and the digest of
         the weights."""
         arrays = {
-            "logits": self.as_kept(logits),
+            "logits": self.as_stored(logits),
             "labels": labels.astype(np.min_scalar_type(labels.max())),
             **({"weights": np.array(weights)} if weights else {}),
         }
@@ -258,7 +258,7 @@ class RunDirectory:
         regular = [file for file in found if os.path.lexists(file) and stat.S_ISREG(file.lstat().st_mode)]
         return {file.name: reading.read_bytes(file, _LARGEST_PREDICTIONS) for file in regular}
 
-    def keep(self, contents: dict[str, bytes]) -> None:
+    def write_small_files(self, contents: dict[str, bytes]) -> None:
         """Writes the small files of a run that was trained elsewhere, unless a finished run is here."""
         if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return

@@ -47,21 +47,21 @@ def start() -> None:
     """
     set_environment()
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)  # C++ code writes to the descriptor, not to sys.stderr
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)  # C++ code writes to the descriptor, not to sys.stderr
         try:
             import keras
             import tensorflow
 
             tensorflow.config.list_physical_devices()
         except Exception as error:
-            held.seek(0)
-            os.write(kept, held.read())
+            captured.seek(0)
+            os.write(stderr, captured.read())
             raise UserError(f"TensorFlow and Keras cannot be imported: {error}") from error
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
     if keras.config.backend() != "tensorflow":
         raise UserError(f"Keras already uses {keras.config.backend()} here: restart, and import this project first")
     _set_globals(keras, tensorflow)

@@ -36,6 +36,6 @@ def survive() -> None:
             with contextlib.suppress(OSError):
                 os.set_blocking(descriptor, True)  # another program may have left the terminal non-blocking
             buffer = io.BufferedWriter(_Surviving(descriptor, "w", closefd=False))
-            kept = {key: getattr(old, key, False) for key in ("line_buffering", "write_through")}
+            options = {key: getattr(old, key, False) for key in ("line_buffering", "write_through")}
             encoding = old.encoding if old else "utf-8"
-            setattr(sys, name, io.TextIOWrapper(buffer, encoding, "backslashreplace", **kept))
+            setattr(sys, name, io.TextIOWrapper(buffer, encoding, "backslashreplace", **options))

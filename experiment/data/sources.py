@@ -164,6 +164,6 @@ def _download(version: Version, tried: list[str]) -> Dataset:
             "  --data synthetic     small generated images instead, to try everything out (train.py)\n"
             "  --data FILE.npz      your own images: docs/your-own-images.md"
         ) from None
-    kept = _keras_cache(version)
-    found = next((place for place in kept if cifar.find(place, version)), kept[0])
+    caches = _keras_cache(version)
+    found = next((cache for cache in caches if cifar.find(cache, version)), caches[0])
     return read(found, version, named_by="the download")

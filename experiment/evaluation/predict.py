@@ -54,7 +54,7 @@ def predict_missing(
             if os.access(run.path, os.W_OK):
                 run.write_predictions(logits, dataset.test.labels, views_of, weights)
             else:
-                unwritten[views_of] = run.as_kept(logits), dataset.test.labels
+                unwritten[views_of] = run.as_stored(logits), dataset.test.labels
     return unwritten
 
 

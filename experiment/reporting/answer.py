@@ -118,13 +118,13 @@ def spread(group: Group) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """Remarks on the arms, reported accuracies, and the gain from selecting weights on the test set."""
-    told = {group.label: [*group.remarks] for group in comparison.groups}
+    remarks = {group.label: [*group.remarks] for group in comparison.groups}
     for group in comparison.groups:
-        if group.reported:
-            told[group.label].append(f"{100 * group.reported.test_accuracy:.2f} %: reported by {group.reported.source}")
+        if reported := group.reported:
+            remarks[group.label].append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
     for entry in comparison.optimism:
-        told[entry.group.label] += _optimism(entry)
-    return [f"{label}: {'; '.join(lines)}." for label, lines in told.items() if lines]
+        remarks[entry.group.label] += _optimism(entry)
+    return [f"{label}: {'; '.join(lines)}." for label, lines in remarks.items() if lines]
 
 
 def _optimism(entry: Optimism) -> list[str]:

@@ -38,7 +38,7 @@ class Panel:
         return all(set(curve) <= {value} or len(self.series) == 1 for (value, _), curve in self.curves.items())
 
     @property
-    def lying(self) -> bool:
+    def horizontal(self) -> bool:
         """Whether to exchange the axes, since the names of the categories need too much width."""
         return any(isinstance(x, str) for x in self.xs) and sum(map(len, self.xs)) > 50
 
@@ -49,7 +49,7 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
     rows = -(-len(panels) // columns)
     width, height = (7.2, 9, 12)[columns - 1], 3.7 * rows
-    tallest = max(len(panel.xs) if panel.lying else 0 for panel in panels)
+    tallest = max(len(panel.xs) if panel.horizontal else 0 for panel in panels)
     figure = figures.new(figsize=(width, max(height, 0.34 * tallest * rows) + 0.9))
     lines = [textwrap.fill(text, int(11.5 * width), break_on_hyphens=False) for text in (title, answer) if text]
     figure.suptitle(figures.literal("\n".join(lines)), fontsize=12)
@@ -77,16 +77,16 @@ def _draw_panel(axes, panel: Panel) -> None:
             ys = [curve[x] for curve in own if np.isfinite(curve.get(x, np.nan)) and (curve[x] > 0 or not panel.log)]
             if ys:
                 means[place[x] + aside] = _mean_and_interval(ys, panel.log)
-                run_place = place[x] + aside + (0.15 if panel.lying else 0.06 if categories else 0)
-                where = (ys, [run_place] * len(ys)) if panel.lying else ([run_place] * len(ys), ys)
+                run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
+                where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
                 axes.plot(*where, "o", color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
         if not means:
             continue
         centre, low, high = np.array(list(means.values())).T
         ends += [*low, *high]
-        places = (centre, list(means)) if panel.lying else (list(means), centre)
-        error = {("xerr" if panel.lying else "yerr"): [centre - low, high - centre]}
-        marker = {"marker": "|" if panel.lying else "_", "ms": 12, "ls": ""} if categories else {"ls": "-"}
+        places = (centre, list(means)) if panel.horizontal else (list(means), centre)
+        error = {("xerr" if panel.horizontal else "yerr"): [centre - low, high - centre]}
+        marker = {"marker": "|" if panel.horizontal else "_", "ms": 12, "ls": ""} if categories else {"ls": "-"}
         axes.errorbar(*places, **error, **marker, color=colour, lw=1.6, elinewidth=1.1, capsize=3)
         if several:
             axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
@@ -95,7 +95,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
     axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
     axes.set_title(figures.literal(panel.title), fontsize=9.5)
-    axes.set(**{"xlabel": panel.y_label} if panel.lying else {"xlabel": panel.x_label, "ylabel": panel.y_label})
+    axes.set(**{"xlabel": panel.y_label} if panel.horizontal else {"xlabel": panel.x_label, "ylabel": panel.y_label})
 
 
 def _mean_and_interval(ys: Sequence[float], log: bool) -> tuple[float, float, float]:
@@ -115,7 +115,7 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
             axes.xaxis.set_minor_locator(ticker.NullLocator())
         return {x: x for x in panel.xs}
     places = {x: place for place, x in enumerate(panel.xs)}
-    if panel.lying:
+    if panel.horizontal:
         axes.set_yticks(list(places.values()), [figures.literal(str(x)) for x in places])
         axes.set_ylim(len(places) - 0.5, -0.5)
     else:
@@ -127,7 +127,7 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
 def _draw_baseline(axes, panel: Panel) -> None:
     ys = [curve[panel.baseline] for curve in panel.curves.values() if panel.baseline in curve]
     if ys:
-        line = axes.axvline if panel.lying else axes.axhline
+        line = axes.axvline if panel.horizontal else axes.axhline
         line(np.mean(ys), color="0.45", ls="--", lw=1.1, zorder=0, label=figures.literal(f"mean of {panel.baseline}"))
 
 
@@ -137,15 +137,15 @@ def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
     ys = ys[np.isfinite(ys) & ((ys > 0) | (not panel.log))]
     if not len(ys):
         return
-    there, back = (np.log10, lambda value: 10**value) if panel.log else (np.asarray, float)
-    low, high = there(ys.min()), there(ys.max())
+    transform, inverse = (np.log10, lambda value: 10**value) if panel.log else (np.asarray, float)
+    low, high = transform(ys.min()), transform(ys.max())
     room = (high - low) or 1.0
-    seen = there([end for end in ends if end > 0 or (not panel.log and np.isfinite(end))] or [ys.min(), ys.max()])
+    seen = transform([end for end in ends if end > 0 or (not panel.log and np.isfinite(end))] or [ys.min(), ys.max()])
     lowest, highest = max(seen.min(), low - _ROOM * room), min(seen.max(), high + _ROOM * room)
     lowest, highest = min(low, lowest) - 0.05 * room, max(high, highest) + 0.05 * room
     if not panel.log and low >= 0:
         lowest = max(lowest, -0.02 * room)
-    (axes.set_xlim if panel.lying else axes.set_ylim)(back(lowest), back(highest))
+    (axes.set_xlim if panel.horizontal else axes.set_ylim)(inverse(lowest), inverse(highest))
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if highest - lowest < 2.5 else (1,)))

@@ -103,7 +103,7 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
             if isinstance(outcome, Exception):
                 rows[each.name] = _row(study, each, failure=outcome)
             else:
-                each.run.keep(outcome)
+                each.run.write_small_files(outcome)
                 rows[each.name] = _row(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
     return [rows[each.name] for each in planned]

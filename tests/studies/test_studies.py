@@ -291,10 +291,10 @@ def test_a_run_whose_predictions_are_of_earlier_weights_is_predicted_anew(little
 def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
     there, here = make_run(tmp_path / "there"), RunDirectory(tmp_path / "here")
     files = there.small_files()
-    here.keep(files)
+    here.write_small_files(files)
     assert here.small_files() == files
     here.best_file.write_bytes(b"weights")
-    here.keep({**files, "summary.json": b"{}"})
+    here.write_small_files({**files, "summary.json": b"{}"})
     assert here.best_file.read_bytes() == b"weights" and here.read_summary()["status"] == "finished"
 
 
