@@ -13,10 +13,12 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 import models
 from experiment import plain_yaml
 from experiment.errors import UserError
+from experiment.printable import joined
 from experiment.schema import Fraction, Positive, Section, explain
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_LONGEST_TITLE = 80  # characters
 _MOST_MISTAKES = 20  # in one error message
 
 Protocol = Literal["held_out", "test_as_validation"]
@@ -118,7 +120,7 @@ class Config(Section):
     `title` names the arm in tables and figures; the default is the name of its directory.
     """
 
-    title: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
+    title: Annotated[str, Field(max_length=_LONGEST_TITLE, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
     reported: Reported | None = None
     model: SerializeAsAny[Network] = Field(default_factory=lambda: models.get(models.DEFAULT)())  # type: ignore[call-arg]
     data: Data = Data()
@@ -167,8 +169,13 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     for override in overrides:
         _apply_override(changes, override)
     values = _merge(values, changes)
-    if overrides and "title" not in changes and isinstance(values.get("title"), str):
-        values["title"] = ", ".join([values["title"], *overrides])[:80]  # it is not the file's arm any more
+    changed = {override.partition("=")[0].strip(): override for override in overrides}  # of one key the last counts
+    if changed.keys() - {"seed", *LABELS}:  # it is not the file's arm any more
+        if "title" not in changes and isinstance(values.get("title"), str):
+            values["title"] = joined(
+                [values["title"], *(each for key, each in changed.items() if key != "seed")], _LONGEST_TITLE
+            )
+        values["reported"] = changes.get("reported")
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiment import config as configuration
+from experiment.config import Config
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 
@@ -49,3 +51,20 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
         if not runs:
             raise UserError(f"{path} contains no run (no config.yaml in it or below it)")
     return list({run.path.resolve(): run for _, runs in found for run in runs}.values())
+
+
+def check_title(config: Config, run: RunDirectory) -> None:
+    """Raises a UserError if another arm beside the run's has its title, so that no comparison could name them."""
+    arm = run.path.absolute().parent
+    firsts = (next(iter(sorted(other.glob("*/config.yaml"))), None) for other in arm.parent.glob("*") if other != arm)
+    for file in filter(None, firsts if config.title else ()):
+        try:
+            other = RunDirectory(file.parent).read_config()
+        except UserError:
+            continue
+        keys = configuration.differences(other, config).keys() - {"seed"}
+        if other.title == config.title and keys and "data.name" not in keys:
+            raise UserError(
+                f"title: {file.parent.parent} has the title {config.title!r}, too, and differs in "
+                f"{', '.join(sorted(keys))}: change the title in the YAML file"
+            )

@@ -13,3 +13,9 @@ def printable(text: str) -> str:
 def printable_name(text: str) -> str:
     """As `printable`, and escapes line breaks, too."""
     return printable(text).replace("\n", "\\n")
+
+
+def joined(parts: list[str], longest: int) -> str:
+    """The first part and as many of the others as fit into `longest` characters, with commas."""
+    text = ", ".join(parts)
+    return text if len(text) <= longest or len(parts) < 2 else joined(parts[:-1], longest)

@@ -44,8 +44,9 @@ def nearest(location: str, known: list[str]) -> str:
     candidates = [*known, *{key.split(".")[0] for key in known if "." in key}]
     # Compare the whole dotted name, then only the last part, for a key in the wrong section.
     by_last_name = {key.rsplit(".", 1)[-1]: key for key in candidates}
-    for name, keys in ((location, {key: key for key in candidates}), (location.rsplit(".", 1)[-1], by_last_name)):
-        if match := difflib.get_close_matches(name, keys, n=1, cutoff=0.7):
+    ways = (location, {key: key for key in candidates}, 0.7), (location.rsplit(".", 1)[-1], by_last_name, 0.85)
+    for name, keys, cutoff in ways:
+        if match := difflib.get_close_matches(name, keys, n=1, cutoff=cutoff):
             return f"; did you mean {keys[match[0]]!r}?"
     section = location.rpartition(".")[0]
     siblings = [key for key in known if key.rpartition(".")[0] == section]

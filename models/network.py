@@ -15,6 +15,8 @@ from experiment.schema import Section
 
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 
+_NOT_LOGITS = {"softmax", "sigmoid", "relu"}  # activations, layers or operations
+
 GhostBatches = Annotated[int, Field(ge=1, le=64)]
 
 # Keras layers and operations that treat the images of a batch independently. Others may not.
@@ -179,6 +181,9 @@ def build_model(
                 f"{file}: build returns [{shape}] in {outputs.dtype} rather than logits [n, {classes}] in float32; "
                 "end it with layers.dense(classes)"
             )
+        last = outputs._keras_history.operation
+        if {type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")} & _NOT_LOGITS:
+            raise UserError(f"{file}: build ends in {last.name}, not in logits; return layers.dense(classes)(x)")
         model = keras.Model(inputs, outputs)
         if shards > 1 and (ghost_batches(network) > 1 or images_are_independent(model)):
             from models.fast_layers import ShardedModel

@@ -488,3 +488,12 @@ def test_any_text_is_a_configuration_or_an_error_for_the_user(tmp_path_factory, 
         assert isinstance(configuration.load(str(path)), Config)
     except UserError:
         pass
+
+
+def test_the_title_of_a_changed_arm_names_what_was_changed_and_nothing_is_reported_of_it():
+    changed = configuration.load("bn.yaml", ["epochs=1", "seed=3", "epochs=2"])
+    assert changed.title == "batch norm, epochs=2" and changed.reported is None
+    assert configuration.load("bn.yaml", ["seed=3"]) == configuration.load("bn.yaml", seed=3)
+    many = ["optimizer.weight_decay=0.5", "optimizer.name=adamw", "label_smoothing=0.5", "schedule.warmup_epochs=0.5"]
+    title = configuration.load("bn.yaml", many).title  # as much of it as there is room for
+    assert title == "batch norm, optimizer.weight_decay=0.5, optimizer.name=adamw"

@@ -132,7 +132,10 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
 
 
 def _keys(first: Group, second: Group) -> list[str]:
-    return [key for key in configuration.differences(first.config, second.config) if key != "seed"]
+    keys = [key for key in configuration.differences(first.config, second.config) if key != "seed"]
+    if "model.name" in keys:  # the keys of another network are others
+        keys = [key for key in keys if key == "model.name" or not key.startswith("model.")]
+    return keys
 
 
 def _difference(first: Group, second: Group) -> Difference:

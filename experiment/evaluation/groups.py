@@ -104,6 +104,7 @@ def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:
     firsts = [runs[0] for runs in members]
     titles = [next((run.config.title for run in runs if run.config.title), None) for runs in members]
     names = [title or first.directory.rpartition("/")[2] for title, first in zip(titles, firsts, strict=True)]
+    names = _without_common_end(names)
     places = [first.directory for first in firsts]
     if len(set(places)) < len(places):
         places = [first.name for first in firsts]
@@ -114,6 +115,14 @@ def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:
         told_apart_by = first.data_name if twins else places[number]
         labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
     return labels
+
+
+def _without_common_end(names: list[str]) -> list[str]:
+    """What all names end with (", epochs=2") is left out, unless names become equal."""
+    parts = [name.split(", ") for name in names]
+    while len(parts) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
+    return [", ".join(each) for each in parts] if len(set(map(tuple, parts))) == len(set(names)) else names
 
 
 def _check_titles(title: str | None, first: RunResult, twins: list[RunResult]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from experiment.errors import UserError
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__")  # Keras writes them like classes
+# Of a layer's description, what does not change its predictions: momentum is that of moving averages in training.
+_WITHOUT_EFFECT = {"name", "dtype", "trainable", "momentum", "seed", "build_config", "registered_name"}
+_LARGEST_ARCHIVE = 2**30
 _LARGEST_MEMBER = 4 * reading.MIB  # in addition to the size of the weights
 _MOST_OBJECTS = 20_000  # groups and arrays
 
@@ -36,7 +40,8 @@ def check_archive(model, network: str) -> None:
         raise UserError(f"{tempfile.gettempdir()} cannot be written: {error.strerror or error}") from None
     except Exception as error:
         reason = _first_line(error).rpartition("refused: ")[2]
-        raise UserError(f"models/{network}.py: Keras cannot load this network from best.keras: {reason}") from None
+        told = f"models/{network}.py: Keras cannot load this network from best.keras: {reason}"
+        raise UserError(f"{told}; use Keras's own layers and operations") from None
     finally:
         registered.update(before)
 
@@ -54,10 +59,8 @@ def load_weights(model, path: Path) -> None:
     try:
         description = json.loads(members["config.json"])
         _check_classes(description)
-        layers = [layer["class_name"] for layer in description["config"]["layers"]]
         # Keras ignores weights that it does not expect, so those of another network could seem to match.
-        if layers != [type(operation).__name__ for operation in model.operations]:
-            raise UserError("its layers are not those of the configuration's network")
+        _check_same_network(description, model)
         if _count_weights(members["model.weights.h5"], largest) != numbers:
             raise UserError("its weights are not those of the configuration's network")
         with tempfile.TemporaryDirectory() as folder:  # load exactly the content that was checked
@@ -71,6 +74,45 @@ def load_weights(model, path: Path) -> None:
     except Exception as error:  # Keras, h5py and zipfile raise exceptions of any type for a damaged file
         reason = _first_line(error)
         raise UserError(f"{path} is damaged, or its weights are not those of the configuration: {reason}") from None
+
+
+def check_same_network(model, path: Path) -> None:
+    """Raises a UserError if the archive's network is not that of `model`: its file in models/ was changed."""
+    with reading.opened_zip(path, _LARGEST_ARCHIVE) as archive:
+        member = archive.getinfo("config.json")
+        if member.file_size > _LARGEST_MEMBER:
+            raise ValueError("config.json is too large")
+        try:
+            _check_same_network(json.loads(reading.unpack(archive, member)), model)
+        except UserError as error:
+            raise UserError(f"{path}: refused: {error}") from None
+
+
+def _check_same_network(description: dict, model) -> None:
+    layers, expected = description["config"]["layers"], json.loads(model.to_json())["config"]["layers"]
+    # Keras numbers the names of layers on, from model to model.
+    names, expected_names = ({name: str(at) for at, name in enumerate(_names(part))} for part in (layers, expected))
+
+    def equal(one, other) -> bool:
+        if isinstance(one, dict) and isinstance(other, dict):
+            both = {key for key in one.keys() & other.keys() if not key.endswith("_initializer")}
+            return all(equal(one[key], other[key]) for key in both - _WITHOUT_EFFECT)
+        if isinstance(one, list) and isinstance(other, list):
+            return len(one) == len(other) and all(map(equal, one, other))
+        return one == other or (isinstance(one, str) and names.get(one, "") == expected_names.get(other))
+
+    if not equal(layers, expected):
+        raise UserError(
+            "its network is not the one that the configuration builds now; if the network's file in models/ was "
+            "changed, restore it, or train again"
+        )
+
+
+def _names(layers: list[dict]) -> Iterator[str]:
+    """The names of layers, and of those of nested models."""
+    for layer in layers:
+        yield layer["config"]["name"]
+        yield from _names(layer["config"].get("layers", []))
 
 
 def _first_line(error: Exception) -> str:

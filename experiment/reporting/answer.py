@@ -16,8 +16,16 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(f"They differ in {', '.join(comparison.differences[0].keys)}.")
     else:
         lines.append(_against_the_baseline(comparison))
+    if shared := _shared_end(comparison.best):
+        lines.append(f"All arms: {shared}.")
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
+
+
+def _shared_end(group: Group) -> str:
+    """What was left out of the arms' titles since all end with it."""
+    title = group.config.title or ""
+    return title.removeprefix(f"{group.label}, ") if title.startswith(f"{group.label}, ") else ""
 
 
 def headline(comparison: Comparison) -> str:
@@ -63,7 +71,10 @@ def _tests(difference: Difference) -> str:
     """The tests of a single difference, and what they do not show."""
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
-        return "One seed of an arm cannot tell how much of a difference is chance."
+        return (
+            "One seed of an arm cannot tell how much of a difference is chance: train two more of each "
+            "(train.py --seed 1, --seed 2) for an interval."
+        )
     permutation = f"a permutation test p = {numbers['permutation_p']:.2g}"
     if numbers["smallest_possible_p"] > 0.05:
         permutation += f" (so few seeds cannot give less than {numbers['smallest_possible_p']:.2g})"

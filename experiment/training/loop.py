@@ -55,7 +55,7 @@ def fit(
         shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
     if progress != "quiet" and not resume:
-        _warn_of_few_steps(model, steps * config.epochs)
+        _warn_of_few_steps(config, model, steps * config.epochs)
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
     recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
@@ -98,14 +98,16 @@ def fit(
         drawer.draw()  # last, so that the summary is written before
 
 
-def _warn_of_few_steps(model: keras.Model, steps: int) -> None:
+def _warn_of_few_steps(config: Config, model: keras.Model, steps: int) -> None:
     """Batch normalisation validates with moving averages, of which each step keeps the fraction `momentum`.
 
     After 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial values remain.
     """
     momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if momenta and steps * (1 - max(momenta)) < 3:
-        lower = "Set model.norm_momentum=0.9, or take" if steps * (1 - 0.9) >= 3 else "Take"
+        remedy = f"Pass momentum=0.9 to the layer in models/{config.model.name}.py"
+        remedy = "Set model.norm_momentum=0.9" if hasattr(config.model, "norm_momentum") else remedy
+        lower = f"{remedy}, or take" if steps * (1 - 0.9) >= 3 else "Take"
         print(
             f"note: {steps} steps are too few for batch normalisation with a momentum of {max(momenta)}: its moving "
             "averages do not converge, and validation and test accuracy will be too low. "

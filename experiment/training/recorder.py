@@ -14,6 +14,7 @@ import numpy as np
 
 from experiment.config import Config
 from experiment.errors import STOP_SIGNALS, Diverged, Interrupted, UserError
+from experiment.evaluation import weights
 from experiment.reporting import figures
 from experiment.run_directory import RunDirectory
 
@@ -52,6 +53,8 @@ class Recorder(keras.callbacks.Callback):
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "
                 "machine; --resume cannot continue it with the same bits here"
             )
+        if self.run.best_file.exists():
+            weights.check_same_network(self.stock_model, self.run.best_file)
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history = facts["history"]

@@ -7,6 +7,7 @@ import pytest
 
 from experiment.errors import UserError
 from experiment.evaluation.comparison import compare
+from experiment.reporting import answer
 
 BN = "model.batch_norm=after_activation"
 SLOW = "optimizer.learning_rate=1e-4"
@@ -39,6 +40,20 @@ def test_an_arm_is_called_by_its_title(evaluated):
 def test_arms_of_one_directory_have_its_runs_in_their_names(evaluated):
     runs = [evaluated("plain/seed2"), evaluated("plain/seed3", SLOW)]
     assert labels(compare(runs)) == ["plain (plain/seed2)", "plain (plain/seed3)"]
+
+
+def test_what_all_titles_end_with_is_left_out_unless_they_become_equal(evaluated):
+    runs = [evaluated("a/seed0", "title=one, epochs=2"), evaluated("b/seed0", "title=other, epochs=2", SLOW)]
+    assert labels(compare(runs)) == ["one", "other"]
+    assert "All arms: epochs=2." in answer.answer(compare(runs))
+    runs = [evaluated("c/seed0", "title=one, b=1, a=1"), evaluated("d/seed0", "title=one, b=2, a=1", SLOW)]
+    assert labels(compare(runs)) == ["one, b=1", "one, b=2"]
+    assert labels(compare(runs[:1])) == ["one, b=1, a=1"]
+
+
+def test_another_network_is_one_difference(evaluated):
+    runs = [evaluated("plain/seed0"), evaluated("resnet/seed0", "model={name: resnet}", SLOW)]
+    assert compare(runs).differences[0].keys == ["model.name", "optimizer.learning_rate"]
 
 
 def test_two_arms_of_one_title_are_refused(evaluated):

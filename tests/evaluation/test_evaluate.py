@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from experiment import config as configuration
 from experiment import finding
 from experiment.data import synthetic
 from experiment.data.cifar import CIFAR10
@@ -295,3 +296,14 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
     assert len(finding.select([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1
+
+
+def test_a_title_that_another_arm_beside_has_is_refused(tmp_path):
+    make_run(tmp_path / "one/seed0", "title=same")
+    config, run = configuration.load("plain.yaml", ["title=same", "epochs=3", BN]), RunDirectory(tmp_path / "two/seed0")
+    with pytest.raises(UserError, match=r"one has the title 'same', too, and differs in model\.norm"):
+        finding.check_title(config, run)
+    finding.check_title(config, RunDirectory(tmp_path / "one/seed1"))
+    finding.check_title(configuration.load("plain.yaml", ["title=same", "epochs=3", "seed=1"]), run)
+    finding.check_title(configuration.load("plain.yaml", ["title=same", "data.name=synthetic"]), run)
+    finding.check_title(configuration.load("plain.yaml", ["title=other"]), RunDirectory(tmp_path / "absent/two/seed0"))

@@ -124,6 +124,9 @@ def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, messag
         ("return layers.dense(classes)(x)", "returns [n, 32, 32, 10] in float32"),
         ("return keras.layers.Dense(10, dtype='float16')(keras.layers.Flatten()(x))", "returns [n, 10] in float16"),
         ("return None", "returns NoneType"),
+        ("return keras.layers.Dense(classes, activation='softmax')(keras.layers.Flatten()(x))", "not in logits"),
+        ("return keras.layers.Softmax()(layers.dense(classes)(keras.layers.Flatten()(x)))", "not in logits"),
+        ("return keras.ops.sigmoid(layers.dense(classes)(keras.layers.Flatten()(x)))", "not in logits"),
         ("return [layers.dense(classes)(keras.layers.Flatten()(x))]", "returns list"),
         ("return keras.layers.Input((10,))", "build fails"),
         ("import tensorflow as tf; x = tf.nn.relu(x)" + END, "line 8: build fails"),
@@ -456,6 +459,18 @@ def test_a_user_s_network_is_trained_resumed_and_evaluated(write, tmp_path, data
         assert all(values.shape == (layers - (name == "layer_norm"),) for values in found.values())
 
 
+def test_a_run_of_a_network_that_was_changed_since_is_neither_resumed_nor_evaluated(write, tmp_path, dataset):
+    write("tiny")
+    run, _ = train(tmp_path / "run", dataset, "model.name=tiny", "epochs=1", "schedule.name=constant")
+    predict(run, dataset.test.images)
+    write("tiny", networks.TINY.replace("relu", "tanh"))  # with weights of the same shapes
+    del sys.modules["models.tiny"]
+    with pytest.raises(UserError, match=r"best\.keras: refused: its network is not the one .* models/"):
+        predict(run, dataset.test.images)
+    with pytest.raises(UserError, match="its network is not the one that the configuration builds"):
+        train(run.path, dataset, "model.name=tiny", "schedule.name=constant", resume=True)
+
+
 def test_best_keras_holds_every_key_of_the_run(tmp_path, dataset):
     run, config = train(tmp_path / "run", dataset, "epochs=1", "data.training_images=null", base="fast")
     model = keras.models.load_model(run.best_file)
@@ -475,5 +490,5 @@ def test_weights_of_another_graph_are_refused(tmp_path):
     model_of("resnet", seed=1).save(tmp_path / "best.keras")
     weights.load_weights(model_of("resnet", seed=2), tmp_path / "best.keras")
     for keys in ({"depth": 32}, {"norm": "group"}):
-        with pytest.raises(UserError, match="not those of the configuration"):
+        with pytest.raises(UserError, match="not the one that the configuration builds"):
             weights.load_weights(model_of("resnet", keys), tmp_path / "best.keras")
