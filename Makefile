@@ -12,8 +12,9 @@ help:  ## this list
 	@grep -hE '^[a-z][^:=]*:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*  ## /\1\t/' | expand -t 18
 
 demo: .venv/installed  ## train both networks on synthetic images, evaluate, draw: one or two minutes
-	$(RUN) train.py --config plain.yaml --set title=plain $(DEMO) --run-dir checkpoints/demo/plain/seed0
-	$(RUN) train.py --config bn.yaml --set 'title=batch norm' $(DEMO) --run-dir checkpoints/demo/bn/seed0
+	@echo "plain and batch norm train side by side; the lines are those of batch norm"
+	$(RUN) train.py --config plain.yaml --set title=plain $(DEMO) --run-dir checkpoints/demo/plain/seed0 --quiet & plain=$$!; \
+	$(RUN) train.py --config bn.yaml --set 'title=batch norm' $(DEMO) --run-dir checkpoints/demo/bn/seed0 && wait $$plain || { kill $$plain 2> /dev/null; exit 1; }
 	$(RUN) evaluate.py checkpoints/demo --output checkpoints/demo
 	@echo "look at: checkpoints/demo/comparison.png (how both learn), checkpoints/demo/comparison.md (all numbers)"
 	@echo "next, on CIFAR-10 (a download of 170 MB):  make train CONFIG=fast.yaml    on your own images: docs/your-own-images.md"

@@ -31,7 +31,7 @@ def arms(comparison: Comparison) -> Table:
         "arm": lambda group: group.label,
         "seeds": lambda group: str(len(group.runs)),
         "test %": lambda group: f"{100 * group.mean:.2f}",
-        "95 % interval": lambda group: spread(group).removeprefix("95 % interval "),
+        "95 % interval": lambda group: spread(group).removeprefix("95 % interval ") if group.interval_95 else "",
         "minus baseline": minus_baseline,
         "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
         "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
