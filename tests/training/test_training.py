@@ -162,7 +162,7 @@ def test_a_state_of_another_network_is_refused(tmp_path, images):
 
 def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
     train(tmp_path / "run", images, "epochs=1", "precision=float32")
-    with pytest.raises(UserError, match="precision: 'float32' in the run, 'mixed_bfloat16' now"):
+    with pytest.raises(UserError, match="precision: 'float32' in the run, 'mixed_bfloat16' on this machine"):
         train(tmp_path / "run", images, "precision=mixed_bfloat16", resume=True)
 
 
