@@ -216,7 +216,7 @@ def coverage(intervals, truth: float) -> float:
 
 def test_the_intervals_hold_the_truth_in_95_of_100_simulations():
     rng = np.random.default_rng(0)
-    wilson_intervals = [accuracy_interval(int(correct), 500) for correct in rng.binomial(500, 0.85, 1000)]
+    wilson_intervals = [accuracy_interval(int(count), 500) for count in rng.binomial(500, 0.85, 1000)]
     assert coverage(wilson_intervals, 0.85) == pytest.approx(0.95, abs=0.02)
     student = [metrics.mean_interval(sample) for sample in rng.normal(0.02, 0.004, (1000, 5))]
     assert coverage(student, 0.02) == pytest.approx(0.95, abs=0.02)
