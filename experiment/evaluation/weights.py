@@ -15,7 +15,6 @@ _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__")  # Keras writes them like classes
 # Of a layer's description, what does not change its predictions: momentum is that of moving averages in training.
 _WITHOUT_EFFECT = {"name", "dtype", "trainable", "momentum", "seed", "build_config", "registered_name"}
-_LARGEST_ARCHIVE = 2**30
 _LARGEST_MEMBER = 4 * reading.MIB  # in addition to the size of the weights
 _MOST_OBJECTS = 20_000  # groups and arrays
 
@@ -74,18 +73,6 @@ def load_weights(model, path: Path) -> None:
     except Exception as error:  # Keras, h5py and zipfile raise exceptions of any type for a damaged file
         reason = _first_line(error)
         raise UserError(f"{path} is damaged, or its weights are not those of the configuration: {reason}") from None
-
-
-def check_same_network(model, path: Path) -> None:
-    """Raises a UserError if the archive's network is not that of `model`: its file in models/ was changed."""
-    with reading.opened_zip(path, _LARGEST_ARCHIVE) as archive:
-        member = archive.getinfo("config.json")
-        if member.file_size > _LARGEST_MEMBER:
-            raise ValueError("config.json is too large")
-        try:
-            _check_same_network(json.loads(reading.unpack(archive, member)), model)
-        except UserError as error:
-            raise UserError(f"{path}: refused: {error}") from None
 
 
 def _check_same_network(description: dict, model) -> None:

@@ -54,7 +54,7 @@ class Recorder(keras.callbacks.Callback):
                 "machine; --resume cannot continue it with the same bits here"
             )
         if self.run.best_file.exists():
-            weights.check_same_network(self.stock_model, self.run.best_file)
+            weights.load_weights(self.stock_model, self.run.best_file)  # refuses those of another network
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history = facts["history"]
