@@ -161,7 +161,12 @@ def _bounded(interval, bounds: tuple[float, float]) -> tuple[float, float]:
     return tuple(float(np.clip(bound, *bounds)) for bound in interval)
 
 
-def compare_groups(first: dict[int, float], second: dict[int, float], bounds: tuple[float, float] = UNBOUNDED) -> dict:
+def compare_groups(
+    first: dict[int, float],
+    second: dict[int, float],
+    bounds: tuple[float, float] = UNBOUNDED,
+    comparisons: int = 1,
+) -> dict:
     """The difference of two groups' mean accuracies (or scores), with an interval and tests.
 
     If both groups have the same seeds, the runs are paired, since they share order and augmentation: Student's interval
@@ -172,6 +177,7 @@ def compare_groups(first: dict[int, float], second: dict[int, float], bounds: tu
     Args:
         first, second: accuracies or scores by seed.
         bounds: the possible range of the difference: (-1, 1) for accuracies.
+        comparisons: the number of intervals that together cover their differences with 95 % (Bonferroni's correction).
 
     Returns:
         The interval and the p-value of the t test are None if a group has fewer than three runs (see `mean_interval`),
@@ -195,7 +201,8 @@ def compare_groups(first: dict[int, float], second: dict[int, float], bounds: tu
         return content
     if fewest >= FEWEST_FOR_AN_INTERVAL and (np.ptp(a - b) if paired else np.ptp(a) or np.ptp(b)):
         test = stats.ttest_1samp(a - b, 0) if paired else stats.ttest_ind(a, b, equal_var=False)
-        content["interval_95"] = _bounded(test.confidence_interval(CONFIDENCE), bounds)
+        interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
+        content["interval_95"] = _bounded(interval, bounds)
         content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
     permuted = stats.permutation_test(

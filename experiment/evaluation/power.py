@@ -9,7 +9,7 @@ _SIGNIFICANCE = 0.05  # two-sided
 _MOST = 10_000
 
 
-def runs_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
+def runs_needed(sd: float, difference: float, power: float = 0.8, comparisons: int = 1) -> int | None:
     """The smallest n for which a two-sided t test of n differences, at 5 %, has the required power.
 
     The power is computed from the noncentral t distribution (Cohen 1988, chapter 2).
@@ -18,6 +18,7 @@ def runs_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
         sd: the standard deviation of the (paired) differences, in the unit of `difference`.
         difference: the true mean difference; its sign does not matter.
         power: the required probability of detection.
+        comparisons: the number of tests that share the 5 % (Bonferroni's correction).
 
     Returns:
         None if more than 10,000 are needed, or if `difference` is 0.
@@ -29,7 +30,7 @@ def runs_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
         shift = abs(difference) / sd * math.sqrt(n) if sd else math.inf
         if shift > 100:  # SciPy's distribution is inaccurate there
             return 1.0
-        critical = stats.t.ppf(1 - _SIGNIFICANCE / 2, n - 1)
+        critical = stats.t.ppf(1 - _SIGNIFICANCE / 2 / comparisons, n - 1)
         return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 
     counts = range(2, _MOST + 1)

@@ -27,6 +27,7 @@ class Panel:
     xs: list[Any]  # in order
     curves: dict[tuple[str, int], dict[Any, float]]  # {(compared value, seed): {x: y}}
     baseline: str = ""  # the x that the others are compared with
+    means: bool = True  # whether to draw means with intervals
 
     @property
     def series(self) -> list[str]:
@@ -80,7 +81,9 @@ def _draw_panel(axes, panel: Panel) -> None:
                 run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
                 where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
                 axes.plot(*where, "o", color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
-        if not means:
+        if several:
+            axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
+        if not (means and panel.means):
             continue
         centre, low, high = np.array(list(means.values())).T
         ends += [*low, *high]
@@ -88,12 +91,11 @@ def _draw_panel(axes, panel: Panel) -> None:
         error = {("xerr" if panel.horizontal else "yerr"): [centre - low, high - centre]}
         marker = {"marker": "|" if panel.horizontal else "_", "ms": 12, "ls": ""} if categories else {"ls": "-"}
         axes.errorbar(*places, **error, **marker, color=colour, lw=1.6, elinewidth=1.1, capsize=3)
-        if several:
-            axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
     _draw_baseline(axes, panel)
     _limit(axes, panel, ends)
     axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
-    axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
+    if panel.means:
+        axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
     axes.set_title(figures.literal(panel.title), fontsize=9.5)
     axes.set(**{"xlabel": panel.y_label} if panel.horizontal else {"xlabel": panel.x_label, "ylabel": panel.y_label})
 
@@ -110,7 +112,7 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
     if not any(isinstance(x, str) for x in panel.xs):
         if min(panel.xs) > 0 and max(panel.xs) / min(panel.xs) > 10:
             axes.set_xscale("log")
-        if len(panel.xs) <= 10:
+        if len(panel.xs) <= 10 and panel.means:
             axes.set_xticks(panel.xs, [f"{x:g}" for x in panel.xs], fontsize=8.5)
             axes.xaxis.set_minor_locator(ticker.NullLocator())
         return {x: x for x in panel.xs}

@@ -1,6 +1,8 @@
 """Runs a study: trains the missing runs, locally or on a cluster, and writes its table, figure and verdict."""
 
 import contextlib
+import functools
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,29 +15,15 @@ from experiment import resuming
 from experiment.config import Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
-from experiment.errors import UserError
-from experiment.studies import measures, runner, write
-from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
+from experiment.run_directory import RunDirectory
+from experiment.studies import runner, write
+from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, plan_run, take_equal_runs
+from experiment.studies.runner import Execution
+from experiment.studies.search import Search
 from experiment.studies.study import Study
-from experiment.tensorflow_setup import available_cores
+from experiment.studies.table import row_of
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"  # the committed runs
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How runs are executed: by `workers` local processes, or as tasks on a Ray cluster."""
-
-    executor: str = "local"  # or ray
-    workers: int = 1
-    address: str | None = None  # of a running cluster; None starts one on this machine
-    cpus_per_run: int | None = None  # None: the number of cores divided by that of workers
-    gpus_per_run: float = 0
-    ship_data: bool = False  # whether to send the images to the workers
-
-    def __post_init__(self):
-        if self.executor == "local" and (self.address or self.ship_data or self.gpus_per_run):
-            raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
 
 
 @dataclass(frozen=True)
@@ -70,6 +58,13 @@ def conduct(
         except sources.NotFound:
             return None
 
+    if study.search:
+        base = plan_run(name, study, {}, study.seeds[0], checkpoints)
+        if dry_run:
+            minutes = estimate_seconds([base] * study.trials, roots, images) / 60
+            print(f"{name}: {study.trials} runs, at most about {minutes:.0f} minutes on this machine")
+            return 0
+        return conclude(name, study, _search(name, study, base, checkpoints, data, execution), output)
     planned = [replace(each, config=sources.settle(each.config, data)) for each in plan(name, study, checkpoints)]
     planned = take_equal_runs(planned, roots, images)
     waiting = [each for each in planned if not has_ended(each, images)]
@@ -96,17 +91,32 @@ def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> i
 
 def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[PlannedRun], data, execution) -> list[dict]:
     """Executes the waiting runs with a progress bar; returns the rows of the table in the order of the plan."""
-    rows = {each.name: _row(study, each) for each in planned if each not in waiting}
+    rows = {each.name: row_of(study, each) for each in planned if each not in waiting}
     print(f"{len(planned)} runs, {len(rows)} of them already done", flush=True)
     with _progress(len(waiting)) as advance:
         for each, outcome in _outcomes(waiting, data, execution):
             if isinstance(outcome, Exception):
-                rows[each.name] = _row(study, each, failure=outcome)
+                rows[each.name] = row_of(study, each, failure=outcome)
             else:
                 each.run.write_small_files(outcome)
-                rows[each.name] = _row(study, each)
+                rows[each.name] = row_of(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
     return [rows[each.name] for each in planned]
+
+
+def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: str | None, execution) -> list[dict]:
+    """Executes the runs that a search still needs; returns the rows of all."""
+    folder = RunDirectory(checkpoints / "studies" / name)
+    folder.prepare()
+    with folder.locked():
+        search = Search(name, study, checkpoints, data, execution)
+        print(f"{study.trials} runs, {study.trials - search.left} of them already done", flush=True)
+        with _progress(search.left) as advance:
+            settings = {sources.settle(base.config, data).data}
+            for job, outcome in runner.execute(search.next_job, execution, data, settings):
+                if row := search.learn(job, outcome):
+                    advance(f"{row['run']}: {_in_short(row)}")
+        return search.rows()
 
 
 def _outcomes(
@@ -115,28 +125,19 @@ def _outcomes(
     """Yields (planned run, its small files or an exception)."""
     if not waiting:
         return
-    cores = execution.cpus_per_run or max(1, available_cores() // execution.workers)
-    where = str(Path(data).resolve()) if data and Path(data).exists() else data
-
-    def jobs(runs):
-        return [runner.Job(each.config, each.run.path, where, cores) for each in runs]
-
-    if execution.executor == "local":
-        for settings in {each.config.data for each in waiting}:
-            sources.load(data, settings=settings)  # report an error once, and download once
-        here, there = list(waiting), []
-    else:  # runs without predictions have their weights here
-        here = [each for each in waiting if resuming.is_finished(each.config, each.run)]
-        there = [each for each in waiting if each not in here]
-    for position, outcome in runner.run_locally(jobs(here), execution.workers):
-        yield here[position], outcome
+    jobs = [execution.job(each.config, each.run, data) for each in waiting]
+    there = list(dict.fromkeys(jobs))  # two settings may share a run
+    outcomes: list[Iterator] = []
+    if execution.executor == "ray":  # finished runs without predictions have their weights here
+        here = [job for job in there if resuming.is_finished(job.config, RunDirectory(job.path))]
+        there = [job for job in there if job not in here]
+        outcomes.append(runner.run_locally(functools.partial(next, iter(here), None), execution.workers))
     if there:
-        every = {each.config.data for each in there}
-        if execution.ship_data and len({settings.name for settings in every}) > 1:
-            raise UserError("--ship-data can send one data set, but the study has several: leave it out")
-        shipped = sources.load(data, settings=every.pop()) if execution.ship_data else None
-        for position, outcome in runner.run_on_ray(jobs(there), execution.address, execution.gpus_per_run, shipped):
-            yield there[position], outcome
+        settings = {job.config.data for job in there}
+        outcomes.append(runner.execute(functools.partial(next, iter(there), None), execution, data, settings))
+    for job, outcome in itertools.chain(*outcomes):
+        for each in (each for each, own in zip(waiting, jobs, strict=True) if own == job):
+            yield each, outcome
 
 
 @contextlib.contextmanager
@@ -153,16 +154,8 @@ def _progress(total: int):
         yield advance
 
 
-def _row(study: Study, planned: PlannedRun, failure: Exception | None = None) -> dict:
-    row = {"run": planned.name, **planned.point, "seed": planned.config.seed}
-    if failure is not None:
-        reason = " ".join(str(failure).split())[:300] or type(failure).__name__
-        return {**row, "status": "failed", "reason": reason}
-    wanted = ["test_accuracy", *study.measures] if study.claim else study.measures
-    return {**row, **measures.columns_of(wanted, planned.run)}
-
-
 def _in_short(row: dict) -> str:
-    if row["status"] != "finished":
+    if "val_accuracy" not in row or row["status"] == "diverged":
         return f"{row['status']}: {row.get('reason', '')}"
-    return f"validation accuracy {row['val_accuracy']:.4f}, {row['train_seconds']:.0f} s"
+    stopped = "" if row["status"] == "finished" else f"{row['status']}, "
+    return f"{stopped}validation accuracy {row['val_accuracy']:.4f}, {row['train_seconds']:.0f} s"

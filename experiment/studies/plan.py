@@ -50,19 +50,21 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     if count > _MOST_RUNS:
         raise UserError(f"study {name}: {count:,} runs; the limit is {_MOST_RUNS:,}")
     points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study))]
-    planned = []
-    for seed, point in itertools.product(study.seeds, points):
-        values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
-        overrides = [f"{key}=null" for key in configuration.LABELS]  # the labels of the base do not apply
-        values.pop(VARIANT, None)
-        overrides += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-        try:
-            config = configuration.load(study.base, overrides, seed)
-        except UserError as error:
-            raise UserError(f"study {name}, {point}: {error}") from None
-        folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
-        planned.append(PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}")))
-    return planned
+    return [plan_run(name, study, point, seed, checkpoints) for seed, point in itertools.product(study.seeds, points)]
+
+
+def plan_run(name: str, study: Study, point: dict[str, Any], seed: int, checkpoints: Path) -> PlannedRun:
+    """The run at a point; raises a UserError if its configuration is invalid."""
+    values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
+    overrides = [f"{key}=null" for key in configuration.LABELS]  # the labels of the base do not apply
+    values.pop(VARIANT, None)
+    overrides += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    try:
+        config = configuration.load(study.base, overrides, seed)
+    except UserError as error:
+        raise UserError(f"study {name}, {point}: {error}") from None
+    folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
+    return PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}"))
 
 
 def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:

@@ -1,9 +1,8 @@
-"""Executes the runs of a study in local processes or on a Ray cluster.
+"""Executes runs in local processes or on a Ray cluster.
 
 Both call `finish` for every run and return its files, so that a study's table does not depend on where it ran.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import multiprocessing
@@ -12,14 +11,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiment import tensorflow_setup, terminal
-from experiment.config import Config
+from experiment.config import Config, Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import Diverged, Interrupted, UserError
@@ -32,13 +31,39 @@ _CONNECTION_SECONDS, _SECONDS_TO_STOP = 10, 60
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How runs are executed: by `workers` local processes, or as tasks on a Ray cluster."""
+
+    executor: str = "local"  # or ray
+    workers: int = 1
+    address: str | None = None  # of a running cluster; None starts one on this machine
+    cpus_per_run: int | None = None  # None: the number of cores divided by that of workers
+    gpus_per_run: float = 0
+    ship_data: bool = False  # whether to send the images to the workers
+
+    def __post_init__(self):
+        if self.executor == "local" and (self.address or self.ship_data or self.gpus_per_run):
+            raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
+
+    def job(self, config: Config, run: RunDirectory, data: str | None, until: int | None = None) -> "Job":
+        cores = self.cpus_per_run or max(1, tensorflow_setup.available_cores() // self.workers)
+        where = str(Path(data).resolve()) if data and Path(data).exists() else data
+        return Job(config, run.path, where, cores, until)
+
+
+@dataclass(frozen=True)
 class Job:
-    """One run, as it is sent to a worker. `where` is the value of `--data`, `cores` the number of threads to use."""
+    """One run, as it is sent to a worker."""
 
     config: Config
     path: Path
-    where: str | None
-    cores: int
+    where: str | None  # the value of `--data`
+    cores: int  # the number of threads to use
+    until: int | None = None  # the epoch after which it pauses
+
+
+Outcome = dict[str, bytes] | Exception  # the run's small files, or why there are none
+NextJob = Callable[[], Job | None]
 
 
 # ---- in a worker -----------------------------------------------------------------------------------------------------
@@ -60,7 +85,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     for gpu in tf.config.list_physical_devices("GPU"):  # otherwise one run reserves all memory of a shared GPU
         tf.config.experimental.set_memory_growth(gpu, True)
     try:
-        start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores)
+        start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores, until=job.until)
     except Diverged:
         pass  # recorded in its summary
     except Interrupted as interruption:
@@ -70,32 +95,52 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     return run.small_files()
 
 
+def execute(
+    next_job: NextJob, execution: Execution, data: str | None, settings: set[Data]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Yields each job with its outcome as runs end, until none is running and there is no next job.
+
+    Args:
+        next_job: called when there is room for a run; returns None if there is no job at the moment.
+        data: the value of `--data`.
+        settings: all that the jobs have.
+    """
+    if execution.executor == "local":
+        for each in settings:
+            sources.load(data, settings=each)  # report an error once, and download once
+        return run_locally(next_job, execution.workers)
+    if execution.ship_data and len({each.name for each in settings}) > 1:
+        raise UserError("--ship-data can send one data set, but the study has several: leave it out")
+    shipped = sources.load(data, settings=settings.pop()) if execution.ship_data else None
+    return run_on_ray(next_job, execution.address, execution.gpus_per_run, shipped)
+
+
 # ---- on this machine -------------------------------------------------------------------------------------------------
 
 
-def run_locally(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
-    """Yields (position of the job, the run's small files or an exception) as runs end.
+def run_locally(next_job: NextJob, workers: int) -> Iterator[tuple[Job, Outcome]]:
+    """As `execute`: each run has a process of its own, and a killed one does not affect the others.
 
-    Each run has a process of its own, so that runs do not share state, and a killed one does not affect the others. If
-    this process is stopped, the others finish their step, write a checkpoint, and end.
+    If this process is stopped, the others finish their step, write a checkpoint, and end.
     """
     others = multiprocessing.active_children()
-    waiting, running = collections.deque(enumerate(jobs)), {}
+    running: dict = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                position, job = waiting.popleft()
+        while True:
+            while len(running) < workers and (job := next_job()) is not None:
                 fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
                 pool = concurrent.futures.ProcessPoolExecutor(1, fresh, initializer=_end_with_parent)
                 with _unheard_signals():
-                    running[pool.submit(finish, job)] = position, pool
+                    running[pool.submit(finish, job)] = job, pool
+            if not running:
+                return
             for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
-                position, pool = running.pop(future)
+                job, pool = running.pop(future)
                 pool.shutdown()
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
                     error = UserError("its process was killed, perhaps because memory ran out")
-                yield position, error or future.result()
+                yield job, error or future.result()
     finally:
         for worker in multiprocessing.active_children():
             if worker not in others:
@@ -135,9 +180,11 @@ def _end_with_parent() -> None:
 
 
 def run_on_ray(
-    jobs: Sequence[Job], address: str | None, gpus: float, ship: Dataset | None
-) -> Iterator[tuple[int, dict[str, bytes] | Exception]]:
-    """As `run_locally`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
+    next_job: NextJob, address: str | None, gpus: float, ship: Dataset | None
+) -> Iterator[tuple[Job, Outcome]]:
+    """As `execute`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
+
+    It is sent all jobs that there are, and decides when each has its cores.
 
     Raises:
         UserError: Ray is not installed, or it cannot connect to the address.
@@ -153,17 +200,19 @@ def run_on_ray(
     except Exception as error:  # Ray raises many types
         raise UserError(f"--address {address}: cannot join the cluster: {error}") from None
     try:
-        cores = jobs[0].cores if jobs else 1
-        task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=5, max_calls=1)(finish)
-        shipped = ray.put(ship) if ship else None
-        waiting = {task.remote(job, shipped): position for position, job in enumerate(jobs)}
-        while waiting:
+        task: Any = ray.remote(num_gpus=gpus, max_retries=5, max_calls=1)(finish)
+        shipped, waiting = ray.put(ship) if ship else None, {}
+        while True:
+            while (job := next_job()) is not None:
+                waiting[task.options(num_cpus=job.cores).remote(job, shipped)] = job
+            if not waiting:
+                return
             (done, *_), _ = ray.wait(list(waiting))
-            position = waiting.pop(done)
+            job = waiting.pop(done)
             try:
-                yield position, ray.get(done)
+                yield job, ray.get(done)
             except ray.exceptions.RayError as error:
-                yield position, error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+                yield job, error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     finally:
         ray.shutdown()
 

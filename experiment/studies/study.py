@@ -19,10 +19,24 @@ VARIANT = "variant"  # the name of the axis of variants
 _FORMER_NAMES = {"judged": "primary", "score_means": "score_label", "budget": "scope"}
 
 
+class Range(Section):
+    """The numbers from `low` to `high`: integers if both are; with `log`, small and large ones equally often."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be less than high, and with log above 0")
+        return self
+
+
 class Study(Section):
     """A base configuration, the values of its varied keys, and seeds; then how to draw the figure and test the claim.
 
-    Without a claim, the study is a sweep: which settings are best?
+    Without a claim, the study is a sweep: which settings are best? With `search` in place of `grid` it is a search.
     """
 
     base: str
@@ -30,6 +44,12 @@ class Study(Section):
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w .+-]*$")], dict[str, Any]] = Field(default_factory=dict)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     settings: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Range | Annotated[list[bool | int | float | str], Field(min_length=2)]] = Field(
+        default_factory=dict
+    )
+    trials: Annotated[int, Field(ge=1, le=2000)] = 20  # the runs of a search
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["median", "none"] = "median"
 
     question: str = ""
     measures: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["val_accuracy"])
@@ -149,7 +169,9 @@ def _with_axes(study: Study) -> Study:
 
 
 def _mistakes(study: Study) -> Iterator[str]:
-    keys = [key for axis in study.axes for key in axis]
+    keys = [*study.search, *(key for axis in study.axes for key in axis)]
+    if study.search:
+        yield from _wrong_search(study)
     for joined, values in study.grid.items():
         count = len(joined.split(","))
         for row in values if count > 1 else []:
@@ -177,7 +199,7 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: unknown key of a configuration{nearest(key, known)}"
-    if not study.grid and not study.variants:
+    if not study.grid and not study.variants and not study.search:
         yield "grid: it is empty; name at least one key with its values"
     if "seed" in (*keys, *study.settings, *varied):
         yield "seed: write seeds in the study's seeds, not in grid, variants or settings"
@@ -186,6 +208,15 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
         yield f"{twice[0]}: it varies in the grid, so no other entry of it and no variant may set it"
     if len(set(study.seeds)) < len(study.seeds):
         yield "seeds: duplicate seed"
+
+
+def _wrong_search(study: Study) -> Iterator[str]:
+    if study.grid or study.variants or study.claim:
+        yield "search: grid, variants and claim belong to other studies"
+    if len(study.seeds) > 1:
+        yield "seeds: a search has one seed; compare the best settings with more seeds in a sweep"
+    if study.measures != ["val_accuracy"]:
+        yield "measures: a search is for the best val_accuracy"
 
 
 def _wrong_measures(study: Study) -> Iterator[str]:

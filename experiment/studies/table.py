@@ -7,7 +7,19 @@ from pathlib import Path
 
 from experiment import files
 from experiment.errors import UserError
-from experiment.studies.measures import TIMES
+from experiment.studies.measures import TIMES, columns_of
+from experiment.studies.plan import PlannedRun
+from experiment.studies.study import Study
+
+
+def row_of(study: Study, planned: PlannedRun, failure: Exception | None = None) -> dict:
+    """The row of a run that ended, or of one that failed."""
+    row = {"run": planned.name, **planned.point, "seed": planned.config.seed}
+    if failure is not None:
+        reason = " ".join(str(failure).split())[:300] or type(failure).__name__
+        return {**row, "status": "failed", "reason": reason}
+    wanted = ["test_accuracy", *study.measures] if study.claim else study.measures
+    return {**row, **columns_of(wanted, planned.run)}
 
 
 def write_table(rows: Sequence[dict], path: Path) -> None:

@@ -17,6 +17,7 @@ from experiment.studies.scores import SCORES, Curve
 from experiment.studies.study import Study
 
 UNDECIDED = "not decided"
+STOPPED = "stopped early"  # the status of a run that the pruner of a search stopped
 
 Scores = dict[int, float]  # seed: score
 
@@ -116,13 +117,15 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
     return found
 
 
-def _finding(study: Study, measure: str, about: str, names: tuple[str, str], sides: Sequence[Scores]) -> Finding:
+def _finding(
+    study: Study, measure: str, about: str, names: tuple[str, str], sides: Sequence[Scores], comparisons: int = 1
+) -> Finding:
     own_unit = SCORES[study.score].unit
     factor, unit = (1, own_unit) if own_unit else (MEASURES[measure].factor, MEASURES[measure].difference_unit)
     first, second = ({seed: factor * score for seed, score in side.items()} for side in sides)
     if not (first and second):
         return Finding(about, *names, unit, UNDECIDED)
-    compared = metrics.compare_groups(first, second)
+    compared = metrics.compare_groups(first, second, comparisons=comparisons)
     if compared["paired"]:
         sd = metrics.mean_and_sd([first[seed] - second[seed] for seed in first])["sd"]
     else:
@@ -141,7 +144,7 @@ def _finding(study: Study, measure: str, about: str, names: tuple[str, str], sid
         sd,
         tuple(compared["runs"]),
         compared["paired"],
-        None if sd is None else runs_needed(sd, target, power),
+        None if sd is None else runs_needed(sd, target, power, comparisons),
     )
 
 
@@ -160,19 +163,27 @@ def _answer(study: Study, interval: tuple[float, float] | None) -> str:
 
 def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verdict:
     """The verdict of a study; `command` reproduces it."""
-    found, answer = _claim(study, rows) if study.claim else _best(study, rows)
+    found, answer = (_claim if study.claim else _best_of_search if study.search else _best)(study, rows)
     words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
     data = dict.fromkeys(row["data"] for row in rows if row.get("data", "cifar10") != "cifar10")
     caveats = [f"On {', '.join(data)} images, not CIFAR-10.".replace("generated", "synthetic")] if data else []
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         caveats.append("Optimistic: weights chosen on the test set.")
-    unfinished = [row for row in rows if row["status"] != "finished"]
-    if len(found) > 5:
+    unfinished = [row for row in rows if row["status"] not in ("finished", STOPPED)]
+    if study.search:
+        stopped = sum(row["status"] == STOPPED for row in rows)
+        caveats.append(
+            f"{len(rows)} runs, {stopped} of them stopped early. The best of many is partly luck: its validation "
+            "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
+        )
+    if len(found) > 1 and not study.claim:
+        caveats.append("The intervals are corrected (Bonferroni): all of them together cover 95 %.")
+    elif len(found) > 5:
         caveats.append(f"Of {len(found)} comparisons at 95 %, about one in twenty is decided by chance alone.")
     return Verdict(
         study=name,
         claim=study.claim,
-        question=study.question or f"Which {' and '.join(map(study.axis_label, _keys(study)))} is best?",
+        question=study.question or f"Which {_listed(study)} best?",
         answer=answer,
         score=study.score_label or SCORES[study.score].label.format(**words),
         expected=study.expected or "higher",
@@ -201,15 +212,33 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     if not its_scores:
         return [], "No run ended."
     first = study.measures[0]
-    found = [_finding(study, first, measure.title, (best, name), (its_scores, side)) for name, side in others]
+    count = max(1, len(others))  # the best was chosen after seeing all
+    found = [_finding(study, first, measure.title, (best, name), (its_scores, side), count) for name, side in others]
     mean = measure.factor * np.mean(list(its_scores.values()))
     answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} (mean of {len(its_scores)} seeds)"
     close = [finding.second for finding in found if finding.answer != "supported"]
     return found, answer + (f"; not told apart from it by these runs: {', '.join(close)}" if close else "")
 
 
+def ranked(rows: Sequence[dict]) -> list[dict]:
+    """The finished runs of a search, the best first."""
+    return sorted((row for row in rows if row["status"] == "finished"), key=lambda row: -row["val_accuracy"])
+
+
+def _best_of_search(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
+    if not (best := ranked(rows)[:1]):
+        return [], "No run finished."
+    name = ", ".join(f"{study.axis_label(key)} {best[0][key]}" for key in study.search)
+    return [], f"Best: {name}, with {100 * best[0]['val_accuracy']:.2f} % validation accuracy (one run)"
+
+
+def _listed(study: Study) -> str:
+    *others, last = map(study.axis_label, _keys(study))
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
+
+
 def _keys(study: Study) -> list[str]:
-    return [key for axis in study.axes for key in axis]
+    return [*study.search, *(key for axis in study.axes for key in axis)]
 
 
 def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:

@@ -12,7 +12,9 @@ from experiment.reporting import figures, markdown, study_figure
 from experiment.studies import table
 from experiment.studies.measures import MEASURES
 from experiment.studies.study import Study
-from experiment.studies.verdict import UNDECIDED, Finding, Panel, Verdict, panels, verdict
+from experiment.studies.verdict import STOPPED, UNDECIDED, Finding, Panel, Verdict, panels, ranked, verdict
+
+_SHOWN = 5  # settings of a search, in verdict.md
 
 
 def write(
@@ -23,13 +25,14 @@ def write(
     files.make_folder(folder)
     if rows:
         table.write_table(rows, folder / "runs.csv")
-    keys = filter(None, (study.series, study.x, study.panel))
+    keys = filter(None, (*study.search, study.series, study.x, study.panel))
     read = table.read_table(folder / "runs.csv", [*keys, "seed", "status"])
     found = verdict(name, study, read, command)
-    content = dataclasses.asdict(found) | {"table": table_of(found)}
+    cells = _ranking(study, read) if study.search else table_of(found)
+    content = dataclasses.asdict(found) | {"table": cells}
     files.write_text(folder / "verdict.json", json.dumps(content, indent=1) + "\n")
-    files.write_text(folder / "verdict.md", markdown_of(found))
-    figures.save(draw(study, found, panels(study, read)), folder / f"figure.{figure_format}")
+    files.write_text(folder / "verdict.md", markdown_of(found, cells))
+    figures.save(draw(study, found, read), folder / f"figure.{figure_format}")
     return folder
 
 
@@ -46,16 +49,16 @@ def power(name: str, study: Study, results: Path) -> list[str]:
     return [*(["With 80 % power, given the spread of the existing runs:"] if lines else []), *lines]
 
 
-def markdown_of(found: Verdict) -> str:
-    """verdict.md."""
+def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
+    """verdict.md; `cells` are the header and the rows of its table (default: those of the findings)."""
     question = found.question if found.claim else ""
     parts = [f"# {found.claim or found.question}", f"**{found.answer}.** {question}".strip()]
     parts += found.caveats
     if found.claim:
         expected = "where the two are equal" if found.expected == "equal" else f"where the first is {found.expected}"
         parts.append(f"Compared: {found.score}. The claim holds {expected}.")
-    if found.findings:
-        header, *rows = table_of(found)
+    header, *rows = cells or table_of(found)
+    if rows:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
         size = "to show that they are equal" if found.expected == "equal" else "to tell a difference of the size seen"
@@ -71,6 +74,13 @@ def table_of(found: Verdict) -> list[list[str]]:
     """The header, and a row of strings for each finding."""
     header = ["compared", "first", "second", "difference [95 % interval]", "runs", "answer", "seeds needed"]
     return [header, *map(_cells, found.findings)]
+
+
+def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
+    """The header, and a row of strings for each of the best settings of a search."""
+    header = [*map(study.axis_label, study.search), "validation accuracy (%)"]
+    best = ranked(rows)[:_SHOWN]
+    return [header, *([*(str(row[key]) for key in study.search), f"{100 * row['val_accuracy']:.2f}"] for row in best)]
 
 
 def _cells(finding: Finding) -> list[str]:
@@ -97,14 +107,15 @@ def _difference(finding: Finding) -> str:
 # ---- the figure ------------------------------------------------------------------------------------------------------
 
 
-def draw(study: Study, found: Verdict, drawn: Sequence[Panel]):
+def draw(study: Study, found: Verdict, rows: Sequence[dict]):
     """The figure: the question, the answer with the difference and its interval, and all runs."""
     answer = found.answer
     if study.claim and len({(finding.first, finding.second) for finding in found.findings}) == 1:
         finding = found.findings[0]
         pair = f"{finding.first} − {finding.second}"
         answer += f": {pair} = {_in_words(finding)}" if len(found.findings) == 1 else f" ({pair})"
-    return study_figure.draw([_drawn(study, found, panel) for panel in drawn], found.question, answer)
+    drawn = _searched(study, rows) if study.search else [_drawn(study, found, each) for each in panels(study, rows)]
+    return study_figure.draw(drawn, found.question, answer)
 
 
 def _in_words(finding: Finding) -> str:
@@ -135,6 +146,21 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     baseline = study.label(study.comparisons[0][1]) if study.claim and study.series == study.x else ""
     shown = [_shown(study, x) for x in xs]
     return study_figure.Panel(title, x_label, measure.title, measure.log, shown, curves, baseline)
+
+
+def _searched(study: Study, rows: Sequence[dict]) -> list[study_figure.Panel]:
+    """A panel for each key of a search, with a point for each run."""
+    drawn = []
+    for key in study.search:
+        curves = {
+            (row["status"], number): {_shown(study, row[key]): 100 * row["val_accuracy"]}
+            for number, row in enumerate(rows)
+            if row["status"] in ("finished", STOPPED) and "val_accuracy" in row
+        }
+        xs = sorted({x for curve in curves.values() for x in curve}, key=lambda x: (isinstance(x, str), x))
+        label = MEASURES["val_accuracy"].title
+        drawn.append(study_figure.Panel("", study.axis_label(key), label, False, xs, curves, means=False))
+    return drawn
 
 
 def _shown(study: Study, x):

@@ -35,6 +35,7 @@ def fit(
     progress: str = "lines",
     tensorboard: bool = False,
     figure_format: FigureFormat = "png",
+    until: int | None = None,
 ) -> dict:
     """Trains one run to its end and returns its summary. Call `start.train` instead, which checks the arguments.
 
@@ -42,7 +43,7 @@ def fit(
         run: a prepared directory, empty unless `resume`.
         cores: the result of `hardware.settle`.
         resume: continue after the last completed epoch.
-        progress, tensorboard, figure_format: as in `start.train`.
+        progress, tensorboard, figure_format, until: as in `start.train`.
 
     Raises:
         Diverged, Interrupted, UserError: as `start.train`.
@@ -79,13 +80,13 @@ def fit(
                 training_dataset(training_images, config, first_epoch=len(recorder.history)),
                 validation_data=evaluation_dataset(validation_images),
                 initial_epoch=len(recorder.history),
-                epochs=config.epochs,
+                epochs=min(config.epochs, until or config.epochs),
                 steps_per_epoch=steps,
                 callbacks=callbacks,
                 verbose=1 if progress == "bar" else 0,
                 shuffle=False,  # the pipeline shuffles
             )
-        return recorder.write_summary("finished")
+        return recorder.write_summary("finished" if len(recorder.history) == config.epochs else "interrupted")
     except Interrupted:
         recorder.write_summary("interrupted")
         raise

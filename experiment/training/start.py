@@ -38,6 +38,7 @@ def train(
     tensorboard: bool = False,
     figure_format: FigureFormat = "png",
     cores: int | None = None,
+    until: int | None = None,
 ) -> dict:
     """Trains a run to its end and returns its summary.
 
@@ -52,6 +53,7 @@ def train(
         tensorboard: whether to write logs for TensorBoard, too.
         figure_format: of the learning curves.
         cores: the number of cores to use (default: all available to this process).
+        until: the epoch after which to pause; the run is then interrupted, and can be resumed.
 
     Raises:
         Diverged: the loss became NaN or infinite; the best weights so far are saved.
@@ -81,4 +83,4 @@ def train(
             return run.read_summary()
         if existing == "overwrite":
             run.remove_files()
-        return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard, figure_format)
+        return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard, figure_format, until)

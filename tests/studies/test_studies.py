@@ -542,11 +542,26 @@ def test_a_sweep_names_the_best_and_what_is_not_told_apart_from_it():
     assert found.answer.endswith("not told apart from it by these runs: learning rate 0.001")
 
 
+def test_the_more_settings_the_best_is_chosen_from_the_more_it_takes_to_tell_it_apart():
+    accuracies = {0.001: [0.70, 0.71, 0.74], 0.01: [0.66, 0.68, 0.695]}
+    answers = []
+    for more in range(4):
+        accuracies |= {0.1 * number: [0.1, 0.11, 0.13] for number in range(1, more + 1)}
+        _, study = studies.sweep("bn.yaml", [f"optimizer.learning_rate={','.join(map(str, accuracies))}"], "0-2", [])
+        found = verdict.verdict("sweep", study, sweep_rows(accuracies), "")
+        answers.append(found.findings[0].answer)
+        # Student's t of 2 degrees of freedom at 1 - 0.05 / 2 / comparisons, from a table
+        half = {0: 4.303, 1: 6.205, 2: 7.649, 3: 8.860}[more] * found.findings[0].sd / math.sqrt(3)
+        assert found.findings[0].interval_95[0] == pytest.approx(found.findings[0].difference - half, abs=1e-3)
+        assert any("corrected" in caveat for caveat in found.caveats) == (more > 0)
+    assert answers == ["supported", "supported", "supported", "not decided"]
+
+
 def test_a_sweep_of_numbers_is_one_curve_under_its_question_and_answer():
     _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
     rows = sweep_rows({0.001: [0.7, 0.71], 0.01: [0.5, 0.52]})
     found = verdict.verdict("sweep", study, rows, "")
-    figure = write.draw(study, found, verdict.panels(study, rows))
+    figure = write.draw(study, found, rows)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a run", "mean, 95 % interval over seeds"]
     title = " ".join(figure.get_suptitle().split())
     assert title == f"Which learning rate is best? {found.answer}"
@@ -604,7 +619,7 @@ def test_gradients_are_averaged_over_the_epochs(evaluated):
 
 def test_the_examples_of_the_documentation_are_valid(tmp_path):
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         (tmp_path / "example.yaml").write_text(block)
         name, study = studies.load(str(tmp_path / "example.yaml"))

@@ -40,10 +40,10 @@ def small_config(*overrides: str) -> configuration.Config:
     return configuration.load("bn.yaml", [*base, *overrides])
 
 
-def train(path, images, *overrides, resume=False, shards=1):
+def train(path, images, *overrides, resume=False, shards=1, until=None):
     run = RunDirectory(path)
     run.prepare()
-    summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress="quiet")
+    summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress="quiet", until=until)
     return run, summary
 
 
@@ -141,6 +141,16 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
     check_resumable(small_config(*overrides), stopped)
     train(stopped.path, images, *overrides, resume=True, shards=shards)
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
+
+
+def test_a_run_that_paused_ends_where_it_would_have_ended(tmp_path, images):
+    train(tmp_path / "whole", images)
+    paused, summary = train(tmp_path / "paused", images, until=1)
+    assert (summary["status"], summary["epochs"]) == ("interrupted", 1)
+    again = train(paused.path, images, resume=True, until=1)[1]  # nothing to do before that epoch
+    assert again | {"started": 0} == summary | {"started": 0}
+    assert train(paused.path, images, resume=True, until=3)[1]["status"] == "finished"
+    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(paused.path)) == []
 
 
 def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):

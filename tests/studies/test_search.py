@@ -1,0 +1,227 @@
+"""Searches: which settings are drawn, which runs stop early, how a search goes on after a stop, and what it says."""
+
+import builtins
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiment.errors import UserError
+from experiment.studies import study as studies
+from experiment.studies import table, verdict, write
+from experiment.studies.runner import Execution, Job
+from experiment.studies.search import Search
+from tests.conftest import history_rows, make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip("optuna", reason="Optuna is not installed: pip install -e '.[search]'")
+
+FILE = {
+    "base": "plain.yaml",
+    "settings": {"epochs": 8, "batch_size": 50},
+    "search": {
+        "optimizer.learning_rate": {"low": 0.0001, "high": 0.1, "log": True},
+        "augmentation.shift": {"low": 0, "high": 4},
+        "model.norm": ["none", "batch"],
+    },
+    "trials": 6,
+    "seeds": [3],
+}
+
+
+def load(tmp_path: Path, **changes) -> studies.Study:
+    path = tmp_path / "found.yaml"
+    path.write_text(yaml.safe_dump(FILE | changes, sort_keys=False))
+    return studies.load(str(path))[1]
+
+
+def opened(tmp_path: Path, workers: int = 1, **changes) -> Search:
+    (tmp_path / "studies" / "found").mkdir(parents=True, exist_ok=True)
+    return Search("found", load(tmp_path, **changes), tmp_path, None, Execution(workers=workers))
+
+
+def trained(job: Job, accuracy: float, status: str | None = None) -> dict[str, bytes]:
+    """What a worker sends of a run whose best validation accuracy so far is `accuracy`."""
+    epochs = job.until or job.config.epochs
+    status = status or ("finished" if epochs == job.config.epochs else "interrupted")
+    data = {"name": "cifar10", "sha256": "0" * 64, "class_names": list("abcdefghij")}
+    facts = {"status": status, "epochs": epochs, "best_epoch": 1, "val_accuracy": accuracy}
+    run = make_run(job.path, **facts)
+    run.write_summary(run.read_summary() | {"data": data})
+    run.write_config(job.config)
+    run.write_history(history_rows(*[accuracy] * epochs))
+    return run.small_files()
+
+
+def conducted(search: Search, accuracy_of=lambda job: 0.5) -> list[dict]:
+    """Lets a search come to its end, one run at a time; returns its rows."""
+    while job := search.next_job():
+        search.learn(job, trained(job, accuracy_of(job)))
+    return search.rows()
+
+
+def test_settings_are_drawn_from_the_ranges_and_lists(tmp_path):
+    rows = conducted(opened(tmp_path))
+    assert len(rows) == 6 == len({row["run"] for row in rows})
+    for row in rows:
+        assert 0.0001 <= row["optimizer.learning_rate"] <= 0.1
+        assert row["optimizer.learning_rate"] == float(f"{row['optimizer.learning_rate']:.3g}")
+        assert row["augmentation.shift"] in range(5) and row["model.norm"] in ("none", "batch")
+        assert (row["seed"], row["status"], row["val_accuracy"]) == (3, "finished", 0.5)
+
+
+def test_as_many_runs_at_a_time_as_there_are_workers(tmp_path):
+    search = opened(tmp_path, workers=2, pruner="none")
+    first, second = search.next_job(), search.next_job()
+    assert first.path != second.path and search.next_job() is None
+    search.learn(second, trained(second, 0.5))
+    assert search.next_job() is not None and search.next_job() is None
+
+
+def test_a_run_pauses_after_a_quarter_and_half_of_its_epochs_unless_nothing_is_stopped(tmp_path):
+    search = opened(tmp_path)
+    first = search.next_job()
+    assert (first.until, search.learn(first, trained(first, 0.5))) == (2, None)
+    second = search.next_job()
+    assert (second.path, second.until, search.learn(second, trained(second, 0.5))) == (first.path, 4, None)
+    last = search.next_job()
+    assert (last.path, last.until) == (first.path, None)
+    assert search.learn(last, trained(last, 0.6))["val_accuracy"] == 0.6
+    assert opened(tmp_path / "other", pruner="none").next_job().until is None
+    assert opened(tmp_path / "short", settings={"epochs": 1}).next_job().until is None
+
+
+def test_a_run_below_the_median_of_the_others_is_stopped(tmp_path):
+    drawn: list[Path] = []
+
+    def accuracy_of(job: Job) -> float:
+        drawn.extend([job.path] if job.path not in drawn else [])
+        return 0.2 if len(drawn) == 6 else 0.5
+
+    *others, stopped = conducted(opened(tmp_path), accuracy_of)
+    assert [row["status"] for row in others] == ["finished"] * 5
+    assert (stopped["status"], stopped["epochs_done"], stopped["val_accuracy"]) == ("stopped early", 2, 0.2)
+    again = opened(tmp_path)
+    assert again.next_job() is None and again.rows()[-1] == stopped
+
+
+def test_a_search_that_was_stopped_goes_on_with_the_settings_that_it_had_begun(tmp_path):
+    search = opened(tmp_path)
+    done = search.next_job()
+    while search.learn(done, trained(done, 0.5)) is None:
+        done = search.next_job()
+    begun = search.next_job()
+    search.learn(begun, trained(begun, 0.5))  # and then the search is killed
+    again = opened(tmp_path, trials=4)
+    assert (len(again.rows()), again.left) == (1, 3)
+    job = again.next_job()
+    assert (job.path, job.until) == (begun.path, 2)
+    again.learn(job, trained(job, 0.5))
+    assert len(conducted(again)) == 4
+    assert len(conducted(opened(tmp_path, trials=7))) == 7  # more can be asked for
+
+
+def test_a_run_that_fails_is_told_and_tried_again_by_the_next_search(tmp_path):
+    search = opened(tmp_path, trials=1)
+    row = search.learn(search.next_job(), UserError("the disk is full"))
+    assert (row["status"], row["reason"]) == ("failed", "the disk is full")
+    assert search.next_job() is None and search.rows() == [row]
+    assert opened(tmp_path, trials=1).next_job() is not None
+
+
+def test_a_run_that_diverges_counts_as_chance(tmp_path):
+    search = opened(tmp_path, trials=1)
+    job = search.next_job()
+    assert search.learn(job, trained(job, 0.3, "diverged"))["status"] == "diverged"
+    assert '"values":[0.1]' in (tmp_path / "studies" / "found" / "search.journal").read_text().replace(" ", "")
+
+
+def test_settings_of_which_there_are_few_are_tried_once_each(tmp_path):
+    rows = conducted(opened(tmp_path, search={"model.norm": ["none", "batch"]}, sampler="random"))
+    assert {row["model.norm"] for row in rows} == {"none", "batch"} and len(rows) == 2
+
+
+def test_the_journal_of_another_search_and_a_damaged_one_are_refused(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(UserError, match="belongs to a search with another base, settings, search or seeds"):
+        opened(tmp_path, settings={"epochs": 9})
+    (tmp_path / "studies" / "found" / "search.journal").write_text('{"op_code": "x"}\n[]\n')
+    with pytest.raises(UserError, match=r"search\.journal cannot be read"):
+        opened(tmp_path)
+
+
+def test_without_optuna_it_says_how_to_install_it(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *arguments):
+        if name == "optuna":
+            raise ImportError(name)
+        return real(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[search\]'"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"search": {"optimizer.learning_rat": [1, 2]}}, "did you mean 'optimizer.learning_rate'"),
+        ({"search": {"batch_size": {"low": 8, "high": 4}}}, "low must be less than high"),
+        ({"search": {"batch_size": {"low": 0, "high": 4, "log": True}}}, "with log above 0"),
+        ({"search": {"batch_size": {"low": 8}}}, "high"),
+        ({"search": {"batch_size": [8]}}, "search.batch_size"),
+        ({"search": {"seed": [1, 2]}}, "study's seeds"),
+        ({"grid": {"batch_size": [8, 16]}}, "belong to other studies"),
+        ({"claim": "c", "expected": "higher"}, "belong to other studies"),
+        ({"seeds": [0, 1]}, "one seed"),
+        ({"measures": ["test_accuracy"]}, "best val_accuracy"),
+        ({"trials": 0}, "trials"),
+        ({"sampler": "grid"}, "sampler"),
+    ],
+)
+def test_a_mistake_in_a_search_is_told(tmp_path, changes, words):
+    with pytest.raises(UserError, match=words):
+        load(tmp_path, **changes)
+
+
+def test_the_verdict_names_the_best_and_says_that_it_is_partly_luck(tmp_path):
+    study = load(tmp_path)
+    rows = conducted(opened(tmp_path), lambda job: 0.8 if job.config.model.norm == "batch" else 0.4)
+    folder = write.write("found", study, rows, tmp_path / "results", "python study.py --config found.yaml")
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    said = (folder / "verdict.md").read_text()
+    assert said.startswith("# Which learning rate, shift and norm are best?")
+    assert f"learning rate {best['optimizer.learning_rate']}" in said and "norm batch, with 80.00 %" in said
+    assert "too high an estimate" in said and "80.00 |" in said
+    assert (folder / "figure.png").exists()
+    again = write.write("found", study, [], tmp_path / "results", "python study.py --config found.yaml")
+    assert (again / "verdict.md").read_text() == said
+
+
+def test_of_no_run_that_finished_there_is_no_best(tmp_path):
+    rows = [{"run": "a", "seed": 3, "status": "failed", "reason": "killed"}]
+    assert verdict.verdict("found", load(tmp_path), rows, "").answer == "No run finished."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_search_trains_ends_and_goes_on(tmp_path, executor):
+    if executor == "ray":
+        pytest.importorskip("ray")
+    small = {"epochs": 2, "batch_size": 50, "data.training_images": 200, "data.validation_images": 50}
+    load(tmp_path, settings=small, trials=2)
+    options = ["--data", "synthetic", "--checkpoints", str(tmp_path), "--executor", executor, "--cpus-per-run", "1"]
+    command = [sys.executable, "study.py", "--config", str(tmp_path / "found.yaml"), *options]
+    said = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout.startswith("found: 2 runs, at most about"), said.stderr
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert "2 runs, 0 of them already done" in first.stdout and "Best: learning rate" in first.stdout
+    rows = table.read_table(tmp_path / "studies" / "found" / "runs.csv")
+    assert [row["epochs_done"] for row in rows] == [2, 2]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0 and "2 runs, 2 of them already done" in again.stdout
+    assert table.read_table(tmp_path / "studies" / "found" / "runs.csv") == rows
