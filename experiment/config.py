@@ -221,6 +221,13 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
 
 
+def arm_differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
+    """The differences of two arms, whose seeds do not count; the keys of another network are left out for its name."""
+    found = differences(first, second)
+    hidden = {"seed", *(key for key in found if key.startswith("model.") and "model.name" in found)} - {"model.name"}
+    return {key: values for key, values in found.items() if key not in hidden}
+
+
 def _flatten(values: dict, prefix: str = ""):
     """Nested values as (dotted key, value) pairs."""
     for key, value in values.items():

@@ -54,7 +54,7 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
 
 
 def check_title(config: Config, run: RunDirectory) -> None:
-    """Raises a UserError if another arm beside the run's has its title, so that no comparison could name them."""
+    """Raises a UserError if another arm beside the run's has its title."""
     arm = run.path.absolute().parent
     firsts = (next(iter(sorted(other.glob("*/config.yaml"))), None) for other in arm.parent.glob("*") if other != arm)
     for file in filter(None, firsts if config.title else ()):
@@ -62,9 +62,14 @@ def check_title(config: Config, run: RunDirectory) -> None:
             other = RunDirectory(file.parent).read_config()
         except UserError:
             continue
-        keys = configuration.differences(other, config).keys() - {"seed"}
-        if other.title == config.title and keys and "data.name" not in keys:
-            raise UserError(
-                f"title: {file.parent.parent} has the title {config.title!r}, too, and differs in "
-                f"{', '.join(sorted(keys))}: change the title in the YAML file"
-            )
+        if other.title == config.title and other.data.name == config.data.name:
+            refuse_equal_titles(config.title, (file.parent.parent, other), (arm, config))
+
+
+def refuse_equal_titles(title: str, first: tuple[Path | str, Config], second: tuple[Path | str, Config]) -> None:
+    """Raises a UserError if two (directory, configuration) with this title differ: no comparison could name them."""
+    if keys := configuration.arm_differences(first[1], second[1]):
+        raise UserError(
+            f"two arms have the title {title!r}: {first[0]} and {second[0]}, which differ in "
+            f"{', '.join(sorted(keys))}. Change one title: in its YAML file, and in the config.yaml of its runs"
+        )

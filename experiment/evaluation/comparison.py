@@ -28,7 +28,7 @@ class Difference:
     @property
     def keys(self) -> list[str]:
         """The keys of the configuration in which the groups differ."""
-        return _keys(self.first, self.second)
+        return list(configuration.arm_differences(self.first.config, self.second.config))
 
     @property
     def decided(self) -> bool | None:
@@ -131,13 +131,6 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
 # ---- differences, pairs, optimism ------------------------------------------------------------------------------------
 
 
-def _keys(first: Group, second: Group) -> list[str]:
-    keys = [key for key in configuration.differences(first.config, second.config) if key != "seed"]
-    if "model.name" in keys:  # the keys of another network are others
-        keys = [key for key in keys if key == "model.name" or not key.startswith("model.")]
-    return keys
-
-
 def _difference(first: Group, second: Group) -> Difference:
     return Difference(first, second, metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE))
 
@@ -172,7 +165,8 @@ def _optimism(groups: Sequence[Group]) -> list[Optimism]:
         if group.config.data.protocol != "test_as_validation":
             continue
         same_data = [other for other in groups if other.first.data == group.first.data]
-        held_out = next((other for other in same_data if _keys(other, group) == ["data.protocol"]), None)
+        keys = [list(configuration.arm_differences(other.config, group.config)) for other in same_data]
+        held_out = next((other for other, own in zip(same_data, keys, strict=True) if own == ["data.protocol"]), None)
         gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
         gain = {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains, _DIFFERENCE)}
         found.append(Optimism(group, gain, held_out and _difference(group, held_out)))

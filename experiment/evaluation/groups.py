@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from experiment import config as configuration
+from experiment import finding
 from experiment.config import Config, Reported
 from experiment.errors import UserError
 from experiment.evaluation import metrics
@@ -21,6 +22,7 @@ class Group:
 
     label: str
     runs: tuple[RunResult, ...]
+    shared: str = ""  # what all arms' titles end with, and their labels do not repeat
 
     @property
     def first(self) -> RunResult:
@@ -96,42 +98,41 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
     for result in results:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
     members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
-    return [Group(printable_name(label), runs) for label, runs in zip(_labels(members), members, strict=True)]
+    labels, shared = _labels(members)
+    return [Group(printable_name(label), runs, shared) for label, runs in zip(labels, members, strict=True)]
 
 
-def _labels(members: list[tuple[RunResult, ...]]) -> list[str]:
-    """The title, or else the directory's name; equal names are followed by the data set or directory in brackets."""
+def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
+    """The titles, or else the directories' names, and what was left out at the end of all.
+
+    Equal names are followed by the data set or directory in brackets.
+    """
     firsts = [runs[0] for runs in members]
     titles = [next((run.config.title for run in runs if run.config.title), None) for runs in members]
     names = [title or first.directory.rpartition("/")[2] for title, first in zip(titles, firsts, strict=True)]
-    names = _without_common_end(names)
+    names, shared = _without_common_end(names)
     places = [first.directory for first in firsts]
     if len(set(places)) < len(places):
         places = [first.name for first in firsts]
     labels = []
     for number, (title, name, first) in enumerate(zip(titles, names, firsts, strict=True)):
         twins = [firsts[other] for other in range(len(firsts)) if title and titles[other] == title and other != number]
-        _check_titles(title, first, [twin for twin in twins if twin.data == first.data])
+        for twin in (twin for twin in twins if twin.data == first.data):
+            finding.refuse_equal_titles(title, (first.directory, first.config), (twin.directory, twin.config))
         told_apart_by = first.data_name if twins else places[number]
         labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
-    return labels
+    return labels, shared
 
 
-def _without_common_end(names: list[str]) -> list[str]:
-    """What all names end with (", epochs=2") is left out, unless names become equal."""
-    parts = [name.split(", ") for name in names]
+def _without_common_end(names: list[str]) -> tuple[list[str], str]:
+    """The names without what all end with ("epochs=2"), unless they become equal, and this end."""
+    parts, shared = [name.split(", ") for name in names], []
     while len(parts) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+        shared.insert(0, parts[0][-1])
         parts = [each[:-1] for each in parts]
-    return [", ".join(each) for each in parts] if len(set(map(tuple, parts))) == len(set(names)) else names
-
-
-def _check_titles(title: str | None, first: RunResult, twins: list[RunResult]) -> None:
-    for twin in twins:
-        keys = ", ".join(sorted(configuration.differences(first.config, twin.config).keys() - {"seed"}))
-        raise UserError(
-            f"two arms have the title {title!r}: {first.directory} and {twin.directory}, which differ in {keys}. "
-            "Change one title: in its YAML file, and in the config.yaml of its runs"
-        )
+    if len(set(map(tuple, parts))) < len(set(names)):
+        return names, ""
+    return [", ".join(each) for each in parts], ", ".join(shared)
 
 
 def named(groups: Sequence[Group], name: str) -> Group:

@@ -16,16 +16,10 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(f"They differ in {', '.join(comparison.differences[0].keys)}.")
     else:
         lines.append(_against_the_baseline(comparison))
-    if shared := _shared_end(comparison.best):
-        lines.append(f"All arms: {shared}.")
+    if comparison.best.shared:
+        lines.append(f"All arms: {comparison.best.shared}.")
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
-
-
-def _shared_end(group: Group) -> str:
-    """What was left out of the arms' titles since all end with it."""
-    title = group.config.title or ""
-    return title.removeprefix(f"{group.label}, ") if title.startswith(f"{group.label}, ") else ""
 
 
 def headline(comparison: Comparison) -> str:

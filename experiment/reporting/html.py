@@ -50,7 +50,6 @@ def write(
     except ImportError as error:
         raise UserError(f"--report needs {error.name}: pip install -e '.[report]'") from None
     shown, baseline = _Images(comparison, images), comparison.baseline.config
-    seed = {"seed": baseline.seed}  # not a difference
     loader = jinja2.FileSystemLoader(_PARTS)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("report.html").render(
@@ -69,7 +68,7 @@ def write(
             {
                 **measures,
                 "config": configuration.to_yaml(result.config),
-                "changed": configuration.differences(baseline, result.config.model_copy(update=seed)),
+                "changed": configuration.arm_differences(baseline, result.config),
             }
             for result, measures in zip(comparison.results, content["runs"], strict=True)
         ],
