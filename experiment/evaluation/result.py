@@ -85,6 +85,8 @@ class RunResult:
         remarks = ["synthetic images"] if self.synthetic else []
         if self.config.data.protocol == "test_as_validation":
             remarks.append("optimistic: weights chosen on the test set")
+        if self.summary.get("cold_averages") is True:
+            remarks.append("too low: too few steps for the moving averages of batch normalisation")
         return remarks
 
     def measures(self) -> dict:

@@ -55,11 +55,14 @@ def fit(
     with device_strategy(config.devices).scope():
         shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
         model = compiled_model(config, dataset, steps, precision, shards)
-    if progress != "quiet" and not resume:
-        _warn_of_few_steps(config, model, steps * config.epochs)
+    facts = _facts(config, dataset, model, precision, training_images, cores)
+    if momentum := _cold_momentum(model, steps * config.epochs):
+        facts["cold_averages"] = True
+        if progress != "quiet" and not resume:
+            _warn_of_cold_averages(config, momentum, steps * config.epochs)
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
-    recorder = Recorder(run, stock_model, _facts(config, dataset, model, precision, training_images, cores))
+    recorder = Recorder(run, stock_model, facts)
     if resume:
         recorder.restore(model)
     recorder.begin(config)
@@ -99,22 +102,26 @@ def fit(
         drawer.draw()  # last, so that the summary is written before
 
 
-def _warn_of_few_steps(config: Config, model: keras.Model, steps: int) -> None:
-    """Batch normalisation validates with moving averages, of which each step keeps the fraction `momentum`.
+def _cold_momentum(model: keras.Model, steps: int) -> float | None:
+    """The largest momentum of batch normalisation, if its moving averages do not converge in so many steps.
 
-    After 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial values remain.
+    Each step keeps the fraction `momentum` of them: after 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial
+    values remain.
     """
     momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if momenta and steps * (1 - max(momenta)) < 3:
-        remedy = f"Pass momentum=0.9 to the layer in models/{config.model.name}.py"
-        remedy = "Set model.norm_momentum=0.9" if hasattr(config.model, "norm_momentum") else remedy
-        lower = f"{remedy}, or take" if steps * (1 - 0.9) >= 3 else "Take"
-        print(
-            f"note: {steps} steps are too few for batch normalisation with a momentum of {max(momenta)}: its moving "
-            "averages do not converge, and validation and test accuracy will be too low. "
-            f"{lower} more epochs or a smaller batch_size",
-            flush=True,
-        )
+    return max(momenta) if momenta and steps * (1 - max(momenta)) < 3 else None
+
+
+def _warn_of_cold_averages(config: Config, momentum: float, steps: int) -> None:
+    remedy = f"Pass momentum=0.9 to the layer in models/{config.model.name}.py"
+    remedy = "Set model.norm_momentum=0.9" if hasattr(config.model, "norm_momentum") else remedy
+    lower = f"{remedy}, or take" if steps * (1 - 0.9) >= 3 else "Take"
+    print(
+        f"note: {steps} steps are too few for batch normalisation with a momentum of {momentum}: its moving averages "
+        "do not converge, and validation and test accuracy will be too low. "
+        f"{lower} more epochs or a smaller batch_size",
+        flush=True,
+    )
 
 
 def _facts(config: Config, dataset: Dataset, model, precision: str, training_images: Images, cores: Cores) -> dict:
