@@ -36,13 +36,13 @@ def headline(comparison: Comparison) -> str:
     if not untold:
         return f"{best.label} is the best{of}: {mean}, {nearest} ({_evidence(others[0])})"
     few = any(each.decided is None for each in others)
-    why = "which so few runs cannot tell from chance" if few else "which these runs do not tell from chance"
+    why = "with too few runs for a test" if few else "which is not significant"
     if len(others) == 1:
         return f"{best.label} has the highest mean: {mean}, {nearest}, {why} ({_evidence(others[0])})"
     names = ", ".join(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
     return (
         f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); "
-        f"{'so few' if few else 'these'} runs do not tell it apart from {names}"
+        + (f"too few runs to test the difference from {names}" if few else f"no significant difference from {names}")
     )
 
 
@@ -66,7 +66,7 @@ def _tests(difference: Difference) -> str:
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
         return (
-            "One seed of an arm cannot tell how much of a difference is chance: train two more of each "
+            "One seed of an arm does not show how much of a difference is chance: train two more of each "
             "(train.py --seed 1, --seed 2) for an interval."
         )
     permutation = f"a permutation test p = {numbers['permutation_p']:.2g}"
@@ -86,7 +86,7 @@ def _tests(difference: Difference) -> str:
 
 
 def _against_the_baseline(comparison: Comparison) -> str:
-    kinds = {"ahead": [], "behind": [], "not told apart": [], "not tested": []}
+    kinds = {"ahead": [], "behind": [], "no significant difference": [], "not tested": []}
     for each in comparison.differences:
         kinds[verdict(each)].append(each.first.label)
     # Not tested: fewer than three seeds, or no spread.
@@ -101,7 +101,7 @@ def verdict(difference: Difference) -> str:
     if difference.decided is None:
         return "not tested"
     if not difference.decided:
-        return "not told apart"
+        return "no significant difference"
     return "ahead" if difference.numbers["difference"] > 0 else "behind"
 
 

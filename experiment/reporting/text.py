@@ -63,7 +63,7 @@ def differences_table(differences: Sequence[Difference]) -> Table:
         "seeds": lambda each: seeds_of(each.numbers),
         "t test p, Holm's": p_values("t_test_p"),
         "permutation p, Holm's": p_values("permutation_p"),
-        "so it is": verdict,
+        "result": verdict,
         "differs in": lambda each: ", ".join(each.keys),
     }
     return _table(differences, columns)

@@ -70,4 +70,5 @@ def _title(comparison: Comparison) -> str:
     title = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
     if first.config.data.protocol == "test_as_validation":
         title += "; optimistic: weights chosen on the test set"
+    title += f", {comparison.best.shared}" if comparison.best.shared else ""
     return "\n".join(textwrap.wrap(f"{title}: {answer.headline(comparison)}", 95))

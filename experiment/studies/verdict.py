@@ -217,7 +217,7 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     mean = measure.factor * np.mean(list(its_scores.values()))
     answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} (mean of {len(its_scores)} seeds)"
     close = [finding.second for finding in found if finding.answer != "supported"]
-    return found, answer + (f"; not told apart from it by these runs: {', '.join(close)}" if close else "")
+    return found, answer + (f"; no significant difference from it: {', '.join(close)}" if close else "")
 
 
 def ranked(rows: Sequence[dict]) -> list[dict]:

@@ -61,7 +61,7 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
     if rows:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
-        size = "to show that they are equal" if found.expected == "equal" else "to tell a difference of the size seen"
+        size = "to show that they are equal" if found.expected == "equal" else "to detect a difference of the size seen"
         parts.append(f"Seeds needed: about how many it takes {size} with 80 % power, by the spread of these runs.")
     if found.unfinished:
         parts.append(f"{len(found.unfinished)} of {found.runs} runs did not finish:")

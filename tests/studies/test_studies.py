@@ -539,7 +539,7 @@ def test_a_sweep_names_the_best_and_what_is_not_told_apart_from_it():
     rows = sweep_rows({0.001: [0.70, 0.71, 0.72], 0.01: [0.71, 0.70, 0.73], 0.1: [0.50, 0.51, 0.53]})
     found = verdict.verdict("sweep", study, rows, "")
     assert found.answer.startswith("Best: learning rate 0.01, with 71.33 % validation accuracy (mean of 3 seeds)")
-    assert found.answer.endswith("not told apart from it by these runs: learning rate 0.001")
+    assert found.answer.endswith("no significant difference from it: learning rate 0.001")
 
 
 def test_the_more_settings_the_best_is_chosen_from_the_more_it_takes_to_tell_it_apart():
