@@ -40,9 +40,8 @@ def headline(comparison: Comparison) -> str:
     if len(others) == 1:
         return f"{best.label} has the highest mean: {mean}, {nearest}, {why} ({_evidence(others[0])})"
     names = ", ".join(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
-    return (
-        f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); "
-        + (f"too few runs to test the difference from {names}" if few else f"no significant difference from {names}")
+    return f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); " + (
+        f"too few runs to test the difference from {names}" if few else f"no significant difference from {names}"
     )
 
 
