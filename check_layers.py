@@ -39,11 +39,9 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.network:
         return _print_network(arguments.network)
-    from experiment import tensorflow_setup
     from layer_checks import agreement, failures, module
 
     layers = module.load(arguments.module) if arguments.module else None  # before TensorFlow, which takes seconds
-    tensorflow_setup.start()
     result = agreement.compare(arguments.cases, arguments.seed, arguments.precision, layers)
     for layer in result.layers:
         if said := failures.describe(result, layer):

@@ -1,10 +1,17 @@
 """Speed beside what one would use instead: `python -m benchmarks.NAME`, in the repository's folder."""
 
 import json
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "results" / "benchmarks"
+
+
+def seconds_of(call, *arguments) -> float:
+    began = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - began
 
 
 def write(result: dict, folder: Path, name: str, table: str | None = None) -> None:

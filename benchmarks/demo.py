@@ -5,14 +5,13 @@ the test accuracy of each run, and its validation accuracy after every epoch.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
+from benchmarks import ROOT, write
 from experiment import config as configuration
 from experiment import tensorflow_setup
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.norm_momentum=0.9"]  # as in the Makefile
 
 
@@ -32,14 +31,9 @@ def main() -> None:
         for network in ("plain", "bn"):
             runs.append({"network": network, "seed": seed, **trained(network, seed, dataset, cores)})
             print(runs[-1], flush=True)
-            content = {
-                "command": f"python -m benchmarks.demo --seeds {arguments.seeds}",
-                "settings": SETTINGS,
-                "images": dataset.fingerprint(),
-                "runs": runs,
-            }
-            arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            arguments.output.write_text(json.dumps(content, indent=1) + "\n")
+    command = f"python -m benchmarks.demo --seeds {arguments.seeds}"
+    content = {"command": command, "settings": SETTINGS, "images": dataset.fingerprint(), "runs": runs}
+    write(content, arguments.output.parent, arguments.output.stem)
 
 
 def trained(network: str, seed: int, dataset, cores) -> dict:

@@ -13,11 +13,10 @@ import os
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import OUTPUT, write
+from benchmarks import OUTPUT, seconds_of, write
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 
@@ -115,16 +114,10 @@ def contests() -> list[tuple[str, Callable, Callable]]:
     ]
 
 
-def seconds(call: Callable) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def compare(ours: Callable, theirs: Callable | None, rounds: int) -> dict:
     """Medians in seconds of calls that take turns, after one of each to warm up."""
     calls = [ours] if theirs is None else [ours, theirs]
-    times = [[seconds(call) for call in calls] for _ in range(rounds + 1)][1:]
+    times = [[seconds_of(call) for call in calls] for _ in range(rounds + 1)][1:]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     return {"ours_s": medians[0]} | (
         {} if theirs is None else {"theirs_s": medians[1], "ratio": medians[0] / medians[1]}

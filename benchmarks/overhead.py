@@ -22,21 +22,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import OUTPUT, ROOT, write
+from benchmarks import OUTPUT, ROOT, seconds_of, write
 from experiment.errors import reported
 
 ONE_STEP = ["data.training_images=100", "data.validation_images=10", "epochs=1", "schedule.warmup_epochs=0"]
 RUNS, OPENINGS = 20, 5
-
-
-def seconds_of(call, *arguments) -> float:
-    began = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - began
 
 
 # ---- an epoch --------------------------------------------------------------------------------------------------------
@@ -119,8 +112,7 @@ def prediction_seconds(path: Path, data: str | None, times: int) -> list[float]:
     import keras  # noqa: F401
 
     run, images = RunDirectory(path), sources.load(data).test.images
-    config = run.read_config()
-    return [seconds_of(predict, run, config, images) for _ in range(times)]
+    return [seconds_of(predict, run, images) for _ in range(times)]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------

@@ -171,15 +171,8 @@ def main() -> None:
     curves: dict[str, list] = {}
     for seed in range(arguments.runs):
         for name in ("keras", "fast", "bn") if seed == 0 else ("keras", "fast"):
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.time_to_accuracy",
-                "--serve",
-                name,
-                str(arguments.keras_epochs),
-                str(seed),
-            ]
+            served = map(str, (name, arguments.keras_epochs, seed))
+            command = [sys.executable, "-m", "benchmarks.time_to_accuracy", "--serve", *served]
             answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
             if answer.returncode:
                 sys.exit(answer.returncode)  # it has said why

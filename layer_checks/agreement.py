@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import numpy_layers
+from experiment import tensorflow_setup
 from experiment.reporting import markdown
 from layer_checks import golden, random_cases
 from layer_checks.module import TOO_LONG
@@ -97,6 +98,7 @@ def compare(count: int, seed: int, precision: str, layers: dict[str, Callable] |
     """
     if layers is None:
         layers = {name: getattr(numpy_layers, name) for name in random_cases.LAYERS}
+    tensorflow_setup.start()
     made_with, kept_cases, kept_results = golden.load()
     live = {"TensorFlow": tensorflow_results} | ({} if unusable("torch") else {"PyTorch": torch_results})
     result = Comparison(precision, layers, {}, {}, _remarks(precision, made_with, list(live)))
@@ -115,18 +117,14 @@ def compare(count: int, seed: int, precision: str, layers: dict[str, Callable] |
                     cases.append((case, {name: results(case, precision) for name, results in live.items()}))
         result.rows[layer] = {name: Agreement() for name in ["TensorFlow", "golden", *live]}
         result.failures[layer] = []
-        _test(result, function, sorted(cases, key=lambda pair: _size(pair[0])), precision)
+        for case, references in sorted(cases, key=lambda pair: _size(pair[0])):
+            got = outcome(function, case, precision)
+            for name, expected in references.items():
+                if expected is not None and not result.rows[layer][name].add(got, expected):
+                    result.failures[layer].append(Failure(case, name, expected, got))
+            if got == TOO_LONG:
+                break
     return result
-
-
-def _test(result: Comparison, function: Callable, cases: list[tuple[Case, dict]], precision: str) -> None:
-    for case, references in cases:
-        got = outcome(function, case, precision)
-        for name, expected in references.items():
-            if expected is not None and not result.rows[case.layer][name].add(got, expected):
-                result.failures[case.layer].append(Failure(case, name, expected, got))
-        if got == TOO_LONG:
-            return
 
 
 def outcome(function: Callable, case: Case, precision: str) -> list[np.ndarray] | str:

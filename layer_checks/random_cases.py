@@ -1,28 +1,10 @@
 """Random calls of the NumPy layers over all of their options. Needs NumPy alone."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-LAYERS = (  # the eleven of the assignment (dilated conv2d counts twice there), and those that networks need besides
-    "max_pool2d",
-    "avg_pool2d",
-    "conv2d",
-    "conv_transpose2d",
-    "flatten",
-    "roi_pool",
-    "sigmoid",
-    "batch_norm",
-    "cross_entropy",
-    "mse_loss",
-    "relu",
-    "linear",
-    "softmax",
-    "group_norm",
-    "layer_norm",
-)
 PRECISIONS = ("float32", "float64")
 
 
@@ -40,7 +22,7 @@ class Case:
 
     def arguments(self, precision: str) -> dict:
         """Fresh keyword arguments, all floating arrays in `precision`."""
-        return copy.deepcopy(self.options) | {
+        return self.options | {
             name: array.astype(precision if array.dtype.kind == "f" else array.dtype)
             for name, array in self.arrays.items()
         }
@@ -108,7 +90,7 @@ def _one_or_two(rng, low: int, high: int) -> int | tuple[int, int]:
     return first if rng.random() < 0.5 else (first, second)
 
 
-def _as_pair(value) -> tuple[int, int]:
+def as_pair(value) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
@@ -123,7 +105,7 @@ def _some(rng, options: dict, least: float = 0.7) -> dict:
 
 def _pooling(rng, layer: str) -> Case:
     kernel = _one_or_two(rng, 1, 3)
-    half = tuple(int(rng.integers(0, k // 2 + 1)) for k in _as_pair(kernel))
+    half = tuple(int(rng.integers(0, k // 2 + 1)) for k in as_pair(kernel))
     options = {"stride": _one_or_two(rng, 1, 4), "padding": half, "ceil_mode": _coin(rng)}
     if layer == "max_pool2d":
         options["dilation"] = 1 if _coin(rng) else _one_or_two(rng, 1, 2)
@@ -132,7 +114,7 @@ def _pooling(rng, layer: str) -> Case:
         options["divisor_override"] = None if _coin(rng) else int(rng.integers(1, 12))
     arrays = {"input": _maps(rng)}
     options = {"kernel_size": kernel} | _some(rng, options)
-    spans = [d * (k - 1) + 1 for k, d in zip(_as_pair(kernel), _as_pair(options.get("dilation", 1)), strict=True)]
+    spans = [d * (k - 1) + 1 for k, d in zip(as_pair(kernel), as_pair(options.get("dilation", 1)), strict=True)]
     if any(size < span for size, span in zip(arrays["input"].shape[2:], spans, strict=True)):
         return _pooling(rng, layer)
     return Case(layer, arrays, options)
@@ -151,8 +133,8 @@ def _convolution(rng) -> Case:
     options = _some(rng, options, 0.75) | ({"groups": groups} if groups > 1 else {})
     numbers = options.get("padding", 0)
     if numbers != "same":
-        numbers = (0, 0) if numbers == "valid" else _as_pair(numbers)
-        spans = [d * (k - 1) + 1 for k, d in zip(kernel, _as_pair(options.get("dilation", 1)), strict=True)]
+        numbers = (0, 0) if numbers == "valid" else as_pair(numbers)
+        spans = [d * (k - 1) + 1 for k, d in zip(kernel, as_pair(options.get("dilation", 1)), strict=True)]
         if any(s + 2 * p < span for s, p, span in zip(input.shape[2:], numbers, spans, strict=True)):
             return _convolution(rng)
     elif options.get("stride", 1) != 1:
@@ -167,12 +149,12 @@ def _transposed(rng) -> Case:
     input, kernel = _maps(rng, groups * c, most=5), rng.integers(1, 4, 2)
     stride, dilation = _one_or_two(rng, 1, 3), _one_or_two(rng, 1, 2)
     options = _some(rng, {"stride": stride, "dilation": dilation, "padding": _one_or_two(rng, 0, 2)}, 0.75)
-    steps, gaps = _as_pair(options.get("stride", 1)), _as_pair(options.get("dilation", 1))
+    steps, gaps = as_pair(options.get("stride", 1)), as_pair(options.get("dilation", 1))
     if _coin(rng):
         options["output_padding"] = tuple(int(rng.integers(0, max(both))) for both in zip(steps, gaps, strict=True))
     if groups > 1:
         options["groups"] = groups
-    sides = zip(input.shape[2:], steps, gaps, kernel, _as_pair(options.get("padding", 0)), strict=True)
+    sides = zip(input.shape[2:], steps, gaps, kernel, as_pair(options.get("padding", 0)), strict=True)
     if any((size - 1) * s + d * (k - 1) + 1 - 2 * p < 1 for size, s, d, k, p in sides):
         return _transposed(rng)
     arrays = {"input": input, "weight": _values(rng, groups * c, o, *kernel)}
@@ -202,10 +184,8 @@ def _regions(rng) -> Case:
 
 def _anything(rng, layer: str) -> Case:
     shape = rng.integers(0 if rng.random() < 0.1 else 1, 5, rng.integers(1, 5))
-    input = _values(rng, *shape, scale=float(rng.choice([1, 10, 1000])))
-    return Case(
-        layer, {"input": input}, {"dim": int(rng.integers(-len(shape), len(shape)))} if layer == "softmax" else {}
-    )
+    arrays = {"input": _values(rng, *shape, scale=float(rng.choice([1, 10, 1000])))}
+    return Case(layer, arrays, {"dim": int(rng.integers(-len(shape), len(shape)))} if layer == "softmax" else {})
 
 
 def _normalizing(rng) -> Case:
@@ -269,6 +249,7 @@ def _connected(rng) -> Case:
     return Case("linear", arrays | _some(rng, {"bias": _values(rng, outputs)}), {})
 
 
+# The eleven of the assignment (dilated conv2d counts twice there), and those that networks need besides.
 _GENERATORS: dict[str, Callable[[np.random.Generator], Case]] = {
     "max_pool2d": lambda rng: _pooling(rng, "max_pool2d"),
     "avg_pool2d": lambda rng: _pooling(rng, "avg_pool2d"),
@@ -286,3 +267,4 @@ _GENERATORS: dict[str, Callable[[np.random.Generator], Case]] = {
     "group_norm": _grouping,
     "layer_norm": _last_dimensions,
 }
+LAYERS = tuple(_GENERATORS)

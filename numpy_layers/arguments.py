@@ -82,6 +82,13 @@ def whole(name: str, value, least: int, most: float = np.inf, expected: str = ""
     return number
 
 
+def divisor(name: str, value, size: int, what: str) -> int:
+    """`value` as an int that divides `size`, the number of `what`."""
+    number = whole(name, value, 1)
+    require(size % number == 0, name, number, f"a divisor of the {size} {what}")
+    return number
+
+
 def dimension(name: str, value, shape: tuple[int, ...]) -> int:
     """The number of a dimension of `shape`, counted from 0; `value` may be negative, counted from the end."""
     rank = len(shape)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from numpy_layers.arguments import CHANNELS_FIRST, batch_optional, floats, half_in_single, pair, require, whole
+from numpy_layers.arguments import CHANNELS_FIRST, batch_optional, divisor, floats, half_in_single, pair, require
 from numpy_layers.windows import extent, padded, windows
 
 
@@ -29,11 +29,11 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     Source: torch.nn.functional.conv2d; Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
     input = floats("input", input, "n", "c", "h", "w")
-    groups = _groups(groups, "channels of input", input.shape[1])
+    groups = divisor("groups", groups, input.shape[1], "channels of input")
     hint = _layout_hint(input, weight, groups, 1)
     weight = floats("weight", weight, "o", input.shape[1] // groups, "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, _, *kernel_size = weight.shape
-    _groups(groups, "outputs of weight", outputs)
+    divisor("groups", groups, outputs, "outputs of weight")
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
     if isinstance(padding, str):
         require(padding in ("same", "valid"), "padding", padding, 'an int, a pair of ints, "same" or "valid"')
@@ -75,7 +75,7 @@ def conv_transpose2d(
     """
     input = floats("input", input, "n", "c", "h", "w")
     n, c, h, w = input.shape
-    groups = _groups(groups, "channels of input", c)
+    groups = divisor("groups", groups, c, "channels of input")
     hint = _layout_hint(input, weight, 1, 0)
     weight = floats("weight", weight, c, "o / groups", "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, kernel_size = groups * weight.shape[1], weight.shape[2:]
@@ -109,12 +109,6 @@ def _layout_hint(input: np.ndarray, weight, groups: int, axis: int) -> str:
     if input.shape[1] == channels[3 - axis]:
         return "it fits in Keras's layout: weight.transpose(3, 2, 0, 1)"
     return "it fits the other way round: np.swapaxes(weight, 0, 1)" if input.shape[1] == channels[1 - axis] else ""
-
-
-def _groups(groups: int, what: str, size: int) -> int:
-    groups = whole("groups", groups, 1)
-    require(size % groups == 0, "groups", groups, f"a divisor of the {size} {what}")
-    return groups
 
 
 def _plus_bias(output: np.ndarray, bias) -> np.ndarray:

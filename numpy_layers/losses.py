@@ -41,17 +41,14 @@ def cross_entropy(
     require(input.ndim >= 2, "the shape of input", input.shape, "(n, c) or (n, c, d1, …)")
     n, c, *rest = input.shape
     require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "0 to 1")
-    _check_reduction(reduction)
     weight = np.ones(c, input.dtype) if weight is None else floats("weight", weight, c, like=input)
 
-    if np.issubdtype(target.dtype, np.floating):
+    if target.dtype.kind == "f":
         require(ignore_index < 0, "ignore_index", ignore_index, "none, where the target holds probabilities")
         chosen = np.moveaxis(floats("target", target, *input.shape, like=input), 1, -1)  # q, [n, d1, …, c]
         counts, divisor = np.ones((*chosen.shape[:-1], 1), bool), math.prod(chosen.shape[:-1])
     else:
-        require(
-            np.issubdtype(target.dtype, np.integer), "the dtype of target", str(target.dtype), "integer or floating"
-        )
+        require(target.dtype.kind in "iu", "the dtype of target", str(target.dtype), "integer or floating")
         array("target", target, n, *rest, hint=CHANNELS_FIRST if target.shape == input.shape[:-1] else "")
         counts = target != ignore_index
         wrong = target[counts & ((target < 0) | (target >= c))]
@@ -86,15 +83,11 @@ def mse_loss(input, target, reduction="mean") -> np.ndarray | np.floating:
     input = floats("input", input)
     target = numbers("target", target).astype(input.dtype, copy=False)
     require(target.shape == input.shape, "the shape of target", target.shape, f"the input's, {input.shape}")
-    _check_reduction(reduction)
     return _reduced(np.square(input - target), reduction, input.size)
 
 
-def _check_reduction(reduction: str) -> None:
-    require(reduction in ("none", "mean", "sum"), "reduction", reduction, '"none", "mean" or "sum"')
-
-
 def _reduced(losses: np.ndarray, reduction: str, divisor: float) -> np.ndarray | np.floating:
+    require(reduction in ("none", "mean", "sum"), "reduction", reduction, '"none", "mean" or "sum"')
     if reduction == "none":
         return losses
     total = losses.sum(dtype=np.float64)

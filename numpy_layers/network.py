@@ -125,6 +125,9 @@ def _function(node) -> Function:
     else:  # a class derived from a known one may do something else
         known = ", ".join([*(kind.__name__ for kind in _LAYERS), *(f"keras.ops's {name}" for name in _OPERATIONS)])
         require(kind in _LAYERS, "the layer", name, f"one of {known}")
+        either = kind in (keras.layers.ZeroPadding2D, keras.layers.SpatialDropout2D)
+        if hasattr(operation, "data_format") and not either:
+            _only(operation, data_format="channels_last")
         function = _LAYERS[kind](operation)
     return lambda maps, **_: function(maps)
 
@@ -160,7 +163,6 @@ def _same(maps: np.ndarray, spans: Pair, stride: Pair, value: float = 0.0) -> np
 
 
 def _convolution(layer: keras.layers.Conv2D) -> Function:
-    _only(layer, data_format="channels_last")
     kernel = np.ascontiguousarray(np.array(layer.kernel).transpose(3, 2, 0, 1))  # from [kernel_h, kernel_w, c, o]
     options = {"stride": layer.strides, "dilation": layer.dilation_rate, "groups": layer.groups}
     spans, bias, activation = extent(layer.kernel_size, layer.dilation_rate), _array(layer.bias), _activation(layer)
@@ -173,7 +175,6 @@ def _convolution(layer: keras.layers.Conv2D) -> Function:
 
 
 def _pooling(function: Function, layer: keras.Layer) -> Function:
-    _only(layer, data_format="channels_last")
     size, stride = layer.pool_size, layer.strides
 
     def pool(maps: np.ndarray) -> np.ndarray:
@@ -185,11 +186,6 @@ def _pooling(function: Function, layer: keras.Layer) -> Function:
         return avg_pool2d(_same(maps, size, stride), size, stride) / share
 
     return pool
-
-
-def _global_pooling(function: Function, layer: keras.Layer) -> Function:
-    _only(layer, data_format="channels_last")
-    return partial(function, axis=(2, 3), keepdims=layer.keepdims)
 
 
 def _batch_norm(layer: keras.layers.BatchNormalization) -> Function:
@@ -224,11 +220,6 @@ def _relu(layer: keras.layers.ReLU) -> Function:
     return relu
 
 
-def _flatten(layer: keras.layers.Flatten) -> Function:
-    _only(layer, data_format="channels_last")
-    return _in_keras_layout(partial(flatten, start_dim=1))  # Keras counts the channels fastest
-
-
 def _dense(layer: keras.layers.Dense) -> Function:
     connect = _in_keras_layout(partial(linear, weight=np.array(layer.kernel).T, bias=_array(layer.bias)))
     activation = _activation(layer)
@@ -258,11 +249,11 @@ _LAYERS: dict[type, Callable[[keras.Layer], Function]] = {
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.MaxPooling2D: partial(_pooling, max_pool2d),
     keras.layers.AveragePooling2D: partial(_pooling, avg_pool2d),
-    keras.layers.GlobalMaxPooling2D: partial(_global_pooling, np.max),
-    keras.layers.GlobalAveragePooling2D: partial(_global_pooling, np.mean),
+    keras.layers.GlobalMaxPooling2D: lambda layer: partial(np.max, axis=(2, 3), keepdims=layer.keepdims),
+    keras.layers.GlobalAveragePooling2D: lambda layer: partial(np.mean, axis=(2, 3), keepdims=layer.keepdims),
     keras.layers.ReLU: _relu,
     keras.layers.Activation: _activation,
-    keras.layers.Flatten: _flatten,
+    keras.layers.Flatten: lambda _: _in_keras_layout(partial(flatten, start_dim=1)),  # the channels count fastest
     keras.layers.Dense: _dense,
     keras.layers.ZeroPadding2D: _zero_padding,
     keras.layers.Add: lambda _: partial(reduce, np.add),

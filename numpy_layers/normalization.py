@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from numpy_layers.arguments import CHANNELS_FIRST, floats, half_in_single, require, whole
+from numpy_layers.arguments import CHANNELS_FIRST, divisor, floats, half_in_single, require
 
 
 @half_in_single
@@ -62,8 +62,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5) -> np.ndarra
     """
     input, parameters = _of_channels(input, weight=weight, bias=bias)
     n, c, *rest = input.shape
-    num_groups = whole("num_groups", num_groups, 1)
-    require(c % num_groups == 0, "num_groups", num_groups, f"a divisor of the {c} channels of input")
+    num_groups = divisor("num_groups", num_groups, c, "channels of input")
     groups = input.reshape(n, num_groups, c // num_groups * math.prod(rest))
     return _scaled(_standardised(groups, (2,), eps).reshape(input.shape), **parameters)
 
