@@ -1,6 +1,7 @@
 """Runs a study that tests a claim, or a sweep: python study.py --config learning_rate.yaml"""
 
 import argparse
+import dataclasses
 import itertools
 import shlex
 import sys
@@ -50,14 +51,8 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.studies.conduct import Output, conclude, conduct
     from experiment.studies.runner import Execution
 
-    execution = Execution(
-        arguments.executor,
-        arguments.workers,
-        arguments.address,
-        arguments.cpus_per_run,
-        arguments.gpus_per_run,
-        arguments.ship_data,
-    )
+    # The options have the names of its fields.
+    execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
     if arguments.config:
         name, study = studies.load(arguments.config, arguments.seeds)
         said = ["--config", f"{name}.yaml", *(["--seeds", arguments.seeds] if arguments.seeds else [])]

@@ -55,9 +55,7 @@ class Data(Section):
         if name == "generated":  # the former name
             return "synthetic"
         if name not in DATA_NAMES and "/" not in name and os.sep not in name and not name.lower().endswith(".npz"):
-            raise ValueError(
-                f"must be {', '.join(DATA_NAMES)}, a path ending in .npz, or a folder with a / in its path"
-            )
+            raise ValueError(f"must be {', '.join(DATA_NAMES)}, a path ending in .npz or a folder with a / in its path")
         return name
 
     @property
@@ -169,12 +167,11 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
     for override in overrides:
         _apply_override(changes, override)
     values = _merge(values, changes)
-    changed = {override.partition("=")[0].strip(): override for override in overrides}  # of one key the last counts
+    changed = {plain_yaml.assignment(override)[0]: override for override in overrides}  # of one key the last counts
     if changed.keys() - {"seed", *LABELS}:  # it is not the file's arm any more
         if "title" not in changes and isinstance(values.get("title"), str):
-            values["title"] = joined(
-                [values["title"], *(each for key, each in changed.items() if key != "seed")], _LONGEST_TITLE
-            )
+            parts = [values["title"], *(each for key, each in changed.items() if key != "seed")]
+            values["title"] = joined(parts, _LONGEST_TITLE)
         values["reported"] = changes.get("reported")
     if seed is not None:
         values["seed"] = seed
@@ -231,10 +228,7 @@ def arm_differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]
 def _flatten(values: dict, prefix: str = ""):
     """Nested values as (dotted key, value) pairs."""
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        yield from _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
@@ -282,10 +276,8 @@ def _name(section: dict, key: str) -> Any:
 
 
 def _apply_override(values: dict, override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
-        raise UserError(f"--set {override!r}: write it as key=value or section.key=value")
-    *sections, key = dotted.strip().split(".")
+    dotted, text = plain_yaml.assignment(override)
+    *sections, key = dotted.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

@@ -66,6 +66,14 @@ for kind, pattern, first in _SCALARS:
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
+def assignment(text: str) -> tuple[str, str]:
+    """The key and the unparsed value of `key=value`, or a UserError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{text!r}: write it as key=value or section.key=value")
+    return key.strip(), value
+
+
 def parse(text: str, where: str) -> Any:
     """Parses YAML. Raises a UserError that begins with `where` if it is invalid or too long."""
     if len(text) > _LARGEST_FILE:

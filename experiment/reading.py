@@ -8,7 +8,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ def opened(path: Path, largest: int, follow: bool = False):
         raise UserError(f"{path} is missing or damaged: {reason}") from None
 
 
-def read_bytes(path: Path, largest: int) -> bytes:
-    with opened(path, largest) as file:
+def read_bytes(path: Path, largest: int, follow: bool = False) -> bytes:
+    with opened(path, largest, follow) as file:
         return file.read(largest)
 
 
@@ -139,15 +139,12 @@ def array(content: bytearray) -> np.ndarray:
 
 # ---- tables
 
-_COLUMN_TYPES = {"epoch": int, "layer": int, "measure": str}  # default: float
 
-
-def read_csv(path: Path, columns: Sequence[str], check: Callable[[Any], Any], largest: int = MIB) -> Any:
-    """Returns `check(rows)` for the rows of a CSV file, dicts of these columns; see `read_json`."""
+def read_csv(path: Path, columns: dict[str, type], check: Callable[[Any], Any], largest: int = MIB) -> Any:
+    """Returns `check(rows)` for the rows of a CSV file, dicts of these columns with their types; see `read_json`."""
     with opened(path, largest) as file:
         reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         missing = [column for column in columns if column not in (reader.fieldnames or [])]
         if missing:
             raise ValueError(f"the column {missing[0]} is missing")
-        types = [(column, _COLUMN_TYPES.get(column, float)) for column in columns]
-        return check([{column: kind(row[column]) for column, kind in types} for row in reader])
+        return check([{column: kind(row[column]) for column, kind in columns.items()} for row in reader])

@@ -21,7 +21,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
 
-class _Epoch(_Record):
+class Epoch(_Record):
     """A row of history.csv."""
 
     epoch: Epochs
@@ -69,7 +69,7 @@ def check_history(rows: Any) -> list[dict]:
     if not isinstance(rows, list) or len(rows) > MOST_EPOCHS:
         raise ValueError(f"its history is not a list of at most {MOST_EPOCHS:,} epochs")
     for number, row in enumerate(rows, start=1):
-        _check(_Epoch, row)
+        _check(Epoch, row)
         if row["epoch"] != number:
             raise ValueError(f"epoch: {row['epoch']} in row {number}")
     return rows

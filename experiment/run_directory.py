@@ -32,10 +32,8 @@ from experiment.errors import UserError
 from experiment.files import atomic, write_csv, write_text
 from experiment.reading import MIB
 
-HISTORY_COLUMNS = (
-    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
-)  # fmt: skip
-DIAGNOSTICS_COLUMNS = ("epoch", "layer", "measure", "value")
+HISTORY_COLUMNS = {name: field.annotation for name, field in records.Epoch.model_fields.items()}  # with their types
+DIAGNOSTICS_COLUMNS = {"epoch": int, "layer": int, "measure": str, "value": float}
 _LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
 _LARGEST_PREDICTIONS = 64 * MIB

@@ -275,7 +275,7 @@ def test_the_history_reads_back_to_six_digits(run):
     assert [row["epoch"] for row in read] == [1, 2]
     for before, after in zip(rows, read, strict=True):
         assert after == pytest.approx(before, rel=1e-5)
-        assert tuple(after) == HISTORY_COLUMNS
+        assert list(after) == list(HISTORY_COLUMNS)
 
 
 def test_a_history_without_epochs_reads_back_empty(run):

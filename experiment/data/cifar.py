@@ -15,7 +15,7 @@ from experiment.data import pickled
 from experiment.data.archive import read_members
 from experiment.data.dataset import Dataset, Images
 from experiment.errors import UserError
-from experiment.reading import opened
+from experiment.reading import read_bytes
 
 IMAGE_SHAPE = (32, 32, 3)
 _PLANES = (3, 32, 32)
@@ -130,13 +130,7 @@ def _read_file(
     """One official file: pixels uint8 [n, 3072], channels first, and labels [n]."""
     binary = not (source / name).is_file() if members is None else name not in members
     path = source / (f"{name}.bin" if binary else name)
-    if members is not None:
-        content = members[path.name]
-    elif path.is_file():
-        with opened(path, version.largest_file, follow=True) as file:
-            content = file.read()
-    else:
-        raise UserError(f"{source}: the file {path.name} is missing")
+    content = members[path.name] if members is not None else read_bytes(path, version.largest_file, follow=True)
     pixels, labels = (decode_binary if binary else decode_pickle)(content, path, count, version)
     most = len(version.class_names) - 1
     if labels.min() < 0 or labels.max() > most:

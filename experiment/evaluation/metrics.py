@@ -79,9 +79,7 @@ def pooled(calibrations: Sequence[Calibration]) -> Calibration:
 
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
-    matrix = np.zeros((classes, classes), np.int64)
-    np.add.at(matrix, (labels, predictions), 1)
-    return matrix
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
 # ---- two runs on the same test images --------------------------------------------------------------------------------
@@ -154,18 +152,11 @@ def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[floa
     """
     if len(values) < FEWEST_FOR_AN_INTERVAL or np.ptp(values) == 0:
         return None
-    return _bounded(stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), bounds)
-
-
-def _bounded(interval, bounds: tuple[float, float]) -> tuple[float, float]:
-    return tuple(float(np.clip(bound, *bounds)) for bound in interval)
+    return tuple(np.clip(stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), *bounds).tolist())
 
 
 def compare_groups(
-    first: dict[int, float],
-    second: dict[int, float],
-    bounds: tuple[float, float] = UNBOUNDED,
-    comparisons: int = 1,
+    first: dict[int, float], second: dict[int, float], bounds: tuple[float, float] = UNBOUNDED, comparisons: int = 1
 ) -> dict:
     """The difference of two groups' mean accuracies (or scores), with an interval and tests.
 
@@ -202,20 +193,21 @@ def compare_groups(
     if fewest >= FEWEST_FOR_AN_INTERVAL and (np.ptp(a - b) if paired else np.ptp(a) or np.ptp(b)):
         test = stats.ttest_1samp(a - b, 0) if paired else stats.ttest_ind(a, b, equal_var=False)
         interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
-        content["interval_95"] = _bounded(interval, bounds)
+        content["interval_95"] = tuple(np.clip(interval, *bounds).tolist())
         content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
     permuted = stats.permutation_test(
-        (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
+        (a, b),
+        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+        permutation_type=kind,
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        rng=0,
     )
     content["permutation_p"] = float(permuted.pvalue)
     arrangements = 2 ** len(a) if paired else special.comb(len(a) + len(b), len(a))
     content["smallest_possible_p"] = float(min(1.0, 2 / arrangements))
     return content
-
-
-def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
-    return first.mean(axis=axis) - second.mean(axis=axis)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -105,11 +105,7 @@ def check_numpy(runs: Sequence[RunDirectory]) -> None:
 
 
 def best_model(run: RunDirectory):
-    """The network in float32, with stock Keras layers and the run's best weights.
-
-    Raises:
-        UserError: the weights are missing, damaged, or from another network.
-    """
+    """The network in float32, with stock Keras layers and the run's best weights; raises as `weights.load_weights`."""
     model = _network(run)
     weights.load_weights(model, run.best_file)
     return model
@@ -138,11 +134,9 @@ def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
 
 def views(images: np.ndarray, tta: TestTimeAugmentation) -> list[np.ndarray]:
     """The views of images: unchanged, with `flip` also flipped, with `flip_shift` both also shifted by a pixel."""
-    if tta == "none":
-        return [images]
     views = [images]
     if tta == "flip_shift":
         padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
         rows, columns = images.shape[1:3]
         views += [padded[:, top : top + rows, left : left + columns] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    return [*views, *(view[:, :, ::-1] for view in views)]
+    return views if tta == "none" else [*views, *(view[:, :, ::-1] for view in views)]

@@ -123,8 +123,6 @@ def _outcomes(
     waiting: Sequence[PlannedRun], data: str | None, execution: Execution
 ) -> Iterator[tuple[PlannedRun, dict[str, bytes] | Exception]]:
     """Yields (planned run, its small files or an exception)."""
-    if not waiting:
-        return
     jobs = [execution.job(each.config, each.run, data) for each in waiting]
     there = list(dict.fromkeys(jobs))  # two settings may share a run
     outcomes: list[Iterator] = []

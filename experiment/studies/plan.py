@@ -46,10 +46,10 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     Raises:
         UserError: there are more than 2,000, or a configuration is invalid.
     """
-    count = len(study.seeds) * math.prod(map(len, _axes(study)))
+    count = len(study.seeds) * math.prod(map(len, study.points))
     if count > _MOST_RUNS:
         raise UserError(f"study {name}: {count:,} runs; the limit is {_MOST_RUNS:,}")
-    points = [dict(itertools.chain(*parts)) for parts in itertools.product(*_axes(study))]
+    points = [{key: part[key] for part in parts for key in part} for parts in itertools.product(*study.points)]
     return [plan_run(name, study, point, seed, checkpoints) for seed, point in itertools.product(study.seeds, points)]
 
 
@@ -65,16 +65,6 @@ def plan_run(name: str, study: Study, point: dict[str, Any], seed: int, checkpoi
         raise UserError(f"study {name}, {point}: {error}") from None
     folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
     return PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}"))
-
-
-def _axes(study: Study) -> list[list[list[tuple[str, Any]]]]:
-    """For each axis of the grid its values, each as a list of (key, value) pairs; the variants last."""
-    axes = []
-    for joined, values in study.grid.items():
-        keys = joined.split(",")
-        rows = values if len(keys) > 1 else [[value] for value in values]
-        axes.append([list(zip(keys, row, strict=True)) for row in rows])
-    return [*axes, [[(VARIANT, name)] for name in study.variants]] if study.variants else axes
 
 
 def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> list[PlannedRun]:

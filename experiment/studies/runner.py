@@ -64,6 +64,7 @@ class Job:
 
 Outcome = dict[str, bytes] | Exception  # the run's small files, or why there are none
 NextJob = Callable[[], Job | None]
+Outcomes = Iterator[tuple[Job, Outcome]]
 
 
 # ---- in a worker -----------------------------------------------------------------------------------------------------
@@ -95,9 +96,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
     return run.small_files()
 
 
-def execute(
-    next_job: NextJob, execution: Execution, data: str | None, settings: set[Data]
-) -> Iterator[tuple[Job, Outcome]]:
+def execute(next_job: NextJob, execution: Execution, data: str | None, settings: set[Data]) -> Outcomes:
     """Yields each job with its outcome as runs end, until none is running and there is no next job.
 
     Args:
@@ -118,7 +117,7 @@ def execute(
 # ---- on this machine -------------------------------------------------------------------------------------------------
 
 
-def run_locally(next_job: NextJob, workers: int) -> Iterator[tuple[Job, Outcome]]:
+def run_locally(next_job: NextJob, workers: int) -> Outcomes:
     """As `execute`: each run has a process of its own, and a killed one does not affect the others.
 
     If this process is stopped, the others finish their step, write a checkpoint, and end.
@@ -179,9 +178,7 @@ def _end_with_parent() -> None:
 # ---- on a Ray cluster ------------------------------------------------------------------------------------------------
 
 
-def run_on_ray(
-    next_job: NextJob, address: str | None, gpus: float, ship: Dataset | None
-) -> Iterator[tuple[Job, Outcome]]:
+def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Dataset | None) -> Outcomes:
     """As `execute`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
 
     It is sent all jobs that there are, and decides when each has its cores.

@@ -74,16 +74,24 @@ class Study(Section):
 
     def values_of(self, key: str | None) -> list:
         """The values of a key in the grid, alone or joined with others."""
-        if key == VARIANT:
-            return list(self.variants)
-        joined = next((joined for joined in self.grid if key in joined.split(",")), "")
-        keys, values = joined.split(","), self.grid.get(joined, [])
-        return values if len(keys) == 1 else [row[keys.index(key)] for row in values]
+        return [point[key] for axis in self.points for point in axis if key in point]
 
     @property
     def axes(self) -> list[list[str]]:
         """The keys of each axis of the grid; joined keys share one."""
         return [joined.split(",") for joined in self.grid] + ([[VARIANT]] if self.variants else [])
+
+    @property
+    def points(self) -> list[list[dict[str, Any]]]:
+        """The points of each axis, {key: value}; joined keys take their values together."""
+        rows = [values if "," in joined else [[value] for value in values] for joined, values in self.grid.items()]
+        rows += [[[name] for name in self.variants]] if self.variants else []
+        return [[dict(zip(keys, row, strict=True)) for row in own] for keys, own in zip(self.axes, rows, strict=True)]
+
+    @property
+    def varied(self) -> list[str]:
+        """All keys that vary."""
+        return [*self.search, *(key for axis in self.axes for key in axis)]
 
     @property
     def comparisons(self) -> list[tuple[str, str]]:
@@ -122,19 +130,12 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
         seeds: a string such as "0-2" or "0,3,5".
         settings: strings such as "epochs=10", for all runs.
     """
-    axes = {key: f"[{values}]" for key, values in map(_assignment, grid)}
+    axes = {key: f"[{values}]" for key, values in map(plain_yaml.assignment, grid)}
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
-    for section, texts in (("grid", axes), ("settings", dict(map(_assignment, settings)))):
+    for section, texts in (("grid", axes), ("settings", dict(map(plain_yaml.assignment, settings)))):
         values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
     name = "-".join([plain_yaml.name_of(base), *(key.rpartition(".")[2] for key in axes)])
     return name, _checked(values, "the sweep")
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UserError(f"{text!r}: write it as key=value or section.key=value")
-    return key.strip(), value
 
 
 def seeds_of(text: str) -> list[int]:
@@ -169,7 +170,7 @@ def _with_axes(study: Study) -> Study:
 
 
 def _mistakes(study: Study) -> Iterator[str]:
-    keys = [*study.search, *(key for axis in study.axes for key in axis)]
+    keys = study.varied
     if study.search:
         yield from _wrong_search(study)
     for joined, values in study.grid.items():

@@ -133,19 +133,10 @@ def _finding(
         sd = None if None in spreads else math.hypot(*spreads)
     # Equivalence needs two one-sided tests to succeed, hence the higher power of each.
     target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
-    return Finding(
-        about,
-        *names,
-        unit,
-        _answer(study, compared["interval_95"]),
-        (float(np.mean(list(first.values()))), float(np.mean(list(second.values())))),
-        compared["difference"],
-        compared["interval_95"],
-        sd,
-        tuple(compared["runs"]),
-        compared["paired"],
-        None if sd is None else runs_needed(sd, target, power, comparisons),
-    )
+    interval, means = compared["interval_95"], tuple(float(np.mean(list(side.values()))) for side in (first, second))
+    needed = None if sd is None else runs_needed(sd, target, power, comparisons)
+    numbers = (means, compared["difference"], interval, sd, tuple(compared["runs"]), compared["paired"], needed)
+    return Finding(about, *names, unit, _answer(study, interval), *numbers)
 
 
 def _answer(study: Study, interval: tuple[float, float] | None) -> str:
@@ -233,19 +224,15 @@ def _best_of_search(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], 
 
 
 def _listed(study: Study) -> str:
-    *others, last = map(study.axis_label, _keys(study))
+    *others, last = map(study.axis_label, study.varied)
     return f"{', '.join(others)} and {last} are" if others else f"{last} is"
-
-
-def _keys(study: Study) -> list[str]:
-    return [*study.search, *(key for axis in study.axes for key in axis)]
 
 
 def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
     """The settings of a sweep with their runs' scores by seed, the best mean first."""
     groups: dict[str, Scores] = {}
     for row in rows:
-        name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in _keys(study))
+        name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in study.varied)
         points = list(_points(study, study.measures[0], row).values())
         groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if points else {})
     sign = 1 if study.expected == "lower" else -1

@@ -62,11 +62,11 @@ def train(
             written.
     """
     config = config.on_data(dataset.data_name or config.data.name)
-    plan(config, run, existing)
+    todo = plan(config, run, existing)
     check_fits(dataset, config)  # report errors before anything is written
     if existing in ("resume", "finish"):
         run.check_same_data(dataset.fingerprint(), dataset.source)
-    if plan(config, run, existing) == "finished":
+    if todo == "finished":
         files.remove_leftovers(run.path)  # it may have been killed while its curves were drawn
         return run.read_summary()
     tensorflow_setup.start()  # after the checks, since it takes seconds
