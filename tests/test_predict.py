@@ -1,0 +1,90 @@
+"""predict.py: pictures of any size and format, what it prints, and what it does with files that are no pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict
+from experiment.data.cifar import CIFAR10
+from experiment.errors import UserError
+from experiment.evaluation.metrics import probabilities
+from tests.conftest import build_vgg, make_run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run directory whose network has its initial weights."""
+    run = make_run(tmp_path_factory.mktemp("results") / "plain/seed0")
+    build_vgg(seed=3).save(run.best_file)
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    """A rotated JPEG, a greyscale PNG with 16 bits, and a small GIF with transparency."""
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    Image.fromarray(noise).save(tmp_path / "holiday.jpg", exif=rotated)
+    Image.fromarray(noise[:90, :50, 0].astype(np.uint16) * 257).save(tmp_path / "scan.png")
+    Image.fromarray(noise[:20, :30]).convert("P").save(tmp_path / "icon.gif", transparency=0)
+    return [tmp_path / name for name in ("holiday.jpg", "scan.png", "icon.gif")]
+
+
+def main(*arguments) -> int:
+    return predict.main(predict.parse_arguments([*map(str, arguments)]))
+
+
+def test_a_line_for_each_picture_with_its_three_likeliest_classes(trained, photos, capsys):
+    assert main(*photos, "--run", trained.path) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(photo) for photo in photos]
+    for line in lines:
+        guesses = [guess.rsplit(" ", 1) for guess in line.partition(": ")[2].split(", ")]
+        shares = [float(share.rstrip("%")) for _, share in guesses]
+        assert len(guesses) == 3 and {name for name, _ in guesses} <= set(CIFAR10.class_names)
+        assert shares == sorted(shares, reverse=True)
+    assert "10 classes" in printed.err and "32 x 32 pixels" in printed.err
+
+
+def test_json_has_the_probabilities_of_all_classes_which_are_the_networks(trained, tmp_path, capsys):
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "exact.png")
+    assert main(tmp_path / "exact.png", "--run", trained.path, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert list(row["probabilities"]) == list(CIFAR10.class_names)
+    expected = probabilities(build_vgg(seed=3).predict(image[None] / np.float32(127.5) - 1, verbose=0))[0]
+    assert np.allclose(list(row["probabilities"].values()), expected, atol=1e-5)
+
+
+def test_a_file_that_is_no_picture_is_named_and_the_others_are_classified(trained, photos, tmp_path, capsys):
+    (tmp_path / "notes.png").write_text("no picture")
+    assert main(photos[0], tmp_path / "notes.png", tmp_path / "absent.png", photos[2], "--run", trained.path) == 2
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert ["notes.png" in errors[0], "absent.png" in errors[1], len(errors)] == [True, True, 2]
+
+
+def test_nothing_but_files_that_are_no_pictures(trained, tmp_path, capsys):
+    assert main(tmp_path / "absent.png", "--run", trained.path) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_run_it_takes_the_committed_one_with_the_highest_validation_accuracy(
+    trained, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(predict, "ROOT", tmp_path)
+    with pytest.raises(UserError, match="no trained network; name a run: --run"):
+        main(photos[0])
+    make_run(tmp_path / "results/higher-without-weights/seed0", val_accuracy=0.95)
+    for name, accuracy in (("worse", 0.6), ("better", 0.9)):
+        make_run(tmp_path / "results" / name / "seed0", val_accuracy=accuracy).best_file.write_bytes(
+            trained.best_file.read_bytes()
+        )
+    assert main(photos[0]) == 0
+    assert str(tmp_path / "results/better/seed0") in capsys.readouterr().err
