@@ -14,6 +14,7 @@ import evaluate
 import predict
 import study
 import train
+from experiment.run_directory import RunDirectory
 from tests import killing
 
 ROOT = killing.ROOT
@@ -100,6 +101,16 @@ def test_the_recipes_accuracies_are_those_of_the_kept_predictions(name):
     row = next(line for line in lines if line.startswith(f"| `{name}.yaml`"))
     assert f"{np.mean(accuracies):.2f} %" in row and f"± {np.std(accuracies, ddof=1):.2f}" in row
     assert f"| {len(accuracies)} |" in row
+
+
+def test_the_network_that_comes_along_has_the_accuracy_that_is_said_and_the_weights_of_its_predictions():
+    run = RunDirectory(ROOT / "results/weights/record/seed0")
+    assert run.has_predictions() and run.has_predictions("flip_shift")  # which are bound to best.keras
+    both = [run.read_predictions(tta) for tta in ("none", "flip_shift")]
+    plain, views = (100 * np.mean(logits.argmax(1) == labels) for logits, labels in both)
+    assert f"A trained network ({plain:.2f} % of the test images)" in text_of("README.md")
+    assert f"{plain:.2f} % of the test images, {views:.2f} % averaged over ten views" in text_of("results.md")
+    assert run.best_file.stat().st_size < 1.5e6
 
 
 def test_the_seconds_of_the_commands_are_those_of_the_benchmark():
