@@ -28,7 +28,7 @@ evaluate: .venv/installed  ## every finished run, and the comparison
 report: .venv/installed-report  ## checkpoints/report.html: a page to look at
 	$(RUN) evaluate.py --report
 
-docs/report.png: .venv/installed-dev  ## the page's picture in the README, of the runs under results/
+docs/report.png: .venv/installed-dev  ## the page's picture in docs/evaluation.md, of the runs under results/
 	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
 	cp tests/artefacts/report.png $@
 

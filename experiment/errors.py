@@ -56,6 +56,12 @@ def reported(go_on: str = "the same command starts again"):
     except Interrupted as interruption:
         print(f"\nstopped; {go_on}", file=sys.stderr)
         sys.exit(interruption.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("experiment", "models", "numpy_layers", "layer_checks"):
+            raise
+        remedy = "pip install -r requirements.txt; or, after make, source .venv/bin/activate"
+        print(f"error: {error.name} is not installed for {sys.executable}: {remedy}", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
             raise

@@ -31,13 +31,14 @@ def find(root: Path) -> list[RunDirectory]:
 
 
 def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
-    """The run directories at or under `paths`; without paths all under `root`, except for those of studies.
+    """The run directories at or under `paths`; without paths all under `root`, but for those of studies and the demo.
 
     Raises:
         UserError: a path contains no run, or there are no runs under `root`.
     """
     if not paths:
-        runs = [run for run in find(root) if not run.path.is_relative_to(root / "studies")]
+        others = (root / "studies", root / "demo")
+        runs = [run for run in find(root) if not any(run.path.is_relative_to(folder) for folder in others)]
         if not runs:
             raise UserError(
                 f"no run under {root} yet. Train one:\n"

@@ -50,6 +50,8 @@ def opened(path: Path, largest: int, follow: bool = False):
     except Exception as error:  # NumPy, zipfile and zlib raise exceptions of any type for a damaged file
         link = isinstance(error, OSError) and error.errno == errno.ELOOP
         reason = "it is a symbolic link, not a file" if link else str(error)[:300] or type(error).__name__
+        if isinstance(error, IsADirectoryError):
+            reason = "it is a directory"
         raise UserError(f"{path} is missing or damaged: {reason}") from None
 
 

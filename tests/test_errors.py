@@ -78,6 +78,7 @@ def test_a_terminal_that_another_program_left_without_blocking_gets_every_line()
     [
         ("UserError('seed: no')", "error: seed: no\n"),
         ("MemoryError()", "error: out of memory"),
+        ("ModuleNotFoundError('no', name='matplotlib.figure')", "error: matplotlib.figure is not installed for "),
         ("type('ResourceExhaustedError', (Exception,), {})('OOM ' * 999)", "error: out of memory"),
     ],
 )
@@ -88,8 +89,9 @@ def test_what_a_user_can_mend_is_one_line(raised, message):
 
 
 def test_an_error_of_the_program_keeps_its_traceback():
-    result = script("raise ValueError('a bug')")
-    assert result.returncode == 1 and "Traceback" in result.stderr
+    for error in ("ValueError('a bug')", "ModuleNotFoundError('a bug', name='experiment.misspelt')"):
+        result = script(f"raise {error}")
+        assert result.returncode == 1 and "Traceback" in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

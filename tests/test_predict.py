@@ -67,7 +67,8 @@ def test_a_file_that_is_no_picture_is_named_and_the_others_are_classified(traine
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
     errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
-    assert ["notes.png" in errors[0], "absent.png" in errors[1], len(errors)] == [True, True, 2]
+    assert errors[0] == f"error: {tmp_path / 'notes.png'} is not a picture in a format that can be read"
+    assert "absent.png" in errors[1] and len(errors) == 2
 
 
 def test_nothing_but_files_that_are_no_pictures(trained, tmp_path, capsys):

@@ -26,7 +26,7 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
     from PIL import Image, ImageOps  # comes with matplotlib
 
     height, width, channels = shape
-    with opened(path, _LARGEST_FILE, follow=True) as file, Image.open(file, formats=formats) as picture:
+    with opened(path, _LARGEST_FILE, follow=True) as file, _opened_picture(file, path, formats) as picture:
         if picture.width * picture.height > _MOST_PIXELS:
             raise UserError(f"{path}: {picture.width} x {picture.height} pixels exceed the limit of {_MOST_PIXELS:,}")
         picture = ImageOps.exif_transpose(picture)
@@ -38,3 +38,12 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
         cropped = ImageOps.fit(picture.convert("RGB" if channels == 3 else "L"), (width, height), Image.Resampling.BOX)
     return np.asarray(cropped).reshape(shape)
+
+
+def _opened_picture(file, path: Path, formats: Sequence[str] | None):
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        raise UserError(f"{path} is not a picture in a format that can be read") from None

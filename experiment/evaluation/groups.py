@@ -138,15 +138,15 @@ def _without_common_end(names: list[str]) -> tuple[list[str], str]:
 def named(groups: Sequence[Group], name: str) -> Group:
     """The group with this label, directory or configuration file. Raises a UserError if there is not exactly one."""
     plain = name.rstrip("/").removesuffix(".yaml")
-    ways = (
-        lambda group: group.label == name,
-        lambda group: f"/{plain}".endswith(f"/{group.first.directory}"),
-        lambda group: group.first.directory.rpartition("/")[2] == plain,
-        lambda group: group.label.startswith((f"{name}, ", f"{name} (")),
-    )
-    for way in ways:
-        found = [group for group in groups if way(group)]
-        if len(found) == 1:
-            return found[0]
+    exact = [group for group in groups if name in (group.label, group.first.directory)]
+    by_directory = [
+        group
+        for group in groups
+        if f"/{plain}".endswith(f"/{group.first.directory}") or group.first.directory.rpartition("/")[2] == plain
+    ]
+    by_beginning = [group for group in groups if group.label.startswith((f"{name}, ", f"{name} ("))]
+    found = list(dict.fromkeys([*exact, *by_directory])) or by_beginning
+    if len(found) == 1:
+        return found[0]
     arms = "\n".join(f"  {group.label} (in {group.first.directory})" for group in groups)
     raise UserError(f"--baseline {name}: {'several arms have' if found else 'no arm has'} this name. The arms:\n{arms}")

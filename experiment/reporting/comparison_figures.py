@@ -1,5 +1,6 @@
 """The figures of a comparison. The order of the groups determines their colours."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,13 +99,14 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     many = len(class_names) > MANY_CLASSES
     columns = 2 if many else min(len(groups), 2 if len(groups) < 5 else 3)
     rows = len(groups) if many else -(-len(groups) // columns)
-    figure = new(figsize=(5.6 * min(columns, 2), (4.9 if columns < 3 else 3.7) * rows + 0.6))
-    figure.suptitle("What is taken for what: per cent of each true class, test images")
+    figure = new(figsize=(5.6 * min(columns, 2), (4.9 if columns < 3 else 3.7) * rows + 1.2))
+    title = "What is taken for what: per cent of each true class, test images"
+    figure.suptitle(textwrap.fill(title, 50 * columns))
     all_axes = figure.subplots(rows, columns, squeeze=False)
     matrix_axes = all_axes[:, 0] if many else all_axes.flat[: len(groups)]
     for axes, group, share in zip(matrix_axes, groups, shares, strict=True):
         drawn = axes.imshow(np.ma.masked_array(share, np.eye(len(share))), cmap="Blues", vmin=0, vmax=largest)
-        axes.set_title(literal(group.label))
+        axes.set_title(literal(textwrap.fill(group.label, 40)))
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         axes.grid(False)
@@ -115,7 +117,11 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
         _most_confused(axes, group, errors(share), class_names)
     for axes in () if many else all_axes.flat[len(groups) :]:
         axes.axis("off")
-    figure.colorbar(drawn, ax=all_axes, label="errors (%); grey: classified correctly", shrink=0.6, aspect=30)
+    label = "errors (%); grey: classified correctly"
+    figure.colorbar(drawn, ax=all_axes, label=label, location="bottom", shrink=0.6, aspect=40)
+    figure.set_layout_engine(
+        "constrained", rect=(0, 0.02, 1, 0.97)
+    )  # labels are a little larger than it takes them to be
     return figure
 
 

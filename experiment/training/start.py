@@ -25,7 +25,10 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
         return "resume"
     if existing != "overwrite" and run.exists():
         check_configured(run)
-        raise UserError(f"{run.path} already contains a run. Continue it: --resume; replace it: --overwrite")
+        raise UserError(
+            f"{run.path} already contains a run. Continue it: --resume; replace it: --overwrite; "
+            "or keep it, and train in another directory: --run-dir DIR"
+        )
     return "start"
 
 

@@ -112,6 +112,13 @@ def test_a_name_that_two_arms_share_is_no_baseline(evaluated):
         compare(runs, "plain")
 
 
+def test_a_name_that_is_one_arms_title_and_anothers_directory_is_no_baseline(evaluated):
+    runs = [evaluated("x/plain/seed0", "title=own"), evaluated("y/other/seed0", "title=plain", SLOW)]
+    with pytest.raises(UserError, match="several arms have this name"):
+        compare(runs, "plain")
+    assert labels(compare(runs, "own"))[0] == "own"
+
+
 def test_the_best_is_compared_with_every_other_and_shown_beside_the_baseline(three_arms):
     found = compare(three_arms, "slow")
     assert found.best.label == "batch norm, epochs=3"

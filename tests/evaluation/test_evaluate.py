@@ -258,8 +258,9 @@ def test_a_run_in_a_directory_that_cannot_be_written_is_evaluated_as_any_other(t
 # ---- which runs
 
 
-def test_without_names_the_runs_of_studies_are_left_out(tmp_path):
+def test_without_names_the_runs_of_studies_and_of_the_demo_are_left_out(tmp_path):
     make_run(tmp_path / "plain/seed0")
+    make_run(tmp_path / "demo/plain/seed0")
     make_run(tmp_path / "studies/learning_rate/rate=1/seed0")
     assert [run.path for run in finding.select([], tmp_path)] == [tmp_path / "plain/seed0"]
 

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
+import matplotlib.image
+import matplotlib.text
 import numpy as np
 import pytest
 
@@ -55,6 +56,15 @@ FIGURES = {
     "classes": lambda groups: comparison_figures.classes(groups, NAMES),
     "reliability": comparison_figures.reliability,
 }
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_of_a_confusion_matrix_is_cut_off_at_the_edge(arms, tmp_path, count):
+    title = "batch norm, optimizer.learning_rate=0.003, epochs=1, data.training_images=3"
+    groups = arms(*[[70 - 5 * number] for number in range(count)], overrides=[f"title={title}"][: count == 1])
+    figures.save(comparison_figures.confusion(groups, NAMES), tmp_path / "figure.png")
+    picture = matplotlib.image.imread(tmp_path / "figure.png")[..., :3]
+    assert all(edge.min() > 0.9 for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]))
 
 
 def legend(figure) -> list[str]:
