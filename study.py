@@ -32,13 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--results", type=path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
     add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figure's format (default: png)")
     add("--executor", choices=["local", "ray"], default="local", help="local processes, or a Ray cluster")
-    add(
-        "--workers",
-        type=whole(1),
-        default=1,
-        metavar="N",
-        help="runs at a time: local ones, or a search's (default: 1)",
-    )
+    add("--workers", type=whole(1), default=1, metavar="N", help="runs at a time, also of a search (default: 1)")
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: start one on this machine)")
     add("--cpus-per-run", type=whole(1), metavar="N", help="threads per run (default: cores divided by workers)")
     add("--gpus-per-run", type=amount, default=0, metavar="N", help="ray: GPUs per run (default: 0)")

@@ -24,6 +24,9 @@ _LARGEST_ARRAY_HEADER = 2**14
 _ARRAY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+_NO_FILES = {errno.ELOOP: "it is a symbolic link, not a file", errno.EISDIR: "it is a directory"}
+
+
 @contextmanager
 def opened(path: Path, largest: int, follow: bool = False):
     """Opens a regular file for reading. Any exception inside the context becomes a UserError that names the file.
@@ -48,10 +51,8 @@ def opened(path: Path, largest: int, follow: bool = False):
     except UserError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise exceptions of any type for a damaged file
-        link = isinstance(error, OSError) and error.errno == errno.ELOOP
-        reason = "it is a symbolic link, not a file" if link else str(error)[:300] or type(error).__name__
-        if isinstance(error, IsADirectoryError):
-            reason = "it is a directory"
+        known = _NO_FILES.get(error.errno) if isinstance(error, OSError) else None
+        reason = known or str(error)[:300] or type(error).__name__
         raise UserError(f"{path} is missing or damaged: {reason}") from None
 
 

@@ -138,14 +138,14 @@ def _without_common_end(names: list[str]) -> tuple[list[str], str]:
 def named(groups: Sequence[Group], name: str) -> Group:
     """The group with this label, directory or configuration file. Raises a UserError if there is not exactly one."""
     plain = name.rstrip("/").removesuffix(".yaml")
-    exact = [group for group in groups if name in (group.label, group.first.directory)]
-    by_directory = [
-        group
-        for group in groups
-        if f"/{plain}".endswith(f"/{group.first.directory}") or group.first.directory.rpartition("/")[2] == plain
-    ]
-    by_beginning = [group for group in groups if group.label.startswith((f"{name}, ", f"{name} ("))]
-    found = list(dict.fromkeys([*exact, *by_directory])) or by_beginning
+    directories = (
+        lambda group: group.first.directory == plain,
+        lambda group: f"/{plain}".endswith(f"/{group.first.directory}"),
+        lambda group: group.first.directory.rpartition("/")[2] == plain,
+    )
+    in_directory = next(filter(None, ([group for group in groups if way(group)] for way in directories)), [])
+    found = [group for group in groups if group.label == name or group in in_directory]
+    found = found or [group for group in groups if group.label.startswith((f"{name}, ", f"{name} ("))]
     if len(found) == 1:
         return found[0]
     arms = "\n".join(f"  {group.label} (in {group.first.directory})" for group in groups)

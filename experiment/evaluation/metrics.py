@@ -79,7 +79,9 @@ def pooled(calibrations: Sequence[Calibration]) -> Calibration:
 
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    matrix = np.zeros((classes, classes), np.int64)
+    np.add.at(matrix, (labels, predictions), 1)
+    return matrix
 
 
 # ---- two runs on the same test images --------------------------------------------------------------------------------
@@ -197,17 +199,16 @@ def compare_groups(
         content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
     permuted = stats.permutation_test(
-        (a, b),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        permutation_type=kind,
-        vectorized=True,
-        n_resamples=_RESAMPLES,
-        rng=0,
+        (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
     )
     content["permutation_p"] = float(permuted.pvalue)
     arrangements = 2 ** len(a) if paired else special.comb(len(a) + len(b), len(a))
     content["smallest_possible_p"] = float(min(1.0, 2 / arrangements))
     return content
+
+
+def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
+    return first.mean(axis=axis) - second.mean(axis=axis)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -119,9 +119,8 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
         axes.axis("off")
     label = "errors (%); grey: classified correctly"
     figure.colorbar(drawn, ax=all_axes, label=label, location="bottom", shrink=0.6, aspect=40)
-    figure.set_layout_engine(
-        "constrained", rect=(0, 0.02, 1, 0.97)
-    )  # labels are a little larger than it takes them to be
+    # Labels are a little larger than the layout takes them to be.
+    figure.set_layout_engine("constrained", rect=(0, 0.02, 1, 0.97))
     return figure
 
 

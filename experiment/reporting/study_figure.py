@@ -81,9 +81,11 @@ def _draw_panel(axes, panel: Panel) -> None:
                 run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
                 where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
                 axes.plot(*where, "o", color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
+        if not means:
+            continue
         if several:
             axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
-        if not (means and panel.means):
+        if not panel.means:
             continue
         centre, low, high = np.array(list(means.values())).T
         ends += [*low, *high]

@@ -223,3 +223,9 @@ def test_the_intervals_hold_the_truth_in_95_of_100_simulations():
     counts = rng.multinomial(1000, [0.7, 0.09, 0.06, 0.15], 1000)
     bootstrap = [metrics.compare_predictions(*correct(*map(int, row)))["bootstrap_95"] for row in counts]
     assert coverage(bootstrap, 0.03) == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_confusion_matrix_of_many_classes_counts_labels_of_one_byte():
+    labels, predictions = np.array([99, 99, 3], np.uint8), np.array([98, 99, 3])
+    matrix = metrics.confusion_matrix(predictions, labels, 100)
+    assert (matrix[99, 98], matrix[99, 99], matrix[3, 3], matrix.sum()) == (1, 1, 1, 3)
