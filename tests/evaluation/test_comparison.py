@@ -119,6 +119,11 @@ def test_a_name_that_is_one_arms_title_and_anothers_directory_is_no_baseline(eva
     assert labels(compare(runs, "own"))[0] == "own"
 
 
+def test_the_arm_whose_whole_directory_is_named_goes_before_one_deeper(evaluated):
+    runs = [evaluated("old/plain/seed0"), evaluated("plain/seed0", SLOW)]
+    assert compare(runs, "plain").baseline.first.directory == "plain"
+
+
 def test_the_best_is_compared_with_every_other_and_shown_beside_the_baseline(three_arms):
     found = compare(three_arms, "slow")
     assert found.best.label == "batch norm, epochs=3"
