@@ -19,7 +19,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads")
-    add("--run", type=path, metavar="DIR", help="a run directory (default: the best one of this repository)")
+    add(
+        "--run", type=path, metavar="DIR", help="a run, or a folder, of whose runs the best is taken (default: results)"
+    )
     add("--json", action="store_true", help="print JSON: the probabilities of all classes")
     return parser.parse_args(arguments)
 
@@ -32,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.evaluation.result import class_names_of, image_shape_of
     from experiment.run_directory import RunDirectory
 
-    run = RunDirectory(arguments.run or _best_committed())
+    run = RunDirectory(_best(arguments.run or ROOT / "results"))
     summary = run.read_summary()
     shape, classes = image_shape_of(summary), class_names_of(summary)
     images, classified, refused = [], [], []
@@ -58,20 +60,24 @@ def main(arguments: argparse.Namespace) -> int:
             "predicts one of them for any picture",
             file=sys.stderr,
         )
+        if summary["status"] != "finished":
+            print(f"note: not finished: {summary['status']} after {summary.get('epochs')} epochs", file=sys.stderr)
+        if summary.get("cold_averages"):
+            print("note: it made too few steps for the moving averages of its batch normalisation", file=sys.stderr)
     for reason in refused:
         print(f"error: {reason}", file=sys.stderr)
     check_printed()
     return 2 if refused else 0
 
 
-def _best_committed() -> Path:
-    """The run under results/ with weights and the highest validation accuracy."""
+def _best(place: Path) -> Path:
+    """The run at or under `place` with weights and the highest validation accuracy."""
     from experiment import finding
 
-    runs = [run for run in finding.find(ROOT / "results") if run.best_file.exists()]
+    runs = [run for run in finding.select([place], ROOT) if run.best_file.exists()]
     if not runs:
-        raise UserError("results/ contains no trained network; name a run: --run checkpoints/bn/seed0")
-    return max(runs, key=lambda run: run.read_summary()["val_accuracy"]).path
+        raise UserError(f"{place} contains no trained network (best.keras); name a run: --run checkpoints/bn/seed0")
+    return max(runs, key=lambda run: run.read_summary().get("val_accuracy") or 0).path
 
 
 if __name__ == "__main__":

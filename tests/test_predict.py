@@ -80,12 +80,26 @@ def test_without_a_run_it_takes_the_committed_one_with_the_highest_validation_ac
     trained, photos, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(predict, "ROOT", tmp_path)
-    with pytest.raises(UserError, match="no trained network; name a run: --run"):
+    with pytest.raises(UserError, match="results contains no run"):
         main(photos[0])
     make_run(tmp_path / "results/higher-without-weights/seed0", val_accuracy=0.95)
+    with pytest.raises(UserError, match="contains no trained network"):
+        main(photos[0])
     for name, accuracy in (("worse", 0.6), ("better", 0.9)):
         make_run(tmp_path / "results" / name / "seed0", val_accuracy=accuracy).best_file.write_bytes(
             trained.best_file.read_bytes()
         )
     assert main(photos[0]) == 0
     assert str(tmp_path / "results/better/seed0") in capsys.readouterr().err
+    assert main(photos[0], "--run", tmp_path / "results/worse") == 0
+    assert str(tmp_path / "results/worse/seed0") in capsys.readouterr().err
+
+
+def test_what_a_user_must_know_of_the_run_is_said(trained, photos, tmp_path, capsys):
+    run = make_run(tmp_path / "bn/seed0", status="interrupted", epochs=2, cold_averages=True)
+    run.best_file.write_bytes(trained.best_file.read_bytes())
+    assert main(photos[0], "--run", run.path) == 0
+    said = capsys.readouterr().err
+    assert "not finished: interrupted after 2 epochs" in said and "too few steps" in said
+    assert main(photos[0], "--run", trained.path) == 0
+    assert "note" not in capsys.readouterr().err

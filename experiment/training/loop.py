@@ -65,6 +65,8 @@ def fit(
     recorder = Recorder(run, stock_model, facts)
     if resume:
         recorder.restore(model)
+        if progress != "quiet":
+            print(f"going on after epoch {len(recorder.history)} of {config.epochs}", flush=True)
     recorder.begin(config)
     drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()

@@ -40,10 +40,10 @@ def small_config(*overrides: str) -> configuration.Config:
     return configuration.load("bn.yaml", [*base, *overrides])
 
 
-def train(path, images, *overrides, resume=False, shards=1, until=None):
+def train(path, images, *overrides, resume=False, shards=1, until=None, progress="quiet"):
     run = RunDirectory(path)
     run.prepare()
-    summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress="quiet", until=until)
+    summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress=progress, until=until)
     return run, summary
 
 
@@ -143,13 +143,14 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
 
 
-def test_a_run_that_paused_ends_where_it_would_have_ended(tmp_path, images):
+def test_a_run_that_paused_ends_where_it_would_have_ended(tmp_path, images, capsys):
     train(tmp_path / "whole", images)
     paused, summary = train(tmp_path / "paused", images, until=1)
     assert (summary["status"], summary["epochs"]) == ("interrupted", 1)
     again = train(paused.path, images, resume=True, until=1)[1]  # nothing to do before that epoch
     assert again | {"started": 0} == summary | {"started": 0}
-    assert train(paused.path, images, resume=True, until=3)[1]["status"] == "finished"
+    assert train(paused.path, images, resume=True, until=3, progress="lines")[1]["status"] == "finished"
+    assert capsys.readouterr().out.startswith("going on after epoch 1 of 3\nepoch   2/3")
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(paused.path)) == []
 
 
