@@ -152,9 +152,14 @@ def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[floa
         minus 12.7 standard errors (with three it is 4.3): too wide to be informative, and correct only for exactly
         normal values.
     """
-    if len(values) < FEWEST_FOR_AN_INTERVAL or np.ptp(values) == 0:
+    if len(values) < FEWEST_FOR_AN_INTERVAL or not _spread(values):
         return None
     return tuple(np.clip(stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), *bounds).tolist())
+
+
+def _spread(values: Sequence[float]) -> bool:
+    """Whether the values differ by more than rounding."""
+    return bool(np.ptp(values) > 1e-12)
 
 
 def compare_groups(
@@ -192,7 +197,7 @@ def compare_groups(
     fewest = min(len(a), len(b))
     if fewest < 2:
         return content
-    if fewest >= FEWEST_FOR_AN_INTERVAL and (np.ptp(a - b) if paired else np.ptp(a) or np.ptp(b)):
+    if fewest >= FEWEST_FOR_AN_INTERVAL and (_spread(a - b) if paired else _spread(a) or _spread(b)):
         test = stats.ttest_1samp(a - b, 0) if paired else stats.ttest_ind(a, b, equal_var=False)
         interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
         content["interval_95"] = tuple(np.clip(interval, *bounds).tolist())

@@ -1,5 +1,7 @@
 """The answer of a comparison in sentences, and the formats of its numbers. Computes nothing."""
 
+from collections.abc import Sequence
+
 from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
@@ -39,7 +41,7 @@ def headline(comparison: Comparison) -> str:
     why = "with too few runs for a test" if few else "which is not significant"
     if len(others) == 1:
         return f"{best.label} has the highest mean: {mean}, {nearest}, {why} ({_evidence(others[0])})"
-    names = ", ".join(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
+    names = _listed(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
     return f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); " + (
         f"too few runs to test the difference from {names}" if few else f"no significant difference from {names}"
     )
@@ -89,7 +91,7 @@ def _against_the_baseline(comparison: Comparison) -> str:
     for each in comparison.differences:
         kinds[verdict(each)].append(each.first.label)
     # Not tested: fewer than three seeds, or no spread.
-    found = "; ".join(f"{kind}: {', '.join(labels)}" for kind, labels in kinds.items() if labels)
+    found = "; ".join(f"{kind}: {_listed(labels)}" for kind, labels in kinds.items() if labels)
     tests = sum(each.decided is not None for each in comparison.differences)
     how = f" (t tests at 5 %, with Holm's correction for {tests} comparisons)" if tests > 1 else ""
     return f"Against the baseline, {comparison.baseline.label}: {found}{how}."
@@ -102,6 +104,10 @@ def verdict(difference: Difference) -> str:
     if not difference.decided:
         return "no significant difference"
     return "ahead" if difference.numbers["difference"] > 0 else "behind"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(f'"{label}"' if ", " in label else label for label in labels)
 
 
 def _accuracy(group: Group) -> str:

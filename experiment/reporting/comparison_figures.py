@@ -16,6 +16,7 @@ from experiment.reporting.figures import colour, epochs_axis, legend_below, lite
 ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
 MANY_CLASSES = 20  # with more, matrices show no numbers, and lists only the best and the worst classes
 _MOST_CONFUSED = 15
+_FILL = {"--": "none", "-": "full"}  # of the markers of training and validation
 
 
 def draw(comparison: Comparison, title: str, images: np.ndarray | None) -> dict[str, Figure]:
@@ -55,12 +56,11 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
     labels = [_label(group, group.config.label_smoothing > 0 and not all(smoothed)) for group in groups]
     marked = marker(len(groups) - 1) != marker(0) or len(groups[0].first.history) == 1
     handles = _handles(labels, **({} if marked else {"marker": None}))
-    handles += [Line2D([], [], linestyle=style, color="0.35", label=what) for style, what in _SPLITS]
+    dots = {"marker": marker(0)} if len(groups[0].first.history) == 1 else {}
+    for style, what in (("--", "training"), ("-", "validation")):
+        handles.append(Line2D([], [], linestyle=style, color="0.35", label=what, fillstyle=_FILL[style], **dots))
     legend_below(figure, handles)
     return figure
-
-
-_SPLITS = (("--", "training"), ("-", "validation"))
 
 
 def _label(group: Group, smoothed: bool) -> str:
@@ -80,7 +80,8 @@ def _plot_group(axes, group: Group, place: int, column: str, factor: float, styl
     histories = [run.history for run in group.runs]
     shared = min(map(len, histories))
     # A marker for a single epoch, and for groups with a reused colour.
-    marked = {"marker": marker(place)} if shared == 1 or marker(place) != marker(0) else {}
+    dots = {"marker": marker(place), "fillstyle": _FILL[style]}
+    marked = dots if shared == 1 or marker(place) != marker(0) else {}
     for history in histories:
         faint = {"linewidth": 1.8, **marked} if len(histories) == 1 else {"linewidth": 0.7, "alpha": 0.35}
         epochs, values = zip(*((row["epoch"], factor * row[column]) for row in history), strict=True)

@@ -92,7 +92,7 @@ def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: 
     for axes, measure, factor in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
         training = [factor * row[measure] for row in history]
         validation = [factor * row[f"val_{measure}"] for row in history]
-        lines = axes.plot(epochs, training, "--", color=colour(0), marker=point, label="training")
+        lines = axes.plot(epochs, training, "--", color=colour(0), marker=point, fillstyle="none", label="training")
         label = "test set used as validation" if optimistic else "validation"
         lines += axes.plot(epochs, validation, color=colour(1), marker=point, label=label)
         axes.axvline(best["epoch"], color="0.4", linestyle=":", linewidth=1.2)

@@ -25,7 +25,9 @@ def arms(comparison: Comparison) -> Table:
     def minus_baseline(group: Group) -> str:
         if group is comparison.baseline:
             return "baseline"
-        return points(differences[group.label]) if group.label in differences else "not compared"
+        if group.label in differences:
+            return points(differences[group.label])
+        return "other images" if group.first.data != comparison.baseline.first.data else "other protocol"
 
     columns = {
         "arm": lambda group: group.label,

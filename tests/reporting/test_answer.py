@@ -119,7 +119,7 @@ def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_pat
     runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
     content, _ = write.write(compare(runs), tmp_path / "results")
     assert content["comparison"]["group_differences"] == [] and len(content["runs"]) == 2
-    assert "not compared" in (tmp_path / "results" / "comparison.md").read_text()
+    assert "other images" in (tmp_path / "results" / "comparison.md").read_text()
 
 
 def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):

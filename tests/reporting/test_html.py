@@ -132,6 +132,15 @@ def test_an_arm_or_a_run_is_hidden_and_shown_again(opened):
     assert lines(page) == 40
 
 
+def test_of_one_epoch_training_and_validation_can_be_told_apart(opened, tmp_path):
+    runs = [make_run(tmp_path / arm / "seed0", "epochs=1", f"title={arm}", epochs=1, best_epoch=1) for arm in "ab"]
+    for run in runs:
+        run.write_history(run.read_history()[:1])
+    page = opened(write_page([predict_and_load(run, run.path.parent.name, None) for run in runs], tmp_path))
+    drawn = [mark.get_attribute("fill") for mark in page.locator("#curves-chart .mark-symbol path[opacity='1']").all()]
+    assert sorted(fill == "transparent" for fill in drawn) == [False, False, True, True]
+
+
 def test_measure_and_axis_are_switched(opened):
     page = opened()
     page.select_option("#measure", "loss")

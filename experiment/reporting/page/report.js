@@ -18,7 +18,8 @@ const config = {
   view: { stroke: null },
   axis: { labelColor: "currentColor", titleColor: "currentColor", domainColor: "currentColor", tickColor: "currentColor",
     gridColor: "currentColor", gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-  legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, orient: "top" },
+  legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, labelLimit: 0, orient: "top",
+    columns: Math.max(1, Math.floor(100 / (4 + Math.max(...data.compared.map((label) => label.length))))) },
 };
 const shades = new Map(data.groups.map((group) => [group.label, group.colour]));
 const colourOf = (labels) => ({ field: "group", type: "nominal", title: null, scale: { domain: labels, range: labels.map((label) => shades.get(label)) } });
@@ -78,8 +79,9 @@ function drawCurves() {
   };
   const dash = { field: "style", type: "nominal", legend: null, scale: { domain: styles,
     range: styles.map((style) => { const split = style.split(" ").at(-1); return lineStyle.get(style.slice(0, -split.length - 1))[split]; }) } };
-  const line = (values, width, opacity) => ({ data: { values }, mark: { type: "line", strokeWidth: width, opacity, point: rows.every((row) => row.epoch === 1) },
+  const line = (values, width, opacity) => ({ data: { values }, mark: { type: "line", strokeWidth: width, opacity },
     encoding: { ...common, detail: { field: "line" }, strokeDash: dash } });
+  const dots = (split, filled) => ({ data: { values: rows.filter((row) => row.split === split) }, mark: { type: "point", size: 60, opacity: 1, filled }, encoding: common });
   const tooltip = ["group", "run", "split", "epoch", "y"].map((field) => ({ field, title: { y: titles[measure], group: "arm" }[field] ?? field }));
   byId("curves-chart").dataset.lines = new Set(rows.map((row) => row.line)).size;
   byId("curves-chart").dataset.means = averaged.size;
@@ -88,6 +90,7 @@ function drawCurves() {
     layer: [
       line(rows.filter((row) => averaged.has(row.style)), 0.8, 0.35),
       line([...rows.filter((row) => !averaged.has(row.style)), ...means], 2.2, 1),
+      ...(rows.every((row) => row.epoch === 1) ? [dots("validation", true), dots("training", false)] : []),
       { data: { values: [...rows, ...means] },
         params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
         mark: { type: "point", size: 45, filled: true, tooltip: true },
