@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy  # loads its submodules when they are used: a training uses none
 
 CONFIDENCE = 0.95
 CALIBRATION_BINS = 15
@@ -20,18 +20,18 @@ _RESAMPLES = 9_999
 
 def accuracy_interval(correct: int, count: int) -> tuple[float, float]:
     """Wilson's interval of a proportion (Wilson 1927)."""
-    interval = stats.binomtest(correct, count).proportion_ci(CONFIDENCE, method="wilson")
+    interval = scipy.stats.binomtest(correct, count).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """The softmax, in float64."""
-    return special.softmax(logits.astype(np.float64), axis=1)
+    return scipy.special.softmax(logits.astype(np.float64), axis=1)
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean cross-entropy in nats."""
-    log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
+    log_probabilities = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
     return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
@@ -61,8 +61,10 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     predicted = probabilities(logits)
     confidence, correct = predicted.max(1), predicted.argmax(1) == labels
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    counts = stats.binned_statistic(confidence, correct, "count", edges).statistic
-    means = [stats.binned_statistic(confidence, values, "mean", edges).statistic for values in (confidence, correct)]
+    counts = scipy.stats.binned_statistic(confidence, correct, "count", edges).statistic
+    means = [
+        scipy.stats.binned_statistic(confidence, values, "mean", edges).statistic for values in (confidence, correct)
+    ]
     return Calibration(counts.astype(int), *means)
 
 
@@ -102,7 +104,7 @@ def compare_predictions(first: np.ndarray, second: np.ndarray) -> dict:
     shares = np.array([only_first, only_second, count - only_first - only_second]) / count
     resampled = np.random.default_rng(0).multinomial(count, shares, _RESAMPLES)
     low, high = np.quantile((resampled[:, 0] - resampled[:, 1]) / count, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    p_value = stats.binomtest(only_first, only_first + only_second).pvalue if only_first + only_second else 1.0
+    p_value = scipy.stats.binomtest(only_first, only_first + only_second).pvalue if only_first + only_second else 1.0
     return {
         "difference": (only_first - only_second) / count,
         "bootstrap_95": (float(low), float(high)),
@@ -154,7 +156,7 @@ def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[floa
     """
     if len(values) < FEWEST_FOR_AN_INTERVAL or not _spread(values):
         return None
-    return tuple(np.clip(stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), *bounds).tolist())
+    return tuple(np.clip(scipy.stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), *bounds).tolist())
 
 
 def _spread(values: Sequence[float]) -> bool:
@@ -192,22 +194,22 @@ def compare_groups(
         "t_test_p": None,
         "permutation_p": None,
         "smallest_possible_p": None,
-        "chance_of_being_ahead": float(stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))),
+        "chance_of_being_ahead": float(scipy.stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))),
     }
     fewest = min(len(a), len(b))
     if fewest < 2:
         return content
     if fewest >= FEWEST_FOR_AN_INTERVAL and (_spread(a - b) if paired else _spread(a) or _spread(b)):
-        test = stats.ttest_1samp(a - b, 0) if paired else stats.ttest_ind(a, b, equal_var=False)
+        test = scipy.stats.ttest_1samp(a - b, 0) if paired else scipy.stats.ttest_ind(a, b, equal_var=False)
         interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
         content["interval_95"] = tuple(np.clip(interval, *bounds).tolist())
         content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
-    permuted = stats.permutation_test(
+    permuted = scipy.stats.permutation_test(
         (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
     )
     content["permutation_p"] = float(permuted.pvalue)
-    arrangements = 2 ** len(a) if paired else special.comb(len(a) + len(b), len(a))
+    arrangements = 2 ** len(a) if paired else scipy.special.comb(len(a) + len(b), len(a))
     content["smallest_possible_p"] = float(min(1.0, 2 / arrangements))
     return content
 

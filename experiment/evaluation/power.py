@@ -3,7 +3,7 @@
 import bisect
 import math
 
-from scipy import stats
+import scipy
 
 _SIGNIFICANCE = 0.05  # two-sided
 _MOST = 10_000
@@ -30,8 +30,8 @@ def runs_needed(sd: float, difference: float, power: float = 0.8, comparisons: i
         shift = abs(difference) / sd * math.sqrt(n) if sd else math.inf
         if shift > 100:  # SciPy's distribution is inaccurate there
             return 1.0
-        critical = stats.t.ppf(1 - _SIGNIFICANCE / 2 / comparisons, n - 1)
-        return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
+        critical = scipy.stats.t.ppf(1 - _SIGNIFICANCE / 2 / comparisons, n - 1)
+        return float(scipy.stats.nct.sf(critical, n - 1, shift) + scipy.stats.nct.cdf(-critical, n - 1, shift))
 
     counts = range(2, _MOST + 1)
     position = bisect.bisect_left(counts, power, key=power_of)
