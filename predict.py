@@ -20,7 +20,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads")
     add(
-        "--run", type=path, metavar="DIR", help="a run, or a folder, of whose runs the best is taken (default: results)"
+        "--run",
+        type=path,
+        metavar="DIR",
+        help="a run, or a folder of runs: the highest validation accuracy (default: results)",
     )
     add("--json", action="store_true", help="print JSON: the probabilities of all classes")
     return parser.parse_args(arguments)
@@ -77,7 +80,10 @@ def _best(place: Path) -> Path:
     runs = [run for run in finding.select([place], ROOT) if run.best_file.exists()]
     if not runs:
         raise UserError(f"{place} contains no trained network (best.keras); name a run: --run checkpoints/bn/seed0")
-    return max(runs, key=lambda run: run.read_summary().get("val_accuracy") or 0).path
+    summaries = {run: run.read_summary() for run in runs}
+    if len({(summary.get("data") or {}).get("name") for summary in summaries.values()}) > 1:
+        raise UserError(f"{place} contains runs on different images; name a run: --run checkpoints/bn/seed0")
+    return max(runs, key=lambda run: summaries[run].get("val_accuracy") or 0).path
 
 
 if __name__ == "__main__":

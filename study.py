@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from experiment.errors import reported
+from experiment.errors import UserError, reported
 from experiment.options import Parser, amount, path, place, whole
 
 ROOT = Path(__file__).resolve().parent
@@ -48,12 +48,15 @@ def main(arguments: argparse.Namespace) -> int:
     # The options have the names of its fields.
     execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
     if arguments.config:
+        if arguments.grid or arguments.set:
+            raise UserError("--grid and --set belong to a sweep, --base; change the study's file")
         name, study = studies.load(arguments.config, arguments.seeds)
-        said = ["--config", f"{name}.yaml", *(["--seeds", arguments.seeds] if arguments.seeds else [])]
+        said = ["--config", arguments.config, *(["--seeds", arguments.seeds] if arguments.seeds else [])]
     else:
         name, study = studies.sweep(arguments.base, arguments.grid, arguments.seeds or "0-2", arguments.set)
         pairs = [("--grid", axis) for axis in arguments.grid] + [("--set", setting) for setting in arguments.set]
         said = ["--base", arguments.base, *itertools.chain(*pairs), "--seeds", arguments.seeds or "0-2"]
+    said += ["--data", arguments.data] if arguments.data else []
     command = shlex.join(["python", "study.py", *said])
     output = Output(arguments.results or arguments.checkpoints, command, arguments.figures)
     if arguments.from_table:

@@ -1,13 +1,17 @@
 """What a notebook needs: `import experiment` offers these functions; nothing heavy is loaded until one is called."""
 
+import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
 
 from experiment import config as configuration
+from experiment import plain_yaml
 from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset
+from experiment.errors import UserError
 from experiment.evaluation import comparison
 from experiment.evaluation import predict as predicting
 from experiment.evaluation.result import RunResult
@@ -27,7 +31,15 @@ def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
     Raises:
         UserError: the file is missing, or a key or value is not allowed.
     """
-    return configuration.load(name_or_path, [f"{key.replace('__', '.')}={value}" for key, value in keys.items()])
+    return configuration.load(name_or_path, [f"{key.replace('__', '.')}={_yaml(each)}" for key, each in keys.items()])
+
+
+def _yaml(value: object) -> str:
+    """The text that YAML reads as this value: without quotes, where that is possible."""
+    with contextlib.suppress(UserError):
+        if "#" not in str(value) and plain_yaml.parse(str(value), "") == value:
+            return str(value)
+    return json.dumps(value, default=str)
 
 
 def load_data(data: str | None = None) -> Dataset:
@@ -51,7 +63,7 @@ def train(
         UserError: the directory holds another run, the loss diverged, or a file cannot be written.
         Interrupted: by Ctrl-C; the run can be resumed.
     """
-    run = RunDirectory(Path(run_dir))
+    run = _run(run_dir)
     process.train(sources.settle(config, data), run, data, existing, quiet)
     return run
 
@@ -86,4 +98,4 @@ def check_layers(cases: int = 20, seed: int = 0, precision: str = "float32") -> 
 
 
 def _run(run: RunDirectory | str | Path) -> RunDirectory:
-    return run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
+    return run if isinstance(run, RunDirectory) else RunDirectory(Path(run).expanduser().absolute())

@@ -168,10 +168,10 @@ def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) 
         _apply_override(changes, override)
     values = _merge(values, changes)
     changed = {plain_yaml.assignment(override)[0]: override for override in overrides}  # of one key the last counts
-    if changed.keys() - {"seed", *LABELS}:  # it is not the file's arm any more
+    experiment = {key: each for key, each in changed.items() if key.split(".")[0] not in ("seed", *LABELS)}
+    if experiment:  # it is not the file's arm any more
         if "title" not in changes and isinstance(values.get("title"), str):
-            parts = [values["title"], *(each for key, each in changed.items() if key != "seed")]
-            values["title"] = joined(parts, _LONGEST_TITLE)
+            values["title"] = joined([values["title"], *experiment.values()], _LONGEST_TITLE)
         values["reported"] = changes.get("reported")
     if seed is not None:
         values["seed"] = seed

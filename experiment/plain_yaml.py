@@ -71,6 +71,8 @@ def assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"{text!r}: write it as key=value or section.key=value")
+    if " #" in value and value.lstrip()[:1] not in ("'", '"'):
+        raise UserError(f"{text!r}: what follows ' #' would be a comment; write the value in double quotes")
     return key.strip(), value
 
 

@@ -1,5 +1,7 @@
 """Sanitises untrusted text (file contents, directory names) for output."""
 
+import hashlib
+
 
 def printable(text: str) -> str:
     """Escapes all characters that are not printable, except for line breaks.
@@ -16,6 +18,10 @@ def printable_name(text: str) -> str:
 
 
 def joined(parts: list[str], longest: int) -> str:
-    """The first part and as many of the others as fit into `longest` characters, with commas."""
-    text = ", ".join(parts)
-    return text if len(text) <= longest or len(parts) < 2 else joined(parts[:-1], longest)
+    """The parts with commas; if that is longer than `longest`, as many as fit, and a checksum of the others."""
+    text, count = ", ".join(parts), len(parts)
+    while len(text) > longest and count > 1:
+        count -= 1
+        rest = hashlib.sha256(", ".join(parts[count:]).encode()).hexdigest()[:6]
+        text = ", ".join([*parts[:count], f"and more ({rest})"])
+    return text

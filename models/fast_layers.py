@@ -27,7 +27,8 @@ class QuickGradientConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D`, faster for odd kernels, stride 1 and "same" padding; otherwise the stock layer."""
 
     def call(self, inputs, training=None):
-        simple = self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
+        odd = all(size % 2 for size in self.kernel_size)
+        simple = odd and self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
         # Without a gradient the stock layer is faster: TensorFlow fuses its convolution, bias and ReLU.
         if not (training and simple and self.compute_dtype == "bfloat16"):
             return super().call(inputs)

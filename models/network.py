@@ -220,7 +220,9 @@ def images_are_independent(model) -> bool:
     return all(
         type(operation).__name__ in _EACH_IMAGE_BY_ITSELF.split()
         and type(operation).__module__.split(".")[0] in ("keras", "models")
-        and 0 not in np.ravel(getattr(operation, "axis", -1))
+        # An operation (keras.ops) of the same name as a layer may take the batch as an axis, or merge it with others.
+        and all(axis is not None and (axis > 0 or axis == -1) for axis in np.ravel(getattr(operation, "axis", -1)))
+        and (type(operation).__name__ != "Reshape" or hasattr(operation, "target_shape"))
         and getattr(operation, "activity_regularizer", None) is None
         for operation in model.operations
     )

@@ -36,6 +36,13 @@ def test_a_configuration_takes_keys_and_names_a_wrong_one():
         experiment.load_config("bn.yaml", epoch=2)
 
 
+@pytest.mark.parametrize("title", ["net #2", "2024", "a: b", "a 'quoted' name"])
+def test_values_from_python_are_taken_as_they_are(title):
+    config = experiment.load_config("bn.yaml", title=title, data__training_images=None, epochs=np.int64(2))
+    assert (config.title, config.data.training_images, config.epochs) == (title, None, 2)
+    assert experiment.load_config("bn.yaml", optimizer__name="sgd").title == "batch norm, optimizer.name=sgd"
+
+
 def test_results_are_loaded_and_compared(tmp_path):
     runs = [make_run(tmp_path / name / f"seed{seed}", f"seed={seed}", correct=correct)
             for name, correct in (("a", 70), ("b", 80)) for seed in (0, 1, 2)]  # fmt: skip
@@ -89,6 +96,12 @@ def test_a_picture_of_any_mode_becomes_an_image_of_the_data_sets_shape(tmp_path,
 def test_sixteen_bits_become_eight(tmp_path):
     Image.fromarray(np.full((40, 40), 65535, np.uint16)).save(tmp_path / "deep.png")
     assert (pictures.read_square(tmp_path / "deep.png", SHAPE) == 255).all()
+
+
+@pytest.mark.parametrize(("value", "becomes"), [(200, 200), (65535, 255)])
+def test_whole_numbers_of_32_bits_are_bytes_or_have_16(tmp_path, value, becomes):
+    Image.fromarray(np.full((40, 40), value, np.int32)).save(tmp_path / "deep.tiff")
+    assert (pictures.read_square(tmp_path / "deep.tiff", SHAPE) == becomes).all()
 
 
 def test_what_is_transparent_becomes_white_and_the_middle_is_kept(tmp_path):

@@ -496,4 +496,15 @@ def test_the_title_of_a_changed_arm_names_what_was_changed_and_nothing_is_report
     assert configuration.load("bn.yaml", ["seed=3"]) == configuration.load("bn.yaml", seed=3)
     many = ["optimizer.weight_decay=0.5", "optimizer.name=adamw", "label_smoothing=0.5", "schedule.warmup_epochs=0.5"]
     title = configuration.load("bn.yaml", many).title  # as much of it as there is room for
-    assert title == "batch norm, optimizer.weight_decay=0.5, optimizer.name=adamw"
+    assert title.startswith("batch norm, optimizer.weight_decay=0.5, optimizer.name=adamw, and more (")
+    others = [
+        configuration.load("bn.yaml", [*many[:-1], f"schedule.warmup_epochs={each}"]).title for each in (0.5, 0.6)
+    ]
+    assert title == others[0] != others[1] and len(title) <= 80
+    assert configuration.load("bn.yaml", ["reported.source=me", "reported.test_accuracy=0.5"]).title == "batch norm"
+
+
+def test_what_yaml_would_take_for_a_comment_is_refused():
+    with pytest.raises(UserError, match="would be a comment; write the value in double quotes"):
+        configuration.load("bn.yaml", ["data.name=/tmp/my #1 set/x.npz"])
+    assert configuration.load("bn.yaml", ['data.name="/tmp/my #1 set/x.npz"']).data.name == "/tmp/my #1 set/x.npz"

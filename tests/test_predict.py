@@ -103,3 +103,11 @@ def test_what_a_user_must_know_of_the_run_is_said(trained, photos, tmp_path, cap
     assert "not finished: interrupted after 2 epochs" in said and "too few steps" in said
     assert main(photos[0], "--run", trained.path) == 0
     assert "note" not in capsys.readouterr().err
+
+
+def test_the_best_of_runs_on_different_images_is_not_known(trained, photos, tmp_path):
+    for name, data in (("bn", "cifar10"), ("synthetic", "synthetic")):
+        run = make_run(tmp_path / name / "seed0", f"data.name={data}", data=data)
+        run.best_file.write_bytes(trained.best_file.read_bytes())
+    with pytest.raises(UserError, match="runs on different images; name a run"):
+        main(photos[0], "--run", tmp_path)

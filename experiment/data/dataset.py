@@ -128,7 +128,7 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
     if settings.protocol == "test_as_validation":
         return _some_of(train, settings), dataset.test
     count = min(settings.validation_images, len(train.labels) // 5)  # at least four fifths remain for training
-    held_out = _stratified(train.labels, count, np.random.default_rng(settings.split_seed))
+    held_out = _stratified(train.labels, count, np.random.default_rng(settings.split_seed), left=1)
     if not held_out.any():
         raise UserError(f"{dataset.source}: {len(train.labels)} training images are too few for a validation split")
     return _some_of(train.select(~held_out), settings), train.select(held_out)
@@ -144,12 +144,13 @@ def _some_of(images: Images, settings: Data) -> Images:
     return images.select(_stratified(images.labels, count, np.random.default_rng([settings.split_seed, 1])))
 
 
-def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """A random mask of `count` images, stratified by class."""
+def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator, left: int = 0) -> np.ndarray:
+    """A random mask of `count` images, stratified by class; fewer where a class would not have `left` others."""
     sizes = np.bincount(labels)
     each, rest = np.divmod(sizes * count, len(labels))
     # Largest remainder method: the images lost by rounding down go to the classes that lost most; ties to the first.
     each[np.argsort(-rest, kind="stable")[: count - each.sum()]] += 1
+    each = np.clip(each, 0, np.maximum(sizes - left, 0))
     mask = np.zeros(len(labels), bool)
     taken = [rng.permutation(np.flatnonzero(labels == label))[:most] for label, most in enumerate(each)]
     mask[np.concatenate(taken)] = True

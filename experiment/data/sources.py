@@ -38,7 +38,7 @@ def settle(config: Config, where: str | None) -> Config:
             f"location of CIFAR; but data.name is {config.data.name}. Leave out one of the two"
         )
     if name is None and config.data.own_images:
-        name = str(Path(config.data.name).expanduser().absolute())
+        name = str(_expanded(config.data.name).absolute())
     return config if name is None else config.on_data(name)
 
 
@@ -47,7 +47,7 @@ def _name_of(where: str | None) -> str | None:
         return "synthetic"
     if where is None or where == "download":
         return None
-    path = Path(where)
+    path = _expanded(where)
     if path.suffix.lower() == ".npz":
         return str(path.absolute())
     if not folder.is_one(path):
@@ -80,13 +80,13 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
         named = _name_of(where)
         path = _expanded(settings.name if named in (None, "synthetic") else named)
         if not path.exists():
-            raise UserError(f"{path} (data.name) is not there. If it was moved, say where it is: --data PATH")
+            raise UserError(f"there is no {path} (data.name). If it was moved, say where it is: --data PATH")
         return arrays.read(path) if path.suffix.lower() == ".npz" else folder.read(path, settings.image_size)
     version = CIFAR[settings.name]
     if where == "download":
         return _download(version, [])
     if where is not None and _name_of(where) is None:
-        return read(Path(where), version)
+        return read(_expanded(where), version)
     variable = f"{version.name.upper()}_DIR"
     if os.environ.get(variable):
         return read(_expanded(os.environ[variable]), version, f"the environment variable {variable}")

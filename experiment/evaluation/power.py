@@ -5,6 +5,8 @@ import math
 
 import scipy
 
+from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
+
 _SIGNIFICANCE = 0.05  # two-sided
 _MOST = 10_000
 
@@ -33,6 +35,6 @@ def runs_needed(sd: float, difference: float, power: float = 0.8, comparisons: i
         critical = scipy.stats.t.ppf(1 - _SIGNIFICANCE / 2 / comparisons, n - 1)
         return float(scipy.stats.nct.sf(critical, n - 1, shift) + scipy.stats.nct.cdf(-critical, n - 1, shift))
 
-    counts = range(2, _MOST + 1)
+    counts = range(FEWEST_FOR_AN_INTERVAL, _MOST + 1)
     position = bisect.bisect_left(counts, power, key=power_of)
     return counts[position] if position < len(counts) else None

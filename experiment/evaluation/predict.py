@@ -128,7 +128,9 @@ def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
     """
     shape = image_shape_of(run.read_summary(), run.summary_file)
     if images.dtype != np.uint8 or images.shape[1:] != shape:
-        raise UserError(f"images are {images.dtype} {list(images.shape)}; this network takes uint8 [n, {shape}]")
+        raise UserError(
+            f"images are {images.dtype} {list(images.shape)}; this network takes uint8 {['n', *shape]}".replace("'", "")
+        )
     return metrics.probabilities(predict(run, images))
 
 

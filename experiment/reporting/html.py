@@ -8,13 +8,13 @@ escaping or its `tojson`.
 import base64
 import datetime
 import io
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiment import config as configuration
-from experiment import files
+from experiment import files, reading
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
@@ -119,12 +119,22 @@ def _studies(folder: Path | None) -> list[dict]:
         figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if path.exists()), None)
         found.append(
             {
-                **json.loads(file.read_text(encoding="utf-8")),
+                **reading.read_json(file, _check_verdict),
                 "name": file.parent.relative_to(folder).as_posix(),
                 "figure": figure and _inline(figure.read_bytes(), _STUDY_FIGURES[figure.name]),
             }
         )
     return found
+
+
+def _check_verdict(content: Any) -> dict:
+    """The content of verdict.json. Raises ValueError if something is missing that the page shows."""
+    for key, kind in {"question": str, "answer": str, "command": str, "table": list}.items():
+        if not (isinstance(content, dict) and isinstance(content.get(key), kind)):
+            raise ValueError(f"{key} is missing")
+    if not all(isinstance(row, list) for row in content["table"]):
+        raise ValueError("table is not a list of rows")
+    return content
 
 
 def _confusion(group: Group, class_names: tuple[str, ...]) -> dict:

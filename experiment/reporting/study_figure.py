@@ -26,12 +26,13 @@ class Panel:
     log: bool  # whether y is logarithmic; means and intervals are then computed from the logarithms
     xs: list[Any]  # in order
     curves: dict[tuple[str, int], dict[Any, float]]  # {(compared value, seed): {x: y}}
+    order: Sequence[str] = ()  # of the compared values, which have the same colours in all panels
     baseline: str = ""  # the x that the others are compared with
     means: bool = True  # whether to draw means with intervals
 
     @property
     def series(self) -> list[str]:
-        return list(dict.fromkeys(value for value, _ in self.curves))
+        return list(dict.fromkeys((*self.order, *(value for value, _ in self.curves))))
 
     @property
     def one_colour(self) -> bool:
@@ -59,12 +60,19 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
         _draw_panel(axes, panel)
     for axes in axes_of_panels[len(panels) :]:
         axes.axis("off")
-    handles, names = axes_of_panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4 if sum(map(len, names)) < 90 else 2)
+    legend = {}  # a value may be missing from some panels
+    for axes in axes_of_panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(name, handle)
+    names = list(legend)
+    figure.legend(list(legend.values()), names, loc="outside lower center", ncols=4 if sum(map(len, names)) < 90 else 2)
     return figure
 
 
 def _draw_panel(axes, panel: Panel) -> None:
+    if not panel.xs:
+        axes.text(0.5, 0.5, "no run ended", transform=axes.transAxes, ha="center")
+        return
     place, categories = _place_xs(axes, panel), any(isinstance(x, str) for x in panel.xs)
     several = not panel.one_colour
     ends = []  # of the intervals

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Measure:
     unit: str
     columns: Callable[[RunResult, list[dict]], dict[str, float]]  # a run and its diagnostics -> {column: value}
     factor: int = 1  # converts the table's numbers to the unit
+    better: Literal["higher", "lower"] | None = None  # which value is the best; None: neither
     log: bool = False  # whether the axis is logarithmic
     over: str = ""  # the label of a curve's x-axis; its columns are called measure_x
     diagnostics: str = "none"  # the diagnostics that it needs
@@ -70,15 +72,29 @@ def _over_layers(measure: str):
 
 
 MEASURES = {
-    "test_accuracy": Measure("test accuracy", "%", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100),
+    "test_accuracy": Measure(
+        "test accuracy", "%", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100, "higher"
+    ),
     "val_accuracy": Measure(
-        "validation accuracy", "%", lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]}, 100
+        "validation accuracy",
+        "%",
+        lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]},
+        100,
+        "higher",
     ),
     "epochs_to": Measure(
-        "time to a validation accuracy", "epochs", _time_to("epochs_to", "epoch"), over="validation accuracy (%)"
+        "time to a validation accuracy",
+        "epochs",
+        _time_to("epochs_to", "epoch"),
+        better="lower",
+        over="validation accuracy (%)",
     ),
     "seconds_to": Measure(
-        "time to a validation accuracy", "seconds", _time_to("seconds_to", "seconds"), over="validation accuracy (%)"
+        "time to a validation accuracy",
+        "seconds",
+        _time_to("seconds_to", "seconds"),
+        better="lower",
+        over="validation accuracy (%)",
     ),
     "gradient_norm": Measure(
         "norm of a layer's gradient", "", _gradient_norm, log=True, over="layer", diagnostics="gradients"

@@ -12,8 +12,8 @@ _LEARNS = 0.2  # an accuracy below this is chance
 
 
 def _imbalance(curve: Curve) -> float:
-    first, *_, last = curve.values()
-    return abs(math.log10(first / last)) if first > 0 and last > 0 else math.nan
+    first, last = next(iter(curve.values())), [*curve.values()][-1]
+    return abs(math.log10(first / last)) if len(curve) > 1 and first > 0 and last > 0 else math.nan
 
 
 def _largest_usable(curve: Curve) -> float:

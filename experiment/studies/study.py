@@ -63,7 +63,8 @@ class Study(Section):
     compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None  # default: each value with the first
     score: str = "mean"
     score_label: str = ""
-    expected: Literal["higher", "lower", "equal"] | None = None  # the first of each comparison, relative to the second
+    # The first of each comparison, relative to the second; in a sweep: what is better (default: as the measure says).
+    expected: Literal["higher", "lower", "equal"] | None = None
     margin: Positive | None = None  # for equal: the equivalence margin, in the measure's unit
     scope: str = ""  # the limits of the study
 
@@ -130,9 +131,13 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
         seeds: a string such as "0-2" or "0,3,5".
         settings: strings such as "epochs=10", for all runs.
     """
-    axes = {key: f"[{values}]" for key, values in map(plain_yaml.assignment, grid)}
+    pairs = [plain_yaml.assignment(text) for text in (*grid, *settings)]
+    for number, (key, _) in enumerate(pairs):
+        if key in (other for other, _ in pairs[:number]):
+            raise UserError(f"the sweep: {key} is set twice; write all its values in one --grid")
+    axes = {key: f"[{values}]" for key, values in pairs[: len(grid)]}
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
-    for section, texts in (("grid", axes), ("settings", dict(map(plain_yaml.assignment, settings)))):
+    for section, texts in (("grid", axes), ("settings", dict(pairs[len(grid) :]))):
         values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
     name = "-".join([plain_yaml.name_of(base), *(key.rpartition(".")[2] for key in axes)])
     return name, _checked(values, "the sweep")
@@ -143,6 +148,8 @@ def seeds_of(text: str) -> list[int]:
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*", text):
         raise UserError(f"--seeds {text!r}: write them as 0-2 or 0,3,5")
     parts = [list(map(int, part.split("-"))) for part in text.split(",")]
+    if backwards := next((part for part in parts if part[-1] < part[0]), None):
+        raise UserError(f"--seeds {text}: {backwards[0]}-{backwards[-1]} has no seeds; write the smaller one first")
     if sum(part[-1] - part[0] for part in parts) > 10_000:
         raise UserError(f"--seeds {text}: more than 10,000 seeds")
     return [seed for part in parts for seed in range(part[0], part[-1] + 1)]
@@ -159,13 +166,15 @@ def _checked(values: dict, where: str) -> Study:
 
 
 def _with_axes(study: Study) -> Study:
-    """Assigns the remaining axes of the grid to series, x and panel."""
+    """Assigns the remaining axes of the grid to series, x and panel; of a sweep, also what is better."""
     free = [axis[0] for axis in study.axes if not {study.series, study.x, study.panel} & set(axis)]
     places = {"series": study.series or (free.pop(0) if free else study.x)}
     if not study.x and any(not MEASURES[name].over for name in study.measures if name in MEASURES):
         places["x"] = free.pop() if free else places["series"]
     if not study.panel and free:
         places["panel"] = free.pop(0)
+    if not study.claim and not study.expected and study.measures[0] in MEASURES:
+        places["expected"] = MEASURES[study.measures[0]].better
     return study.model_copy(update=places)
 
 
@@ -228,6 +237,8 @@ def _wrong_measures(study: Study) -> Iterator[str]:
         needed = MEASURES[measure].diagnostics
         if needed not in ("none", study.settings.get("diagnostics")):
             yield f"measures: {measure} needs diagnostics: {needed} in the settings"
+    if not study.claim and not study.expected:
+        yield f"measures: which {study.measures[0]} is the best? Say expected: higher or lower, or measure val_accuracy"
     drawn = {study.series, study.panel}
     if not any(MEASURES[name].over for name in study.measures):  # a curve has an x-axis of its own
         drawn.add(study.x)

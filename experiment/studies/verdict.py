@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,10 +93,14 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
 
 def scores(study: Study, panel: Panel) -> dict[str, Scores]:
     """{value of the series: {seed: score}} of the complete curves that have a score."""
-    points = max(map(len, panel.curves.values()), default=0)
+    points: dict[str, int] = {}  # a network of fewer layers has a shorter curve
+    for (value, _), curve in panel.curves.items():
+        of = value if MEASURES[panel.measure].over else ""
+        points[of] = max(points.get(of, 0), len(curve))
     result: dict[str, Scores] = {}
     for (value, seed), curve in panel.curves.items():
-        score = SCORES[study.score].of(curve) if len(curve) == points else math.nan
+        complete = len(curve) == points[value if MEASURES[panel.measure].over else ""]
+        score = SCORES[study.score].of(curve) if complete else math.nan
         if math.isfinite(score):
             result.setdefault(value, {})[seed] = score
     return result
@@ -111,10 +115,21 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
         by_value = scores(study, panel)
         about = MEASURES[panel.measure].title
         about += "" if panel.value is None else f", {study.label(panel.value)}"
+        diverged = _left_out(study, panel, rows)
         for first, second in study.comparisons:
             sides = [by_value.get(value, {}) for value in (first, second)]
-            found.append(_finding(study, panel.measure, about, (study.label(first), study.label(second)), sides))
+            finding = _finding(study, panel.measure, about, (study.label(first), study.label(second)), sides)
+            if diverged & {first, second}:
+                finding = replace(finding, answer=UNDECIDED, seeds_needed=None)
+            found.append(finding)
     return found
+
+
+def _left_out(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
+    """The values of the series with a diverged run that the panel's measure cannot count."""
+    own = [row for row in rows if study.panel is None or row[study.panel] == panel.value]
+    diverged = {(str(row[study.series]), row["seed"]) for row in own if row["status"] == "diverged"}
+    return {value for value, _ in diverged - panel.curves.keys()}
 
 
 def _finding(
@@ -156,10 +171,15 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     """The verdict of a study; `command` reproduces it."""
     found, answer = (_claim if study.claim else _best_of_search if study.search else _best)(study, rows)
     words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
-    data = dict.fromkeys(row["data"] for row in rows if row.get("data", "cifar10") != "cifar10")
-    caveats = [f"On {', '.join(data)} images, not CIFAR-10.".replace("generated", "synthetic")] if data else []
+    data = {row.get("data", "cifar10"): None for row in rows}
+    other = "" if "cifar10" in data else ", not CIFAR-10"
+    caveats = (
+        [f"On {', '.join(data)} images{other}.".replace("generated", "synthetic")] if [*data] != ["cifar10"] else []
+    )
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         caveats.append("Optimistic: weights chosen on the test set.")
+    if study.claim and any(_left_out(study, panel, rows) for panel in panels(study, rows)):
+        caveats.append("Diverged runs have no such measure, so comparisons with them are not decided.")
     unfinished = [row for row in rows if row["status"] not in ("finished", STOPPED)]
     if study.search:
         stopped = sum(row["status"] == STOPPED for row in rows)
@@ -201,14 +221,24 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     measure = MEASURES[study.measures[0]]
     (best, its_scores), *others = _ranked(study, rows)
     if not its_scores:
-        return [], "No run ended."
+        return [], "No run ended"
     first = study.measures[0]
     count = max(1, len(others))  # the best was chosen after seeing all
     found = [_finding(study, first, measure.title, (best, name), (its_scores, side), count) for name, side in others]
     mean = measure.factor * np.mean(list(its_scores.values()))
-    answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} (mean of {len(its_scores)} seeds)"
-    close = [finding.second for finding in found if finding.answer != "supported"]
-    return found, answer + (f"; no significant difference from it: {', '.join(close)}" if close else "")
+    seeds = f"mean of {len(its_scores)} seeds" if len(its_scores) > 1 else "one seed"
+    answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} ({seeds})"
+    tested = {finding.second: finding.interval_95 is not None for finding in found if finding.answer != "supported"}
+    for told, kind in (("no significant difference from it", True), ("too few runs for a test", False)):
+        names = [name for name, each in tested.items() if each is kind]
+        answer += f"; {told}: {', '.join(names)}" if names else ""
+    sign = _sign(study)
+    ahead = [
+        name
+        for name, side in others
+        if side and sign * np.mean([*side.values()]) < sign * np.mean([*its_scores.values()])
+    ]
+    return found, answer + (f"; better, but some of its runs are missing: {', '.join(ahead)}" if ahead else "")
 
 
 def ranked(rows: Sequence[dict]) -> list[dict]:
@@ -218,7 +248,7 @@ def ranked(rows: Sequence[dict]) -> list[dict]:
 
 def _best_of_search(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     if not (best := ranked(rows)[:1]):
-        return [], "No run finished."
+        return [], "No run finished"
     name = ", ".join(f"{study.axis_label(key)} {best[0][key]}" for key in study.search)
     return [], f"Best: {name}, with {100 * best[0]['val_accuracy']:.2f} % validation accuracy (one run)"
 
@@ -228,6 +258,11 @@ def _listed(study: Study) -> str:
     return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
 
+def _sign(study: Study) -> int:
+    """Of a score, so that the best is the smallest."""
+    return 1 if study.expected == "lower" else -1
+
+
 def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
     """The settings of a sweep with their runs' scores by seed, the best mean first."""
     groups: dict[str, Scores] = {}
@@ -235,6 +270,6 @@ def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
         name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in study.varied)
         points = list(_points(study, study.measures[0], row).values())
         groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if points else {})
-    sign = 1 if study.expected == "lower" else -1
+    sign = _sign(study)
     full = max(map(len, groups.values()))  # settings with missing runs come last
     return sorted(groups.items(), key=lambda item: (len(item[1]) < full, sign * np.mean([*item[1].values()] or [0])))

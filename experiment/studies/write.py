@@ -1,11 +1,13 @@
 """Writes the results of a study: runs.csv, verdict.json, verdict.md and the figure."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiment import files
+from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.reporting import figures, markdown, study_figure
@@ -25,8 +27,7 @@ def write(
     files.make_folder(folder)
     if rows:
         table.write_table(rows, folder / "runs.csv")
-    keys = filter(None, (*study.search, study.series, study.x, study.panel))
-    read = table.read_table(folder / "runs.csv", [*keys, "seed", "status"])
+    read = table.read_table(folder / "runs.csv", _needed(study))
     found = verdict(name, study, read, command)
     cells = _ranking(study, read) if study.search else table_of(found)
     content = dataclasses.asdict(found) | {"table": cells}
@@ -36,16 +37,24 @@ def write(
     return folder
 
 
+def _needed(study: Study) -> list[str]:
+    """The columns without which a table is not of this study."""
+    return [*filter(None, (*study.search, study.series, study.x, study.panel)), "seed", "status"]
+
+
 def power(name: str, study: Study, results: Path) -> list[str]:
     """How many seeds detect differences of several sizes, given the spread of the runs in an existing table."""
-    path = results / "studies" / name / "runs.csv"
-    found = verdict(name, study, table.read_table(path), "").findings if path.exists() else []
-    lines = []
+    rows, lines = [], []
+    with contextlib.suppress(UserError):  # there is none yet, or it is of a former version of the study
+        rows = table.read_table(results / "studies" / name / "runs.csv", _needed(study))
+    found = verdict(name, study, rows, "").findings if rows else []
+    tests = 1 if study.claim else len(found)  # the best of a sweep is compared with all others
     for finding in found:
         if finding.sd is not None:
             sizes = (0.5, 1, 2) if finding.unit == "points" else [finding.sd * share for share in (0.5, 1, 2)]
-            needed = [f"{size:.2g}: {runs_needed(finding.sd, size) or 'over 10,000'}" for size in sizes]
-            lines.append(f"{_about(finding)}: seeds to detect a difference ({finding.unit}) of {', '.join(needed)}\n")
+            counts = [runs_needed(finding.sd, size, comparisons=tests) or "over 10,000" for size in sizes]
+            needed = [f"{count} for {size:.2g}" for count, size in zip(counts, sizes, strict=True)]
+            lines.append(f"{_about(finding)}: seeds to detect a difference: {', '.join(needed)} {finding.unit}\n")
     return [*(["With 80 % power, given the spread of the existing runs:"] if lines else []), *lines]
 
 
@@ -88,7 +97,7 @@ def _cells(finding: Finding) -> list[str]:
     if finding.means is None:
         return [about, "", "", "too few runs ended", "", finding.answer, ""]
     runs = f"{finding.runs[0]} pairs" if finding.paired else "{} and {}".format(*finding.runs)
-    known = finding.answer == UNDECIDED and finding.sd is not None
+    known = finding.answer == UNDECIDED and (finding.sd or 0) > 1e-12  # else: no spread
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else "over 10,000") if known else ""
     return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
 
@@ -141,11 +150,13 @@ def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
         curves.setdefault(("" if one_curve else study.label(value), seed), {}).update(points)
     # In the order of the grid.
     order = {} if measure.over else {str(value): place for place, value in enumerate(study.values_of(study.x))}
-    xs = sorted({x for curve in panel.curves.values() for x in curve}, key=lambda x: order.get(str(x), x))
+    found_xs = {x for curve in panel.curves.values() for x in curve}
+    xs = sorted(found_xs, key=None if measure.over else lambda x: order.get(str(x), len(order)))
     x_label = measure.over or study.axis_label(study.x or "")
     baseline = study.label(study.comparisons[0][1]) if study.claim and study.series == study.x else ""
     shown = [_shown(study, x) for x in xs]
-    return study_figure.Panel(title, x_label, measure.title, measure.log, shown, curves, baseline)
+    series = [] if one_curve else [study.label(value) for value in study.values_of(study.series)]
+    return study_figure.Panel(title, x_label, measure.title, measure.log, shown, curves, series, baseline)
 
 
 def _searched(study: Study, rows: Sequence[dict]) -> list[study_figure.Panel]:
@@ -159,7 +170,9 @@ def _searched(study: Study, rows: Sequence[dict]) -> list[study_figure.Panel]:
         }
         xs = sorted({x for curve in curves.values() for x in curve}, key=lambda x: (isinstance(x, str), x))
         label = MEASURES["val_accuracy"].title
-        drawn.append(study_figure.Panel("", study.axis_label(key), label, False, xs, curves, means=False))
+        drawn.append(
+            study_figure.Panel("", study.axis_label(key), label, False, xs, curves, ["finished", STOPPED], means=False)
+        )
     return drawn
 
 

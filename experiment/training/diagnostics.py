@@ -71,17 +71,18 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
     return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": np.std(values, axis=0)}
 
 
-def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
-    """The variation between batches of their mean and variance after each convolution, both [layers].
-
-    Raises:
-        UserError: the network has no convolution.
-    """
+def convolutions_of(model: keras.Model) -> list:
+    """The outputs of all convolutions. Raises a UserError if there are none, so that they have no statistics."""
     kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
     nodes = [node for layer in model.layers if isinstance(layer, kinds) for node in layer._inbound_nodes]
-    convolutions = [output for node in nodes for output in node.output_tensors]
-    if not convolutions:
+    if not nodes:
         raise UserError("diagnostics: batch_statistics needs a network with convolutions")
+    return [output for node in nodes for output in node.output_tensors]
+
+
+def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
+    """The variation between batches of their mean and variance after each convolution, both [layers]."""
+    convolutions = convolutions_of(model)
     activations = keras.Model(model.inputs, convolutions)
     means, variances = [], []
     for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):

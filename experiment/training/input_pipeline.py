@@ -10,7 +10,7 @@ from experiment.data.augmentation import AugmentedImages
 from experiment.data.dataset import Images
 from models.network import preprocess
 
-EVALUATION_BATCH = 500
+_EVALUATION_BATCH = 500
 
 
 def batches_per_epoch(images: Images, config: Config) -> int:
@@ -34,8 +34,14 @@ def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf
     return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
 
 
-def evaluation_dataset(images: Images) -> tf.data.Dataset:
-    return _prefetched(tf.data.Dataset.from_tensor_slices(tuple(images)).batch(EVALUATION_BATCH))
+def evaluation_batch() -> int:
+    """The number of images of a validation batch: a multiple of the number of devices."""
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    return _EVALUATION_BATCH // devices * devices
+
+
+def evaluation_dataset(images: Images, batch: int) -> tf.data.Dataset:
+    return _prefetched(tf.data.Dataset.from_tensor_slices(tuple(images)).batch(batch))
 
 
 def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:

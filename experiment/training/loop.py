@@ -16,8 +16,8 @@ from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.run_directory import RunDirectory
-from experiment.training.diagnostics import Diagnostics
-from experiment.training.input_pipeline import EVALUATION_BATCH, batches_per_epoch, evaluation_dataset, training_dataset
+from experiment.training.diagnostics import Diagnostics, convolutions_of
+from experiment.training.input_pipeline import batches_per_epoch, evaluation_batch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
 from experiment.training.tensorboard import TensorBoardLog
@@ -53,10 +53,12 @@ def fit(
     precision = resolve_precision(config.precision)
     steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
-        shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, EVALUATION_BATCH))
+        batch = evaluation_batch()
+        shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, batch))
         model = compiled_model(config, dataset, steps, precision, shards)
     facts = _facts(config, dataset, model, precision, training_images, cores)
-    if momentum := _cold_momentum(model, steps * config.epochs):
+    # Each ghost batch updates the averages.
+    if momentum := _cold_momentum(model, steps * config.epochs * ghost_batches(config.model)):
         facts["cold_averages"] = True
         if progress != "quiet" and not resume:
             _warn_of_cold_averages(config, momentum, steps * config.epochs)
@@ -83,7 +85,7 @@ def fit(
         with stopper.listening():
             model.fit(
                 training_dataset(training_images, config, first_epoch=len(recorder.history)),
-                validation_data=evaluation_dataset(validation_images),
+                validation_data=evaluation_dataset(validation_images, batch),
                 initial_epoch=len(recorder.history),
                 epochs=min(config.epochs, until or config.epochs),
                 steps_per_epoch=steps,
@@ -153,8 +155,11 @@ def _title(config: Config, run: RunDirectory, dataset: Dataset) -> str:
 
 
 def check_network(config: Config, dataset: Dataset) -> None:
-    """Raises a UserError if the network cannot be built, or not saved as best.keras."""
-    weights.check_archive(_stock_model(config, dataset), config.model.name)
+    """Raises a UserError if the network cannot be built, saved as best.keras, or diagnosed as configured."""
+    model = _stock_model(config, dataset)
+    weights.check_archive(model, config.model.name)
+    if config.diagnostics == "batch_statistics":
+        convolutions_of(model)
 
 
 def _stock_model(config: Config, dataset: Dataset) -> keras.Model:
@@ -197,10 +202,17 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
         batched: pairs of images and the size of their batches.
 
     Raises:
-        UserError: a batch has fewer images than there are ghost batches.
+        UserError: a batch has too few images for the ghost batches or for the devices.
     """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     smallest = min(len(images.labels) % size or size for images, size in batched)
+    for images, size in batched if devices > 1 else ():
+        first = min(size, len(images.labels))
+        if first % devices or smallest < devices:
+            raise UserError(
+                f"devices: all: batches of {first} images, and a last one of {smallest}, cannot be divided among "
+                f"{devices} devices. Choose a batch_size and a number of images that are multiples of {devices}"
+            )
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
         raise UserError(f"model.ghost_batches: {ghosts} is more than the {smallest} images of an epoch's last batch")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from experiment import finding
 from experiment.config import Config
 from experiment.data import sources
 from experiment.errors import Interrupted, UserError
@@ -29,7 +30,8 @@ def train(
     Args:
         data: the location of the images, as for `--data`.
     """
-    start.plan(config, run, existing)  # report errors before a process is started
+    if start.plan(config, run, existing) == "start":  # report errors before a process is started
+        finding.check_title(config, run)
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
@@ -41,10 +43,12 @@ def train(
         ) as child:
             try:
                 _show(child)
-            except BaseException:
+            except BaseException as error:
                 child.send_signal(signal.SIGINT)
                 _show(child)
-                raise
+                child.wait()
+                if not (isinstance(error, KeyboardInterrupt) and outcome.exists()):  # which says how the run ended
+                    raise
         if not outcome.exists():
             raise UserError(f"{run.path}: the training process ended with code {child.returncode}")
         result = pickle.loads(outcome.read_bytes())

@@ -713,6 +713,14 @@ def test_the_split_takes_the_same_number_of_every_class(synthetic_images):
     assert np.array_equal(np.bincount(validation.labels), [50] * 10)
 
 
+def test_no_class_loses_all_its_training_images():
+    labels = np.array([0, 1, 2, 3, 3, 3, 3, 3, 3, 3], np.int32)
+    images = Images(np.zeros((10, 8, 8, 3), np.uint8), labels)
+    few = Dataset("few", images, images, tuple("abcd"), "few.npz")
+    training, validation = split(few, Data(validation_images=500))
+    assert set(training.labels) == {0, 1, 2, 3} and len(validation.labels) >= 1
+
+
 def test_the_split_is_the_same_every_time(synthetic_images):
     settings = Data(validation_images=500)
     training, validation = split(synthetic_images, settings)

@@ -203,7 +203,7 @@ def test_the_verdict_names_the_best_and_says_that_it_is_partly_luck(tmp_path):
 
 def test_of_no_run_that_finished_there_is_no_best(tmp_path):
     rows = [{"run": "a", "seed": 3, "status": "failed", "reason": "killed"}]
-    assert verdict.verdict("found", load(tmp_path), rows, "").answer == "No run finished."
+    assert verdict.verdict("found", load(tmp_path), rows, "").answer == "No run finished"
 
 
 @pytest.mark.slow

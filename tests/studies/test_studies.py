@@ -1,5 +1,6 @@
 """Studies: from a file to runs, from runs to a table, from a table to a verdict."""
 
+import json
 import math
 import re
 import subprocess
@@ -572,6 +573,89 @@ def test_a_setting_of_which_a_run_is_missing_is_not_the_best():
     _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
     found = verdict.verdict("sweep", study, sweep_rows({0.001: [0.7, 0.7], 0.01: [0.9]}), "")
     assert found.answer.startswith("Best: learning rate 0.001")
+    assert found.answer.endswith("better, but some of its runs are missing: learning rate 0.01")
+
+
+def test_one_seed_of_each_setting_is_not_tested():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0", [])
+    found = verdict.verdict("sweep", study, sweep_rows({0.001: [0.8], 0.01: [0.1]}), "")
+    assert found.answer.endswith("(one seed); too few runs for a test: learning rate 0.01")
+
+
+def sweep_of(tmp_path, measure: str, **keys) -> studies.Study:
+    path = tmp_path / "sweep.yaml"
+    settings = {"base": "bn.yaml", "grid": {"optimizer.learning_rate": [0.001, 0.01]}, "seeds": [0, 1, 2]}
+    path.write_text(json.dumps(settings | {"measures": [measure]} | keys))
+    return load(path)
+
+
+def epochs_rows(epochs: list[float]) -> list[dict]:
+    rows = sweep_rows({0.001: [10, 11, 12], 0.01: epochs})
+    return [row | {"epochs_to_60": row["val_accuracy"]} for row in rows]
+
+
+def test_of_times_the_shortest_is_the_best(tmp_path):
+    study = sweep_of(tmp_path, "epochs_to")
+    rows = epochs_rows([4, 5, 6])
+    assert verdict.verdict("sweep", study, rows, "").answer.startswith("Best: learning rate 0.01, with 5 epochs")
+
+
+def test_a_sweep_of_a_measure_that_has_no_best_value_is_refused(tmp_path):
+    keys = {"settings": {"diagnostics": "batch_statistics"}}
+    with pytest.raises(UserError, match="which mean_scatter is the best"):
+        sweep_of(tmp_path, "mean_scatter", **keys)
+    assert sweep_of(tmp_path, "mean_scatter", expected="lower", **keys).expected == "lower"
+
+
+def test_a_run_that_diverged_never_converged_sooner(tmp_path):
+    study = sweep_of(tmp_path, "epochs_to", claim="A rate of 0.01 converges sooner", expected="lower")
+    rows = epochs_rows([4, 5, 6.5])
+    assert verdict.verdict("little", study, rows, "").answer == "Supported"
+    rows[-1] = {key: rows[-1][key] for key in ("run", "optimizer.learning_rate", "seed")} | {"status": "diverged"}
+    found = verdict.verdict("little", study, rows, "")
+    assert found.answer == "Not decided" and any("Diverged" in caveat for caveat in found.caveats)
+
+
+def test_a_network_of_fewer_layers_has_a_score_of_its_shorter_curve(tmp_path):
+    keys = {"claim": "c", "expected": "higher", "score": "imbalance"}
+    study = sweep_of(tmp_path, "gradient_norm", settings={"diagnostics": "gradients"}, **keys)
+    rows = sweep_rows({0.001: [1, 1, 1], 0.01: [1, 1, 1]})
+    for row in rows:
+        layers = 3 if row["optimizer.learning_rate"] == 0.001 else 2
+        row |= {f"gradient_norm_{layer}": 10.0 ** (layer * (1 + 0.1 * row["seed"])) for layer in range(1, layers + 1)}
+    (finding,) = verdict.findings(study, rows)
+    assert finding.means == pytest.approx((1.1, 2.2))
+    assert math.isnan(scores.SCORES["imbalance"].of({1: 2.0}))
+
+
+def test_a_figure_of_no_run_and_of_a_panel_without_runs_is_drawn_and_colours_are_those_of_the_values():
+    grid = ["optimizer.learning_rate=0.001,0.01", "batch_size=8,16", "optimizer.momentum=0.1,0.9"]
+    _, study = studies.sweep("bn.yaml", grid, "0", [])
+    more = {"batch_size": 8, "optimizer.momentum": 0.1}
+    rows = [row | more for row in sweep_rows({0.01: [0.9]})]
+    rows += [row | more | {"batch_size": 16} for row in sweep_rows({0.001: [0.7], 0.01: [0.9]})]
+    figure = write.draw(study, verdict.verdict("sweep", study, rows, ""), rows)
+    colours = [{line.get_label(): line.get_color() for line in axes.lines} for axes in figure.axes]
+    assert colours[0]["0.01"] == colours[1]["0.01"] != colours[1]["0.001"]
+    assert {"0.01", "0.001"} < {text.get_text() for text in figure.legends[0].get_texts()}
+    failed = [row | {"status": "failed"} for row in rows]
+    for row in failed:
+        del row["val_accuracy"]
+    found = verdict.verdict("sweep", study, failed, "")
+    assert found.answer == "No run ended"
+    assert any("no run ended" in text.get_text() for text in write.draw(study, found, failed).axes[0].texts)
+
+
+def test_the_power_of_a_sweep_counts_all_its_comparisons_and_a_table_of_another_grid_is_ignored(tmp_path):
+    accuracies = {0.001: [0.70, 0.71, 0.72], 0.01: [0.71, 0.70, 0.73], 0.1: [0.50, 0.51, 0.53]}
+    _, study = studies.sweep("bn.yaml", [f"optimizer.learning_rate={','.join(map(str, accuracies))}"], "0-2", [])
+    folder = tmp_path / "studies/sweep"
+    folder.mkdir(parents=True)
+    table.write_table(sweep_rows(accuracies), folder / "runs.csv")
+    line = write.power("sweep", study, tmp_path)[1]
+    sd = 100 * np.std([0.01, -0.01, 0.01], ddof=1)
+    assert f"{runs_needed(sd, 1, comparisons=2)} for 1," in line and line.endswith("for 2 points\n")
+    assert write.power("sweep", studies.sweep("bn.yaml", ["batch_size=8,16"], "0-2", [])[1], tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -581,7 +665,8 @@ def test_a_setting_of_which_a_run_is_missing_is_not_the_best():
         (["optimizer.learning_rat=1"], "0", "did you mean 'optimizer.learning_rate'"),
         (["epochs"], "0", "write it as key=value"),
         (["epochs=1"], "0..2", "write them as 0-2 or 0,3,5"),
-        (["epochs=1"], "2-1", "seeds"),
+        (["epochs=1"], "0-1,5-3", "5-3 has no seeds"),
+        (["epochs=1,2", "epochs=3"], "0", "epochs is set twice"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_told(grid, seeds, words):

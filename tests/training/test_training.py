@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
 
 from experiment import config as configuration
@@ -295,3 +298,28 @@ def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
     run, _ = train(tmp_path / "run", images, "epochs=1")
     model = keras.models.load_model(run.best_file, safe_mode=True)
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "refused"),
+    [(6, 6, False), (8, 6, True), (7, 6, True), (5, 6, True), (10, 4, True), (9, 6, False)],
+)
+def test_batches_that_the_devices_cannot_share_are_refused(monkeypatch, images, batch, refused):
+    monkeypatch.setattr(loop.tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=3))
+    part = Images(np.zeros((images, 8, 8, 3), np.uint8), np.zeros(images, np.int32))
+    expected = pytest.raises(UserError, match="cannot be divided among 3 devices") if refused else nullcontext()
+    with expected:
+        assert loop._shards(small_config(), Cores(2), (part, batch)) == 1
+
+
+def test_statistics_of_convolutions_that_a_network_lacks_are_refused_before_training(images, monkeypatch):
+    dense = keras.Sequential([keras.layers.Input(images.image_shape), keras.layers.Flatten(), keras.layers.Dense(10)])
+    monkeypatch.setattr(loop, "_stock_model", lambda config, dataset: dense)
+    with pytest.raises(UserError, match="batch_statistics needs a network with convolutions"):
+        loop.check_network(small_config("diagnostics=batch_statistics"), images)
+
+
+def test_averages_of_ghost_batches_are_updated_by_each(tmp_path, images):
+    settings = ["epochs=1", "model.norm_momentum=0.5", "data.training_images=200"]  # two steps
+    assert "cold_averages" in train(tmp_path / "whole", images, *settings)[1]
+    assert "cold_averages" not in train(tmp_path / "ghosts", images, *settings, "model.ghost_batches=4", shards=4)[1]
