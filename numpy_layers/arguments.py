@@ -82,6 +82,12 @@ def whole(name: str, value, least: int, most: float = np.inf, expected: str = ""
     return number
 
 
+def real(name: str, value, expected: str = "a number") -> float:
+    """`value`, if it is one real number."""
+    require(np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu", name, value, expected)
+    return value
+
+
 def divisor(name: str, value, size: int, what: str) -> int:
     """`value` as an int that divides `size`, the number of `what`."""
     number = whole(name, value, 1)

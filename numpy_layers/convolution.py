@@ -106,9 +106,11 @@ def _layout_hint(input: np.ndarray, weight, groups: int, axis: int) -> str:
         return ""
     if input.shape[3] in (channels[axis], channels[3 - axis]):
         return CHANNELS_FIRST
-    if input.shape[1] == channels[3 - axis]:
-        return "it fits in Keras's layout: weight.transpose(3, 2, 0, 1)"
-    return "it fits the other way round: np.swapaxes(weight, 0, 1)" if input.shape[1] == channels[1 - axis] else ""
+    fits = {
+        "it fits in Keras's layout: weight.transpose(3, 2, 0, 1)": input.shape[1] == channels[3 - axis],
+        "it fits the other way round: np.swapaxes(weight, 0, 1)": input.shape[1] == channels[1 - axis],
+    }
+    return ", or ".join(hint for hint, fit in fits.items() if fit)
 
 
 def _plus_bias(output: np.ndarray, bias) -> np.ndarray:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from numpy_layers.arguments import CHANNELS_FIRST, divisor, floats, half_in_single, require
+from numpy_layers.arguments import CHANNELS_FIRST, divisor, floats, half_in_single, real, require
 
 
 @half_in_single
@@ -35,7 +35,8 @@ def batch_norm(
             can = isinstance(average, np.ndarray) and average.flags.writeable
             require(can, name, average, "an array that is not read-only: training updates it in place")
     mean, variance = _statistics(input) if training else (parameters["running_mean"], parameters["running_var"])
-    scale = 1 / np.sqrt(variance + eps)
+    scale = 1 / np.sqrt(variance + real("eps", eps))
+    momentum = real("momentum", momentum)
     if weight is not None:
         scale = scale * parameters["weight"]
     output = input - mean.astype(input.dtype, copy=False)
@@ -127,7 +128,7 @@ def _standardised(input: np.ndarray, axes: tuple[int, ...], eps: float) -> np.nd
     """(input - mean) / sqrt(variance + eps) over these dimensions; the sums are made in float64."""
     output = input - input.mean(axes, np.float64, keepdims=True).astype(input.dtype)
     variance = np.square(output).mean(axes, np.float64, keepdims=True)
-    output *= (1 / np.sqrt(variance + eps)).astype(input.dtype)
+    output *= (1 / np.sqrt(variance + real("eps", eps))).astype(input.dtype)
     return output
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numpy_layers.arguments import batch_optional, floats, half_in_single, numbers, pair, require
+from numpy_layers.arguments import batch_optional, floats, half_in_single, numbers, pair, real, require
 from numpy_layers.windows import Pair, extent, padded, windows
 
 
@@ -50,7 +50,11 @@ def avg_pool2d(
     """
     input = floats("input", input, "n", "c", "h", "w")
     kernel_size, stride, padding = _options(kernel_size, stride, padding)
-    require(divisor_override != 0, "divisor_override", divisor_override, "a number other than 0, or None")
+    if divisor_override is not None:
+        expected = "a number other than 0, or None"
+        require(
+            real("divisor_override", divisor_override, expected) != 0, "divisor_override", divisor_override, expected
+        )
     sides = _sides(input.shape[2:], kernel_size, stride, padding, ceil_mode)
     sums = _over_windows(np.add, windows(padded(input, *sides), kernel_size, stride, (1, 1)))
     if divisor_override is None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numpy_layers.arguments import floats, half_in_single, numbers, pair, require
+from numpy_layers.arguments import floats, half_in_single, numbers, pair, real, require
 
 
 @half_in_single
@@ -38,7 +38,7 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0) -> np.ndarray:
     require(wrong.size == 0, "the image index of boxes", wrong[:1].tolist(), f"whole numbers from 0 to {n - 1}")
     require(bool(np.isfinite(boxes).all()), "boxes", boxes[~np.isfinite(boxes).all(1)][:1].tolist(), "finite numbers")
 
-    corners = _rounded(boxes[:, 1:] * input.dtype.type(spatial_scale))
+    corners = _rounded(boxes[:, 1:] * input.dtype.type(real("spatial_scale", spatial_scale)))
     output = np.zeros((len(boxes), c, *output_size), input.dtype)
     for result, image, (x1, y1, x2, y2) in zip(output, images.astype(int), corners, strict=True):
         rows = _bins(y1, y2, output_size[0], h, input.dtype)

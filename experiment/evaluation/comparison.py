@@ -122,7 +122,7 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
         results=tuple(sorted(results, key=lambda result: places[identity(result)])),
         groups=tuple(groups),
         differences=tuple(differences),
-        best_minus_others=tuple(_difference(best, other) for other in others),
+        best_minus_others=tuple(_family([_difference(best, other) for other in others])),
         pairs=tuple(_pairs(differences, results)),
         optimism=tuple(_optimism(groups)),
     )

@@ -119,7 +119,8 @@ def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
         twins = [firsts[other] for other in range(len(firsts)) if title and titles[other] == title and other != number]
         for twin in (twin for twin in twins if twin.data == first.data):
             finding.refuse_equal_titles(title, (first.directory, first.config), (twin.directory, twin.config))
-        told_apart_by = first.data_name if twins else places[number]
+        by_data = twins and first.data_name not in (twin.data_name for twin in twins)
+        told_apart_by = first.data_name if by_data else places[number]
         labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
     return labels, shared
 

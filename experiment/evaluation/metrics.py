@@ -210,7 +210,7 @@ def compare_groups(
     )
     content["permutation_p"] = float(permuted.pvalue)
     arrangements = 2 ** len(a) if paired else scipy.special.comb(len(a) + len(b), len(a))
-    content["smallest_possible_p"] = float(min(1.0, 2 / arrangements))
+    content["smallest_possible_p"] = float(min(1.0, 2 / min(arrangements, _RESAMPLES + 1)))
     return content
 
 

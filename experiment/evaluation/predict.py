@@ -44,6 +44,8 @@ def predict_missing(
     unwritten: Predictions = {}
     for views_of in dict.fromkeys(("none", tta)):
         if not run.best_file.exists():
+            if engine == "numpy":
+                raise UserError(f"{run.best_file} is missing: --engine numpy computes with the weights")
             if not run.predictions_under(views_of).exists():
                 files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
                 raise UserError(f"{run.path}: both {files} are missing")

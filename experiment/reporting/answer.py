@@ -34,17 +34,29 @@ def headline(comparison: Comparison) -> str:
     if not lead and len(others) == 1:
         return f"{best.label} and {second} have the same mean: {mean} ({_evidence(others[0])})"
     nearest = f"{lead:.2f} points ahead of {second}" if lead else f"the same as {second}"
-    untold = [each.second.label for each in others if not each.decided]
-    if not untold:
+    if all(each.decided for each in others):
         return f"{best.label} is the best{of}: {mean}, {nearest} ({_evidence(others[0])})"
-    few = any(each.decided is None for each in others)
-    why = "with too few runs for a test" if few else "which is not significant"
+    told = f"{best.label} has the highest mean{of}: {mean}, {nearest}"
     if len(others) == 1:
-        return f"{best.label} has the highest mean: {mean}, {nearest}, {why} ({_evidence(others[0])})"
-    names = _listed(untold[:3]) + (f" and {len(untold) - 3} more" if len(untold) > 3 else "")
-    return f"{best.label} has the highest mean{of}: {mean}, {nearest} ({_evidence(others[0])}); " + (
-        f"too few runs to test the difference from {names}" if few else f"no significant difference from {names}"
-    )
+        return f"{told}, {_why_undecided(others[0])[0]} ({_evidence(others[0])})"
+    reasons: dict[str, list[str]] = {}
+    for each in others:
+        if not each.decided:
+            reasons.setdefault(_why_undecided(each)[1], []).append(each.second.label)
+    few = [
+        f"{why} {_listed(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        for why, names in reasons.items()
+    ]
+    return f"{told} ({_evidence(others[0])}); {'; '.join(few)}"
+
+
+def _why_undecided(difference: Difference) -> tuple[str, str]:
+    """In a sentence on one difference, and before the names of several arms."""
+    if difference.decided is not None:
+        return "which is not significant", "no significant difference from"
+    if min(difference.numbers["runs"]) < FEWEST_FOR_AN_INTERVAL:
+        return "with too few runs for a test", "too few runs to test the difference from"
+    return "the same for every seed, which has no test", "the same difference for every seed, which has no test, from"
 
 
 def _evidence(difference: Difference) -> str:
@@ -75,7 +87,7 @@ def _tests(difference: Difference) -> str:
         permutation += f" (so few seeds cannot give less than {numbers['smallest_possible_p']:.2g})"
     if numbers["t_test_p"] is None:
         few = min(numbers["runs"]) < FEWEST_FOR_AN_INTERVAL
-        why = "two seeds give no interval worth the name" if few else "every seed gave just this difference"
+        why = "it needs three seeds" if few else "the difference is the same for every seed"
         return f"There is no interval: {why}; {permutation}."
     tests = f"A t test gives p = {numbers['t_test_p']:.2g}, {permutation}."
     if difference.decided:
@@ -83,7 +95,8 @@ def _tests(difference: Difference) -> str:
         ahead = difference.first if numbers["difference"] > 0 else difference.second
         return f"{tests} {ahead.label} is ahead in {100 * max(share, 1 - share):.0f} % of the {pairs} pairs of runs."
     farthest = 100 * max(map(abs, numbers["interval_95"]))
-    return f"{tests} That is no evidence that they are equal: {farthest:.2f} points would fit these runs, too."
+    fits = f"differences of up to {farthest:.2f} points are compatible with these runs"
+    return f"{tests} That is no evidence that they are equal: {fits}."
 
 
 def _against_the_baseline(comparison: Comparison) -> str:

@@ -60,10 +60,13 @@ def literal(text: str) -> str:
 
 
 def legend_below(figure: Figure, handles: list) -> None:
-    """Puts the legend below the axes, with as many columns as fit."""
+    """Puts the legend below the axes, with as many columns as fit, and makes the figure higher for a long one."""
     longest = max(len(handle.get_label()) for handle in handles)
     fitting = int(11 * figure.get_figwidth()) // (longest + 9)  # about 11 characters per inch
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(len(handles), fitting)))
+    columns = max(1, min(len(handles), fitting))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.25 * max(0, rows - 3))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def loss_label(smoothed: bool) -> str:

@@ -68,6 +68,7 @@ def write(
             {
                 **measures,
                 "config": configuration.to_yaml(result.config),
+                "same_images": result.data == comparison.baseline.first.data,
                 "changed": configuration.arm_differences(baseline, result.config),
             }
             for result, measures in zip(comparison.results, content["runs"], strict=True)

@@ -116,6 +116,8 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: 
             for job, outcome in runner.execute(search.next_job, execution, data, settings):
                 if row := search.learn(job, outcome):
                     advance(f"{row['run']}: {_in_short(row)}")
+        if search.left:
+            print(f"no further settings were found: the search ends {search.left} runs short of its trials", flush=True)
         return search.rows()
 
 

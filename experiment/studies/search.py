@@ -18,7 +18,8 @@ from experiment.studies.table import row_of
 from experiment.studies.verdict import STOPPED
 
 _PAUSES = (0.25, 0.5)  # as fractions of a run's epochs
-_MOST_REPEATS = 100  # successive draws of known settings, after which there seem to be no others
+_REPEATS = 10  # successive draws of known settings by the sampler, after which settings are drawn at random
+_MOST_REPEATS = 2_000  # by both, after which there seem to be no others
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Search:
         self._execution, self._states = execution, optuna.trial.TrialState
         self._space = {key: _distribution(optuna.distributions, values) for key, values in study.search.items()}
         self._trials = _open(optuna, study, checkpoints / "studies" / name / "search.journal")
+        self._random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=study.seeds[0]))
         self._rows: dict[Path, dict] = {}  # of runs that ended
         for trial in self._trials.get_trials(states=(self._states.COMPLETE, self._states.PRUNED)):
             self._end(self._plan(trial.params), trial.state)
@@ -62,7 +64,12 @@ class Search:
             return self._job(self._paused.pop(0))
         if len(self._running) >= self._execution.workers:
             return None
-        for _ in range(_MOST_REPEATS if self.left else 0):
+        for repeat in range(_MOST_REPEATS if self.left else 0):
+            if repeat >= _REPEATS:
+                drawn = self._random.ask(self._space).params
+                if self._plan(drawn).run.path in self._rows | self._running:
+                    continue
+                self._trials.enqueue_trial(drawn)
             trial = self._trials.ask(self._space)
             planned = self._plan(trial.params)
             if planned.run.path not in self._rows | self._running:
@@ -81,7 +88,7 @@ class Search:
     def _plan(self, parameters: dict[str, Any]) -> PlannedRun:
         point = {key: parameters[key] for key in self._study.search}
         # Three digits, so that a person can type the settings.
-        point = {key: float(f"{value:.3g}") if type(value) is float else value for key, value in point.items()}
+        point = {key: _short(value, self._study.search[key]) for key, value in point.items()}
         planned = plan_run(self._name, self._study, point, self._study.seeds[0], self._checkpoints)
         return PlannedRun(point, sources.settle(planned.config, self._data), planned.run)
 
@@ -119,6 +126,12 @@ class Search:
     def rows(self) -> list[dict]:
         """The rows of all runs that ended."""
         return list(self._rows.values())
+
+
+def _short(value: Any, values: Range | list) -> Any:
+    """The value with three digits, unless that is not in its range."""
+    short = float(f"{value:.3g}") if type(value) is float else value
+    return short if not isinstance(values, Range) or values.low <= short <= values.high else value
 
 
 def _distribution(distributions, values: Range | list):

@@ -235,3 +235,9 @@ def test_the_mean_of_probabilities_is_over_the_runs(evaluated):
     runs = [evaluated("plain/seed0", correct=0), evaluated("plain/seed1", correct=100)]
     probabilities = compare(runs).baseline.mean_probabilities
     assert np.allclose(probabilities.sum(1), 1) and probabilities.max() < 0.6
+
+
+def test_one_title_on_two_data_sets_of_one_name_is_told_apart_by_the_directories(evaluated, tmp_path):
+    runs = [evaluated(f"{name}/seed0", "title=net") for name in ("cats", "dogs")]
+    runs[1].summary["data"]["sha256"] = "2" * 64
+    assert [group.label for group in compare(runs).groups] == ["net (cats)", "net (dogs)"]

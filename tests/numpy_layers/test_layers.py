@@ -282,6 +282,18 @@ REFUSALS = [  # the call, and what its message must hold: the argument, its valu
     (lambda: mse_loss(MAPS, MAPS, reduction="average"), 'reduction is \'average\'; expected "none", "mean" or "sum"'),
     (lambda: linear(MAPS, np.ones((3, 5))), "the shape of weight is (3, 5); expected (outputs, 4)"),
     (lambda: linear(MAPS, np.ones((3, 4)), ONES), "the shape of bias is (2,); expected (3)"),
+    (lambda: batch_norm(MAPS, ONES, ONES, eps=None), "eps is None; expected a number"),
+    (lambda: batch_norm(MAPS, ONES, ONES, momentum="0.1"), "momentum is '0.1'; expected a number"),
+    (lambda: numpy_layers.layer_norm(MAPS, 4, eps=[1e-5]), "eps is [1e-05]; expected a number"),
+    (lambda: numpy_layers.group_norm(MAPS, 1, eps=None), "eps is None; expected a number"),
+    (lambda: cross_entropy(MAPS[0, 0], np.zeros(4, int), label_smoothing=None), "label_smoothing is None"),
+    (lambda: cross_entropy(MAPS[0, 0], np.zeros(4, int), ignore_index="a"), "ignore_index is 'a'; expected a whole"),
+    (lambda: avg_pool2d(MAPS, 2, divisor_override="2"), "divisor_override is '2'; expected a number other than 0"),
+    (lambda: roi_pool(MAPS, np.zeros((1, 5)), 2, spatial_scale=None), "spatial_scale is None; expected a number"),
+    (  # 3 input and 5 output channels, for a layer of 3
+        lambda: conv_transpose2d(np.ones((1, 3, 4, 4)), np.ones((5, 3, 3, 3))),
+        "(it fits in Keras's layout: weight.transpose(3, 2, 0, 1), or it fits the other way round: np.swapaxes",
+    ),
 ]
 
 

@@ -39,6 +39,20 @@ def test_a_clear_lead_is_told_with_its_interval_its_tests_and_its_limits(told):
     assert "They differ in batch_size." in said and "This does not say why" in said
 
 
+def test_why_a_difference_is_not_decided_is_told_of_each_arm(told):
+    said = told(plain=[80, 81, 80, 82, 80], a=[81, 80, 82, 81, 81], few=[79, 80], same=[78, 79, 78, 80, 78])
+    assert "no significant difference from plain" in said and "too few runs to test the difference from few" in said
+    said = told(plain=[80, 81, 82], bn=[90, 91, 92])
+    assert "which has no test" in said and "too few" not in said
+    assert "the difference is the same for every seed" in said
+
+
+def test_the_best_of_many_arms_is_tested_with_the_correction_of_the_others(told):
+    arms = {"plain": [80, 81, 80, 82], "a": [84, 81, 84, 83], "b": [80, 82, 80, 80], "c": [80, 80, 81, 81]}
+    said = told(**arms)
+    assert "a has the highest mean" in said and "no significant difference: a, b, c" in said
+
+
 def test_an_arm_that_is_behind_the_baseline_is_not_said_to_be_ahead(told):
     said = told(plain=[90, 91, 91, 92, 91], bn=[80, 81, 80, 82, 80])
     assert said.startswith("plain is the best: 91.00 %") and "plain is ahead in 100 %" in said
@@ -55,7 +69,7 @@ def test_of_arms_with_one_mean_none_is_ahead(told):
     assert "the same as " in told(plain=[80, 81, 82], bn=[82, 80, 81], other=[70, 71, 72])
 
 
-@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed of an arm"), (2, "two seeds give no interval")])
+@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed of an arm"), (2, "it needs three seeds")])
 def test_too_few_seeds_decide_nothing(told, seeds, words):
     said = told(plain=[80, 81][:seeds], bn=[90, 92][:seeds])
     assert words in said and "with too few runs for a test" in said and "[" not in said

@@ -225,3 +225,19 @@ def test_a_search_trains_ends_and_goes_on(tmp_path, executor):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0 and "2 runs, 2 of them already done" in again.stdout
     assert table.read_table(tmp_path / "studies" / "found" / "runs.csv") == rows
+
+
+def test_every_setting_of_a_finite_space_is_found_and_no_more(tmp_path):
+    space = {"batch_size": [16, 32, 64], "augmentation.shift": {"low": 0, "high": 4}}
+    search = opened(tmp_path, search=space, trials=17, pruner="none", settings={"epochs": 1})
+    rows = conducted(search, lambda job: 0.5 + 0.01 * job.config.augmentation.shift)
+    assert len({(row["batch_size"], row["augmentation.shift"]) for row in rows}) == len(rows) == 15
+    assert search.left == 2
+
+
+def test_rounding_does_not_leave_the_range(tmp_path):
+    space = {"optimizer.momentum": {"low": 0.99, "high": 0.9999}}
+    rows = conducted(
+        opened(tmp_path, search=space, settings={"epochs": 1, "optimizer.name": "sgd"}, trials=12, pruner="none")
+    )
+    assert len(rows) == 12 and all(0.99 <= row["optimizer.momentum"] <= 0.9999 for row in rows)

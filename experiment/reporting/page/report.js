@@ -81,7 +81,9 @@ function drawCurves() {
     range: styles.map((style) => { const split = style.split(" ").at(-1); return lineStyle.get(style.slice(0, -split.length - 1))[split]; }) } };
   const line = (values, width, opacity) => ({ data: { values }, mark: { type: "line", strokeWidth: width, opacity },
     encoding: { ...common, detail: { field: "line" }, strokeDash: dash } });
-  const dots = (split, filled) => ({ data: { values: rows.filter((row) => row.split === split) }, mark: { type: "point", size: 60, opacity: 1, filled }, encoding: common });
+  const longer = new Set(rows.filter((row) => row.epoch > 1).map((row) => row.line));
+  const alone = rows.filter((row) => !longer.has(row.line));  // a line of one epoch cannot be seen
+  const dots = (split, filled) => ({ data: { values: alone.filter((row) => row.split === split) }, mark: { type: "point", size: 60, opacity: 1, filled }, encoding: common });
   const tooltip = ["group", "run", "split", "epoch", "y"].map((field) => ({ field, title: { y: titles[measure], group: "arm" }[field] ?? field }));
   byId("curves-chart").dataset.lines = new Set(rows.map((row) => row.line)).size;
   byId("curves-chart").dataset.means = averaged.size;
@@ -90,7 +92,7 @@ function drawCurves() {
     layer: [
       line(rows.filter((row) => averaged.has(row.style)), 0.8, 0.35),
       line([...rows.filter((row) => !averaged.has(row.style)), ...means], 2.2, 1),
-      ...(rows.every((row) => row.epoch === 1) ? [dots("validation", true), dots("training", false)] : []),
+      ...(alone.length ? [dots("validation", true), dots("training", false)] : []),
       { data: { values: [...rows, ...means] },
         params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
         mark: { type: "point", size: 45, filled: true, tooltip: true },
