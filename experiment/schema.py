@@ -50,4 +50,6 @@ def nearest(location: str, known: list[str]) -> str:
             return f"; did you mean {keys[match[0]]!r}?"
     section = location.rpartition(".")[0]
     siblings = [key for key in known if key.rpartition(".")[0] == section]
-    return f"; known keys: {', '.join(siblings or sorted({key.split('.')[0] for key in known}))}"
+    if not section or not siblings:  # the sections, too
+        siblings = sorted({key.split(".")[0] for key in known})
+    return f"; known keys: {', '.join(siblings)}"

@@ -30,7 +30,12 @@ def read(path: Path, size: int) -> Dataset:
         UserError: a class is empty or missing from `test`, a file is damaged or not a picture, or the images are too
             large for the memory.
     """
-    class_names = [entry.name for entry in _entries(path / "train", MOST_CLASSES) if entry.is_dir()]
+    entries = _entries(path / "train", MOST_CLASSES)
+    class_names = [entry.name for entry in entries if entry.is_dir()]
+    loose = next((entry for entry in entries if entry.name.lower().endswith(_ENDINGS) and not entry.is_dir()), None)
+    if loose or not class_names:
+        what = f"{loose.path} is in no class" if loose else f"{path / 'train'} contains no classes"
+        raise UserError(f"{what}; pictures belong into folders, train/<class>/ and test/<class>/")
     files = {part: [_pictures(path / part / name, size) for name in class_names] for part in ("train", "test")}
     for entry in _entries(path / "test", MOST_CLASSES):
         if entry.is_dir() and entry.name not in class_names:

@@ -124,7 +124,10 @@ def read(directory: Path, version: Version | None = None, named_by: str = "--dat
         what = f"does not contain {version.title}" if readable else "is not a readable directory"
         others = [other for other in CIFAR.values() if cifar.find(directory, other)]
         hint = f" (it contains {others[0].title}: --set data.name={others[0].name})" if others else ""
-        raise NotFound(f"{directory} ({named_by}) {what}{hint}. Name a directory that is or contains one of: {known}")
+        raise NotFound(
+            f"{directory} ({named_by}) {what}{hint}. Name a directory that is or contains one of: {known}"
+            "; for images of your own, an .npz file, or a folder with train/<class>/ and test/<class>/"
+        )
     return cifar.read(source, version)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zipfile
 import zlib
@@ -289,6 +290,14 @@ def empty(path: Path) -> None:
     ("change", "words"),
     [
         (lambda pets: empty(pets / "train" / "cats"), r"class 0 \(cats\) has no training images"),
+        (
+            lambda pets: shutil.rmtree(pets / "train") or (pets / "train").mkdir(),
+            "contains no classes; pictures belong",
+        ),
+        (
+            lambda pets: shutil.copy(next((pets / "train/cats").iterdir()), pets / "train/loose.png"),
+            r"loose\.png is in no class; pictures belong into folders",
+        ),
         (lambda pets: empty(pets / "test" / "dogs"), r"class 1 \(dogs\) has no test images"),
         (lambda pets: (pets / "test").rename(pets / "tests"), "test"),
         (lambda pets: (pets / "test" / "eels").mkdir(), "eels"),
