@@ -9,7 +9,6 @@ import tensorflow as tf
 from experiment.config import Config
 
 
-@keras.saving.register_keras_serializable("experiment")
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up, then a constant rate, or a decay to zero at the last step.
 
@@ -28,11 +27,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         rise = keras.ops.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
         return self.peak * rise * falls[self.fall]
 
-    def get_config(self):
-        return vars(self).copy()
 
-
-@keras.saving.register_keras_serializable("experiment")
 class KernelMuon(keras.optimizers.Muon):
     """Keras's Muon for convolution kernels [h, w, in, out], reshaped to matrices [h w in, out] (Jordan et al. 2024).
 
