@@ -60,7 +60,8 @@ class Study(Section):
 
     claim: str = ""
     primary: list[str] = Field(default_factory=list)  # the measures on which the claim is tested; default: the first
-    compare: Annotated[list, Field(min_length=2, max_length=2)] | None = None  # default: each value with the first
+    # Two values, or the one that each other value is compared with (default: the first).
+    compare: Annotated[list, Field(min_length=2, max_length=2)] | bool | int | float | str | None = None
     score: str = "mean"
     score_label: str = ""
     # The first of each comparison, relative to the second; in a sweep: what is better (default: as the measure says).
@@ -97,8 +98,11 @@ class Study(Section):
     @property
     def comparisons(self) -> list[tuple[str, str]]:
         """The pairs of values that are compared, as strings."""
-        first, *others = map(str, self.values_of(self.series))
-        return [tuple(map(str, self.compare))] if self.compare else [(other, first) for other in others]
+        if isinstance(self.compare, list):
+            return [tuple(map(str, self.compare))]
+        values = [*map(str, self.values_of(self.series))]
+        baseline = values[0] if self.compare is None else str(self.compare)
+        return [(value, baseline) for value in values if value != baseline]
 
     def label(self, value: Any) -> str:
         """The display name of a value of the grid."""
@@ -262,8 +266,9 @@ def _wrong_claim(study: Study) -> Iterator[str]:
         yield "expected: a claim needs higher, lower or equal"
     if (study.expected == "equal") != (study.margin is not None):
         yield "margin: required for expected: equal, and not allowed otherwise"
-    values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), study.compare or []))
+    named = study.compare if isinstance(study.compare, list) else [study.compare] * (study.compare is not None)
+    values, chosen = (set(map(str, each)) for each in (study.values_of(study.series), named))
     if study.claim and len(values) < 2:
         yield f"grid: {study.series}: a comparison needs at least two values"
-    if study.compare and not (chosen <= values and len(chosen) == 2):
-        yield f"compare: {', '.join(map(str, study.compare))}: not two values of the grid's {study.series}"
+    if not chosen <= values or len(chosen) < len(named):
+        yield f"compare: {', '.join(map(str, named))}: not two values, or one, of the grid's {study.series}"

@@ -17,6 +17,7 @@ from experiment.studies.study import Study
 from experiment.studies.verdict import STOPPED, UNDECIDED, Finding, Panel, Verdict, panels, ranked, verdict
 
 _SHOWN = 5  # settings of a search, in verdict.md
+_TOLD = 3  # differences, in a figure's title
 
 
 def write(
@@ -123,6 +124,9 @@ def draw(study: Study, found: Verdict, rows: Sequence[dict]):
         finding = found.findings[0]
         pair = f"{finding.first} − {finding.second}"
         answer += f": {pair} = {_in_words(finding)}" if len(found.findings) == 1 else f" ({pair})"
+    elif study.claim and len(found.findings) <= _TOLD:
+        told = [f"{finding.first} − {finding.second} = {_in_words(finding)}" for finding in found.findings]
+        answer += f": {'; '.join(told)}"
     drawn = _searched(study, rows) if study.search else [_drawn(study, found, each) for each in panels(study, rows)]
     return study_figure.draw(drawn, found.question, answer)
 
