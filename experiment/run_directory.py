@@ -36,7 +36,7 @@ HISTORY_COLUMNS = {name: field.annotation for name, field in records.Epoch.model
 DIAGNOSTICS_COLUMNS = {"epoch": int, "layer": int, "measure": str, "value": float}
 _LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
-_LARGEST_PREDICTIONS = 192 * MIB  # 10,000 images of 9,000 classes
+_LARGEST_PREDICTIONS = 96 * MIB  # 50,000 images of 1,000 classes
 
 
 def _file(name: str) -> property:
