@@ -225,7 +225,7 @@ def over(base: dict, changes: dict) -> dict:
     return base | changes | sections
 
 
-OWN = ("resnet20.yaml", "group_norm.yaml")  # made for the new rule
+OWN = ("resnet20.yaml", "group_norm.yaml", "batch_size.yaml")  # made for the new rule
 
 
 @pytest.mark.parametrize("path", sorted(configuration.CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -238,6 +238,8 @@ def test_the_project_s_configurations_mean_what_they_meant(path):
 
 @pytest.mark.parametrize("path", sorted(study.FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_the_project_s_studies_mean_what_they_meant(path, tmp_path):
+    if path.name in OWN:
+        pytest.skip("made since")
     name, found = study.load(str(path))
     for planned in plan.plan(name, found, tmp_path):
         values = merged_key_by_key(plain_yaml.find(found.base, configuration.CONFIGS)) | {"seed": planned.config.seed}
