@@ -50,11 +50,9 @@ def avg_pool2d(
     """
     input = floats("input", input, "n", "c", "h", "w")
     kernel_size, stride, padding = _options(kernel_size, stride, padding)
-    if divisor_override is not None:
-        expected = "a number other than 0, or None"
-        require(
-            real("divisor_override", divisor_override, expected) != 0, "divisor_override", divisor_override, expected
-        )
+    expected = "a number other than 0, or None"
+    fits = divisor_override is None or real("divisor_override", divisor_override, expected) != 0
+    require(fits, "divisor_override", divisor_override, expected)
     sides = _sides(input.shape[2:], kernel_size, stride, padding, ceil_mode)
     sums = _over_windows(np.add, windows(padded(input, *sides), kernel_size, stride, (1, 1)))
     if divisor_override is None:

@@ -13,6 +13,7 @@ CONFIDENCE = 0.95
 CALIBRATION_BINS = 15
 FEWEST_FOR_AN_INTERVAL = 3  # runs; see mean_interval
 UNBOUNDED = (-np.inf, np.inf)
+ROUNDING = 1e-12  # differences below this are none
 _RESAMPLES = 9_999
 
 # ---- one run: logits [n, c] for labels [n] ---------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[floa
 
 def _spread(values: Sequence[float]) -> bool:
     """Whether the values differ by more than rounding."""
-    return bool(np.ptp(values) > 1e-12)
+    return bool(np.ptp(values) > ROUNDING)
 
 
 def compare_groups(

@@ -43,11 +43,11 @@ def headline(comparison: Comparison) -> str:
     for each in others:
         if not each.decided:
             reasons.setdefault(_why_undecided(each)[1], []).append(each.second.label)
-    few = [
+    undecided = [
         f"{why} {_listed(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         for why, names in reasons.items()
     ]
-    return f"{told} ({_evidence(others[0])}); {'; '.join(few)}"
+    return f"{told} ({_evidence(others[0])}); {'; '.join(undecided)}"
 
 
 def _why_undecided(difference: Difference) -> tuple[str, str]:

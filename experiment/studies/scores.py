@@ -12,8 +12,9 @@ _LEARNS = 0.2  # an accuracy below this is chance
 
 
 def _imbalance(curve: Curve) -> float:
-    first, last = next(iter(curve.values())), [*curve.values()][-1]
-    return abs(math.log10(first / last)) if len(curve) > 1 and first > 0 and last > 0 else math.nan
+    values = list(curve.values())
+    known = len(values) > 1 and values[0] > 0 and values[-1] > 0
+    return abs(math.log10(values[0] / values[-1])) if known else math.nan
 
 
 def _largest_usable(curve: Curve) -> float:

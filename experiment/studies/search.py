@@ -64,15 +64,18 @@ class Search:
             return self._job(self._paused.pop(0))
         if len(self._running) >= self._execution.workers:
             return None
+        known = self._rows.keys() | self._running.keys()
+        repeated: set[tuple] = set()
         for repeat in range(_MOST_REPEATS if self.left else 0):
             if repeat >= _REPEATS:
                 drawn = self._random.ask(self._space).params
-                if self._plan(drawn).run.path in self._rows | self._running:
+                if (values := tuple(drawn.values())) in repeated or self._plan(drawn).run.path in known:
+                    repeated.add(values)  # planning a run takes longer than drawing its settings
                     continue
                 self._trials.enqueue_trial(drawn)
             trial = self._trials.ask(self._space)
             planned = self._plan(trial.params)
-            if planned.run.path not in self._rows | self._running:
+            if planned.run.path not in known:
                 self.left -= 1
                 epochs = planned.config.epochs
                 pauses = {max(1, round(part * epochs)) for part in _PAUSES} if self._study.pruner != "none" else set()

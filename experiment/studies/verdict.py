@@ -93,14 +93,14 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
 
 def scores(study: Study, panel: Panel) -> dict[str, Scores]:
     """{value of the series: {seed: score}} of the complete curves that have a score."""
-    points: dict[str, int] = {}  # a network of fewer layers has a shorter curve
+    lengths: dict[str, int] = {}
     for (value, _), curve in panel.curves.items():
-        of = value if MEASURES[panel.measure].over else ""
-        points[of] = max(points.get(of, 0), len(curve))
+        lengths[value] = max(lengths.get(value, 0), len(curve))
+    if not MEASURES[panel.measure].over:  # else a network of fewer layers has a shorter curve
+        lengths = dict.fromkeys(lengths, max(lengths.values(), default=0))
     result: dict[str, Scores] = {}
     for (value, seed), curve in panel.curves.items():
-        complete = len(curve) == points[value if MEASURES[panel.measure].over else ""]
-        score = SCORES[study.score].of(curve) if complete else math.nan
+        score = SCORES[study.score].of(curve) if len(curve) == lengths[value] else math.nan
         if math.isfinite(score):
             result.setdefault(value, {})[seed] = score
     return result
@@ -109,9 +109,7 @@ def scores(study: Study, panel: Panel) -> dict[str, Scores]:
 def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
     """A finding for each of the study's comparisons, in each panel of a primary measure."""
     found = []
-    for panel in panels(study, rows):
-        if panel.measure not in (study.primary or study.measures[:1]):
-            continue
+    for panel in _primary_panels(study, rows):
         by_value = scores(study, panel)
         about = MEASURES[panel.measure].title
         about += "" if panel.value is None else f", {study.label(panel.value)}"
@@ -123,6 +121,10 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
                 finding = replace(finding, answer=UNDECIDED, seeds_needed=None)
             found.append(finding)
     return found
+
+
+def _primary_panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
+    return [panel for panel in panels(study, rows) if panel.measure in (study.primary or study.measures[:1])]
 
 
 def _left_out(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
@@ -178,7 +180,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     )
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         caveats.append("Optimistic: weights chosen on the test set.")
-    if study.claim and any(_left_out(study, panel, rows) for panel in panels(study, rows)):
+    if study.claim and any(_left_out(study, panel, rows) for panel in _primary_panels(study, rows)):
         caveats.append("Diverged runs have no such measure, so comparisons with them are not decided.")
     unfinished = [row for row in rows if row["status"] not in ("finished", STOPPED)]
     if study.search:

@@ -98,7 +98,7 @@ def _cells(finding: Finding) -> list[str]:
     if finding.means is None:
         return [about, "", "", "too few runs ended", "", finding.answer, ""]
     runs = f"{finding.runs[0]} pairs" if finding.paired else "{} and {}".format(*finding.runs)
-    known = finding.answer == UNDECIDED and (finding.sd or 0) > 1e-12  # else: no spread
+    known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else "over 10,000") if known else ""
     return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
 

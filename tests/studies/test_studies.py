@@ -629,6 +629,16 @@ def test_a_run_that_diverged_never_converged_sooner(tmp_path):
     assert found.answer == "Not decided" and any("Diverged" in caveat for caveat in found.caveats)
 
 
+def test_a_diverged_run_without_a_measure_that_is_only_drawn_is_no_caveat(little):
+    settings = LITTLE["settings"] | {"diagnostics": "batch_statistics"}
+    study = load(little(measures=["test_accuracy", "mean_scatter"], settings=settings))
+    rows = [row | {"mean_scatter": 0.1} for row in rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))]
+    for row in rows[-2:]:  # both rates of one network and seed
+        del row["test_accuracy"], row["mean_scatter"]
+        row["status"] = "diverged"
+    assert not any("Diverged" in caveat for caveat in verdict.verdict("little", study, rows, "").caveats)
+
+
 def test_a_network_of_fewer_layers_has_a_score_of_its_shorter_curve(tmp_path):
     keys = {"claim": "c", "expected": "higher", "score": "imbalance"}
     study = sweep_of(tmp_path, "gradient_norm", settings={"diagnostics": "gradients"}, **keys)
