@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
-    from experiment import finding, plain_yaml
+    from experiment import plain_yaml
     from experiment.data import sources
     from experiment.evaluation import export
     from experiment.run_directory import RunDirectory
@@ -59,8 +59,6 @@ def main(arguments: argparse.Namespace) -> None:
         export.check(arguments.export)
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
     todo = start.plan(config, run, arguments.existing)  # report errors before the images are read
-    if todo == "start" and run.path.resolve().is_relative_to(CHECKPOINTS):
-        finding.check_title(config, run)
     dataset = sources.load(arguments.data, settings=config.data)
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)

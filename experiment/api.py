@@ -1,17 +1,13 @@
 """What a notebook needs: `import experiment` offers these functions; nothing heavy is loaded until one is called."""
 
-import contextlib
-import json
 from pathlib import Path
 
 import numpy as np
 
 from experiment import config as configuration
-from experiment import plain_yaml
 from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset
-from experiment.errors import UserError
 from experiment.evaluation import comparison
 from experiment.evaluation import predict as predicting
 from experiment.evaluation.result import RunResult
@@ -31,15 +27,12 @@ def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
     Raises:
         UserError: the file is missing, or a key or value is not allowed.
     """
-    return configuration.load(name_or_path, [f"{key.replace('__', '.')}={_yaml(each)}" for key, each in keys.items()])
+    return configuration.load(name_or_path, {key.replace("__", "."): _plain(value) for key, value in keys.items()})
 
 
-def _yaml(value: object) -> str:
-    """The text that YAML reads as this value: without quotes, where that is possible."""
-    with contextlib.suppress(UserError):
-        if "#" not in str(value) and plain_yaml.parse(str(value), "") == value:
-            return str(value)
-    return json.dumps(value, default=str)
+def _plain(value: object) -> object:
+    """Python's own value for a NumPy scalar or a path."""
+    return value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, Path) else value
 
 
 def load_data(data: str | None = None) -> Dataset:

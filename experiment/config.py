@@ -5,6 +5,7 @@ extend another one (`extends: other.yaml`, relative to itself) and state only th
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -151,28 +152,27 @@ class Config(Section):
         return self
 
 
-def load(name_or_path: str, overrides: list[str] = (), seed: int | None = None) -> Config:
+def load(name_or_path: str, overrides: Sequence[str] | Mapping[str, Any] = (), seed: int | None = None) -> Config:
     """Reads a configuration file and the files it extends, applies the overrides, and validates the result.
 
     Args:
         name_or_path: a path, or the name of a file in `configs/`, with or without `.yaml` or `.yml`.
-        overrides: strings `key.subkey=value`; the value is parsed as YAML.
+        overrides: values by dotted key, or strings `key.subkey=value`, whose value is parsed as YAML.
         seed: replaces the configuration's seed, unless None.
 
     Raises:
         UserError: the file is missing or not valid YAML, `extends` is circular, or a key or value is invalid.
     """
     path = plain_yaml.find(name_or_path, CONFIGS)
-    values, changes = read(path), {}
-    for override in overrides:
-        _apply_override(changes, override)
-    values = _merge(values, changes)
-    changed = {plain_yaml.assignment(override)[0]: override for override in overrides}  # of one key the last counts
-    experiment = {key: each for key, each in changed.items() if key.split(".")[0] not in ("seed", *LABELS)}
+    changes = overrides if isinstance(overrides, Mapping) else plain_yaml.assigned(overrides)
+    nested = plain_yaml.nested(changes)
+    values = _merge(read(path), nested)
+    experiment = {key: value for key, value in changes.items() if key.split(".")[0] not in ("seed", *LABELS)}
     if experiment:  # it is not the file's arm any more
         if "title" not in changes and isinstance(values.get("title"), str):
-            values["title"] = joined([values["title"], *experiment.values()], _LONGEST_TITLE)
-        values["reported"] = changes.get("reported")
+            assignments = [f"{key}={plain_yaml.text(value)}" for key, value in experiment.items()]
+            values["title"] = joined([values["title"], *assignments], _LONGEST_TITLE)
+        values["reported"] = nested.get("reported")
     if seed is not None:
         values["seed"] = seed
     return check(values, where=str(path))
@@ -273,16 +273,6 @@ def _name(section: dict, key: str) -> Any:
     """The name of a network or an optimiser, which determines its other keys; None for other sections."""
     default = {"model": models.DEFAULT, "optimizer": Optimizer.model_fields["name"].default}.get(key)
     return section.get("name", default) if default else None
-
-
-def _apply_override(values: dict, override: str) -> None:
-    dotted, text = plain_yaml.assignment(override)
-    *sections, key = dotted.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise UserError(f"--set {override!r}: {section!r} is a value, not a section")
-    values[key] = plain_yaml.parse(text, f"--set {override!r}")
 
 
 def known_keys(kind: type[Section] = Config, network: str = models.DEFAULT) -> list[str]:

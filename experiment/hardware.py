@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiment.config import Config
-from experiment.data.dataset import Dataset
+from experiment.data.dataset import Dataset, training_count
 from experiment.tensorflow_setup import available_cores
 from models.network import can_be_sharded, ghost_batches
 
@@ -50,11 +50,13 @@ class Cores:
 def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> Cores:
     """Selects the faster use of `count` cores (default: all that are available to this process).
 
-    Shards are faster if they are large enough, and if no layer needs the whole batch, as batch normalisation does.
+    Shards are faster if they are large enough, and if no layer needs the whole batch, as batch normalisation does. An
+    epoch's last batch may be smaller, but each shard needs an image.
     """
     count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
-    enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE
+    last_batch = training_count(dataset, config.data) % config.batch_size or config.batch_size
+    enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE and last_batch >= count
     if not (processor_alone and enough):
         return Cores(count)
     ghosts = ghost_batches(config.model)

@@ -3,8 +3,10 @@
 PyYAML's default is YAML 1.1, which reads 010 as 8, 12:30 as 750, 1_000 as 1000, 1e3 as a string and `no` as false.
 """
 
+import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,6 +76,32 @@ def assignment(text: str) -> tuple[str, str]:
     if " #" in value and value.lstrip()[:1] not in ("'", '"'):
         raise UserError(f"{text!r}: what follows ' #' would be a comment; write the value in double quotes")
     return key.strip(), value
+
+
+def assigned(texts: Sequence[str]) -> dict[str, Any]:
+    """The values of the arguments `--set key.subkey=value` by their dotted keys; of one key the last counts."""
+    pairs = [(*assignment(each), f"--set {each!r}") for each in texts]
+    return {key: parse(value, where) for key, value, where in pairs}
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted key as nested sections. Raises a UserError if a section is a value, too."""
+    whole: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *sections, key = dotted.split(".")
+        section = whole
+        for name in sections:
+            if not isinstance(section.get(name, {}), dict):
+                raise UserError(f"{dotted}: {name!r} is a value, not a section")
+            section[name] = dict(section.get(name, {}))
+            section = section[name]
+        section[key] = value
+    return whole
+
+
+def text(value: Any) -> str:
+    """A value as it is written after `key=`."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def parse(text: str, where: str) -> Any:

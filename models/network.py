@@ -19,14 +19,18 @@ _NOT_LOGITS = {"softmax", "sigmoid", "relu"}  # activations, layers or operation
 
 GhostBatches = Annotated[int, Field(ge=1, le=64)]
 
-# Keras layers and operations that treat the images of a batch independently. Others may not.
-_EACH_IMAGE_BY_ITSELF = (
+# Layers of Keras and of this project that treat the images of a batch independently. Others may not.
+_LAYERS_OF_EACH_IMAGE = (
     "InputLayer Conv2D QuickGradientConv2D DepthwiseConv2D SeparableConv2D Conv2DTranspose Dense EinsumDense "
     "MultiHeadAttention MaxPooling2D AveragePooling2D GlobalMaxPooling2D GlobalAveragePooling2D UpSampling2D "
     "ZeroPadding2D Cropping2D Flatten Reshape Permute RepeatVector Rescaling Identity Add Subtract Multiply Average "
     "Maximum Minimum Concatenate LayerNormalization GroupNormalization RMSNormalization UnitNormalization Activation "
-    "ReLU LeakyReLU PReLU ELU Softmax Dropout SpatialDropout2D GaussianDropout GaussianNoise Relu Gelu Silu Elu "
-    "Sigmoid Tanh"
+    "ReLU LeakyReLU PReLU ELU Softmax Dropout SpatialDropout2D GaussianDropout GaussianNoise"
+)
+# The functions of `keras.ops`, and the operators of Keras tensors, that do.
+_ELEMENTWISE = (
+    "Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Absolute Square Sqrt Exp Relu LeakyRelu Gelu Silu "
+    "HardSilu Elu Sigmoid HardSigmoid Softplus Tanh Cast"
 )
 
 
@@ -217,15 +221,18 @@ def _settings(precision: str, seed: int | None) -> Iterator[None]:
 
 def images_are_independent(model) -> bool:
     """Whether the result for an image is independent of the other images of the batch, even in training."""
-    return all(
-        type(operation).__name__ in _EACH_IMAGE_BY_ITSELF.split()
-        and type(operation).__module__.split(".")[0] in ("keras", "models")
-        # An operation (keras.ops) of the same name as a layer may take the batch as an axis, or merge it with others.
-        and all(axis is not None and (axis > 0 or axis == -1) for axis in np.ravel(getattr(operation, "axis", -1)))
-        and (type(operation).__name__ != "Reshape" or hasattr(operation, "target_shape"))
-        and getattr(operation, "activity_regularizer", None) is None
-        for operation in model.operations
-    )
+    import keras
+
+    def is_independent(operation) -> bool:
+        name, package = type(operation).__name__, type(operation).__module__.split(".")[0]
+        if not isinstance(operation, keras.layers.Layer):
+            return name in _ELEMENTWISE.split() and package == "keras"
+        axes = np.ravel(getattr(operation, "axis", -1))
+        within_images = all(axis is not None and (axis > 0 or axis == -1) for axis in axes)
+        known = name in _LAYERS_OF_EACH_IMAGE.split() and package in ("keras", "models")
+        return known and within_images and operation.activity_regularizer is None
+
+    return all(map(is_independent, model.operations))
 
 
 def ghost_batches(network: Network) -> int:

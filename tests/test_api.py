@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,16 @@ def test_importing_the_package_loads_nothing_heavy():
         _ = experiment.nothing
 
 
+@pytest.mark.parametrize("other", ["models/__init__.py", "models.py"])
+def test_a_package_of_the_user_that_is_called_models_is_named(tmp_path, other):
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).write_text("raise SystemExit('never imported')")
+    code = f"import sys; sys.path.append({str(killing.ROOT)!r}); import experiment; experiment.load_config('bn')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "ImportError: experiment needs its own package models" in result.stderr
+    assert str(tmp_path / "models") in result.stderr
+
+
 def test_a_configuration_takes_keys_and_names_a_wrong_one():
     config = experiment.load_config("bn.yaml", epochs=2, optimizer__learning_rate=0.003, optimizer__name="adamw")
     assert (config.epochs, config.optimizer.learning_rate, config.optimizer.name) == (2, 0.003, "adamw")
@@ -40,7 +51,15 @@ def test_a_configuration_takes_keys_and_names_a_wrong_one():
 def test_values_from_python_are_taken_as_they_are(title):
     config = experiment.load_config("bn.yaml", title=title, data__training_images=None, epochs=np.int64(2))
     assert (config.title, config.data.training_images, config.epochs) == (title, None, 2)
-    assert experiment.load_config("bn.yaml", optimizer__name="sgd").title == "batch norm, optimizer.name=sgd"
+    assert experiment.load_config("bn.yaml", data__name=Path("photos/mine")).data.name == "photos/mine"
+    changed = experiment.load_config("bn.yaml", optimizer__name="sgd", augmentation__flip=False)
+    assert changed.title == "batch norm, optimizer.name=sgd, augmentation.flip=false"
+
+
+def test_sections_from_python_are_not_changed():
+    model = {"norm": "group"}
+    assert experiment.load_config("plain.yaml", model=model, model__groups=4).model.groups == 4
+    assert model == {"norm": "group"}
 
 
 def test_results_are_loaded_and_compared(tmp_path):

@@ -29,13 +29,14 @@ def threads(monkeypatch):
         ("plain", [], 2, {"intra": 1, "inter": 2}, 2),
         ("plain", [], 1, {"intra": 1, "inter": 1}, 1),
         ("plain", ["batch_size=32"], 2, {"intra": 2, "inter": 2}, 1),  # too few images to divide
+        ("plain", ["batch_size=64", "data.training_images=129"], 2, {"intra": 2, "inter": 2}, 1),  # the last has one
         ("plain", ["devices=all"], 2, {"intra": 2, "inter": 2}, 1),
         ("bn", [], 2, {"intra": 2, "inter": 2}, 1),
     ],
 )
 def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, settings, count, expected, shards):
     cores = hardware.settle(
-        hardware.choose_cores(configuration.load(config, settings), synthetic.generate(10, 10), count)
+        hardware.choose_cores(configuration.load(config, settings), synthetic.generate(200, 10), count)
     )
     assert threads == expected
     assert cores == hardware.Cores(count, shards)

@@ -1,7 +1,6 @@
 """Plans the runs of a study: their configurations and directories, and which of them already exist."""
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -55,12 +54,11 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
 
 def plan_run(name: str, study: Study, point: dict[str, Any], seed: int, checkpoints: Path) -> PlannedRun:
     """The run at a point; raises a UserError if its configuration is invalid."""
-    values = {**study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
-    overrides = [f"{key}=null" for key in configuration.LABELS]  # the labels of the base do not apply
+    unlabelled = dict.fromkeys(configuration.LABELS)  # the labels of the base do not apply
+    values = {**unlabelled, **study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
     values.pop(VARIANT, None)
-    overrides += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     try:
-        config = configuration.load(study.base, overrides, seed)
+        config = configuration.load(study.base, values, seed)
     except UserError as error:
         raise UserError(f"study {name}, {point}: {error}") from None
     folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiment import finding
 from experiment.config import Config
 from experiment.data import sources
 from experiment.errors import Interrupted, UserError
@@ -30,8 +29,7 @@ def train(
     Args:
         data: the location of the images, as for `--data`.
     """
-    if start.plan(config, run, existing) == "start":  # report errors before a process is started
-        finding.check_title(config, run)
+    start.plan(config, run, existing)  # report errors before a process is started
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from experiment import files, tensorflow_setup
+from experiment import files, finding, tensorflow_setup
 from experiment.config import Config, FigureFormat
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
@@ -16,7 +16,8 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     """Decides what to do for a run; changes nothing, and needs neither images nor TensorFlow.
 
     Raises:
-        UserError: the directory contains a run, and `existing` does not allow for it.
+        UserError: the directory contains a run, and `existing` does not allow for it; or another arm beside the new run
+            has its title.
     """
     if existing == "finish" and is_finished(config, run):
         return "finished"
@@ -29,6 +30,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
             f"{run.path} already contains a run. Continue it: --resume; replace it: --overwrite; "
             "or keep it, and train in another directory: --run-dir DIR"
         )
+    finding.check_title(config, run)
     return "start"
 
 

@@ -376,6 +376,9 @@ def test_cores_take_ghost_batches_where_there_is_one_for_each(ghosts, cores, sha
         (lambda x: x - keras.ops.mean(x, axis=0), False),
         (lambda x: keras.ops.flip(x, axis=0), False),
         (lambda x: x - keras.ops.average(x), False),
+        (lambda x: keras.ops.softmax(x, axis=0), False),
+        (lambda x: keras.ops.concatenate([x, x], axis=0), False),
+        (lambda x: 1.0 - keras.ops.sigmoid(x) / 2.0, True),
         (lambda x: keras.ops.average(x, axis=-2) + x, False),
         (lambda x: keras.layers.Average()([x, x]), True),
         (lambda x: keras.layers.Reshape((2, 2))(x), True),
@@ -383,6 +386,7 @@ def test_cores_take_ghost_batches_where_there_is_one_for_each(ghosts, cores, sha
         (lambda x: keras.layers.Dropout(0.5)(x), True),
         (lambda x: keras.layers.Dense(4, activity_regularizer="l2")(x), False),
         (lambda x: keras.layers.Softmax(axis=0)(x), False),
+        (lambda x: keras.layers.Softmax(axis=None)(x), False),
         (lambda x: keras.layers.BatchNormalization()(x), False),
     ],
 )
