@@ -29,8 +29,8 @@ _LAYERS_OF_EACH_IMAGE = (
 )
 # The functions of `keras.ops`, and the operators of Keras tensors, that do.
 _ELEMENTWISE = (
-    "Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Absolute Square Sqrt Exp Relu LeakyRelu Gelu Silu "
-    "HardSilu Elu Sigmoid HardSigmoid Softplus Tanh Cast"
+    "Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Absolute Square Sqrt Exp Relu LeakyRelu Gelu "
+    "Silu HardSilu Elu Sigmoid HardSigmoid Softplus Tanh Cast"
 )
 
 
