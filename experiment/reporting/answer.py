@@ -140,14 +140,25 @@ def spread(group: Group) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Remarks on the arms, reported accuracies, and the gain from selecting weights on the test set."""
+    """Remarks on the arms, reported accuracies, the gain from selecting weights on the test set, and precisions."""
     remarks = {group.label: [*group.remarks] for group in comparison.groups}
     for group in comparison.groups:
         if reported := group.reported:
             remarks[group.label].append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
     for entry in comparison.optimism:
         remarks[entry.group.label] += _optimism(entry)
+    if len({run.summary["precision"] for run in comparison.results}) > 1:
+        for group in comparison.groups:
+            remarks[group.label].append(_precisions(group))
     return [f"{label}: {'; '.join(lines)}." for label, lines in remarks.items() if lines]
+
+
+def _precisions(group: Group) -> str:
+    seeds: dict[str, list[str]] = {}
+    for run in group.runs:
+        seeds.setdefault(str(run.summary["precision"]), []).append(str(run.config.seed))
+    parts = [f"{name} (seed{'s' * (len(each) > 1)} {', '.join(each)})" for name, each in seeds.items()]
+    return f"computed in {' and '.join(parts if len(seeds) > 1 else seeds)}"
 
 
 def _optimism(entry: Optimism) -> list[str]:

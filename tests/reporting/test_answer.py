@@ -90,6 +90,20 @@ def test_one_arm_alone_is_said_to_be_alone(told):
     assert told(plain=[80, 82, 81]).startswith("plain: 81.00 % (95 % interval 78.52 to 83.48, 3 seeds)")
 
 
+def test_notes_name_the_precisions_where_they_differ(evaluated):
+    brain, single = "mixed_bfloat16", "float32"
+    runs = [
+        evaluated(f"{arm}/seed{seed}", f"batch_size={size}", precision=precision)
+        for arm, size, precisions in (("a", 10, [brain, brain, single]), ("b", 20, [brain, brain]))
+        for seed, precision in enumerate(precisions)
+    ]
+    assert answer.notes(compare(runs)) == [
+        "a: computed in mixed_bfloat16 (seeds 0, 1) and float32 (seed 2).",
+        "b: computed in mixed_bfloat16.",
+    ]
+    assert not answer.notes(compare(runs[:2]))
+
+
 def test_notes_name_remarks_and_reported_numbers(evaluated):
     reported = ["reported={test_accuracy: 0.5, source: a book}"]
     runs = [evaluated("plain/seed0", *reported), evaluated("demo/seed0", data="generated")]
