@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
-    from experiment import plain_yaml
+    from experiment import finding, plain_yaml
     from experiment.data import sources
     from experiment.evaluation import export
     from experiment.run_directory import RunDirectory
@@ -74,10 +74,12 @@ def main(arguments: argparse.Namespace) -> None:
         sys.exit(interruption.exit_code)
     if arguments.export:
         export.write(run, arguments.export)
+        if not arguments.quiet:
+            print(f"exported: {arguments.export}, with the names of its classes in {arguments.export.name}.json")
     if todo == "finished":
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
-        found = run.path.resolve().is_relative_to(CHECKPOINTS)  # evaluate.py's default
+        found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments
         evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "

@@ -21,6 +21,10 @@ def __getattr__(name: str):
     return getattr(api, name)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _check_models() -> None:
     """Raises an ImportError if `import models` would import a folder of the user's, rather than this project's."""
     found, own = find_spec("models"), Path(__file__).resolve().parent.with_name("models") / "__init__.py"

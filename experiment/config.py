@@ -169,13 +169,14 @@ def load(name_or_path: str, overrides: Sequence[str] | Mapping[str, Any] = (), s
     values = _merge(read(path), nested)
     experiment = {key: value for key, value in changes.items() if key.split(".")[0] not in ("seed", *LABELS)}
     if experiment:  # it is not the file's arm any more
-        if "title" not in changes and isinstance(values.get("title"), str):
+        if "title" not in changes:
+            title = values.get("title") or plain_yaml.name_of(path)
             assignments = [f"{key}={plain_yaml.text(value)}" for key, value in experiment.items()]
-            values["title"] = joined([values["title"], *assignments], _LONGEST_TITLE)
+            values["title"] = joined([title, *assignments], _LONGEST_TITLE) if isinstance(title, str) else title
         values["reported"] = nested.get("reported")
     if seed is not None:
         values["seed"] = seed
-    return check(values, where=str(path))
+    return check(values, where=f"{path} with {', '.join(changes)}" if changes else str(path))
 
 
 def check(values: Any, where: str, kind: type[Section] = Config) -> Section:

@@ -37,8 +37,7 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
         UserError: a path contains no run, or there are no runs under `root`.
     """
     if not paths:
-        others = (root / "studies", root / "demo")
-        runs = [run for run in find(root) if not any(run.path.is_relative_to(folder) for folder in others)]
+        runs = [run for run in find(root) if is_selected(run, root)]
         if not runs:
             raise UserError(
                 f"no run under {root} yet. Train one:\n"
@@ -52,6 +51,12 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
         if not runs:
             raise UserError(f"{path} contains no run (no config.yaml in it or below it)")
     return list({run.path.resolve(): run for _, runs in found for run in runs}.values())
+
+
+def is_selected(run: RunDirectory, root: Path) -> bool:
+    """Whether `select` without paths includes the run."""
+    path = run.path.absolute()
+    return path.is_relative_to(root) and path.relative_to(root).parts[:1] not in (("studies",), ("demo",))
 
 
 def check_title(config: Config, run: RunDirectory) -> None:

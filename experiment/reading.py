@@ -51,7 +51,7 @@ def opened(path: Path, largest: int, follow: bool = False):
     except UserError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise exceptions of any type for a damaged file
-        known = _NO_FILES.get(error.errno) if isinstance(error, OSError) else None
+        known = (_NO_FILES.get(error.errno) or error.strerror) if isinstance(error, OSError) else None
         reason = known or str(error)[:300] or type(error).__name__
         raise UserError(f"{path} is missing or damaged: {reason}") from None
 

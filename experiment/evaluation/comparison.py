@@ -66,6 +66,10 @@ class Comparison:
     pairs: tuple[Pair, ...]
     optimism: tuple[Optimism, ...]
 
+    def __repr__(self) -> str:
+        arms = (f"{group.label} {group.mean:.2%} (seeds: {len(group.runs)})" for group in self.groups)
+        return f"<Comparison: {', '.join(arms)}>"
+
     @property
     def baseline(self) -> Group:
         return self.groups[0]

@@ -4,7 +4,7 @@ Every measure is computed from the kept logits (predictions.npz), so that it can
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -31,10 +31,13 @@ class RunResult:
     config: Config
     summary: dict
     history: list[dict]
-    logits: np.ndarray = field(repr=False)
-    labels: np.ndarray = field(repr=False)
+    logits: np.ndarray
+    labels: np.ndarray
     tta: TestTimeAugmentation = "none"
-    tta_logits: np.ndarray | None = field(repr=False, default=None)  # None where tta is "none"
+    tta_logits: np.ndarray | None = None  # None where tta is "none"
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.name}: test accuracy {self.accuracy:.2%}>"
 
     @property
     def directory(self) -> str:

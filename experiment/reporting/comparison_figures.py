@@ -171,7 +171,9 @@ def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     accuracies = 100 * np.array([group.class_accuracy[order] for group in groups])
     for place, values in enumerate(accuracies):
-        axes.plot(values, range(len(order)), marker(place), color=colour(place), markersize=7, alpha=0.85)
+        axes.plot(
+            values, range(len(order)), marker(place), color=colour(place), markersize=7, alpha=0.85, clip_on=False
+        )
     axes.hlines(range(len(order)), accuracies.min(0), accuracies.max(0), color="0.7", zorder=0)
     axes.set_yticks(range(len(order)), [literal(class_names[position]) for position in order])
     axes.set_xlabel("test accuracy (%)")
@@ -203,6 +205,8 @@ def reliability(groups: Sequence[Group]) -> Figure:
         shares.stairs(100 * together.counts / together.counts.sum(), edges, color=colour(place), linewidth=1.8)
         error = np.mean([each.expected_error for each in group.calibrations])
         labels.append(f"{group.label} (calibration error {100 * error:.1f} points)")
+    axes.set_title(f"bins of at least {ENOUGH_IMAGES} test images", fontsize=10)
+    shares.set_title("all bins", fontsize=10)
     axes.set_ylabel("test accuracy (%)")
     shares.set_ylabel("share of the test images (%)")
     for each in (axes, shares):

@@ -62,6 +62,7 @@ def _show(child: subprocess.Popen) -> None:
 
 def _main(job: str, outcome: str) -> None:
     config, run, data, existing, progress = pickle.loads(Path(job).read_bytes())
+    sys.argv = ["experiment.train"]  # the command in the run's summary
     try:
         dataset = sources.load(data, settings=config.data)
         result = start.train(config, run, dataset, existing, progress)

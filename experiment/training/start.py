@@ -16,7 +16,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     """Decides what to do for a run; changes nothing, and needs neither images nor TensorFlow.
 
     Raises:
-        UserError: the directory contains a run, and `existing` does not allow for it; or another arm beside the new run
+        UserError: the directory contains a run, and `existing` does not allow for it; or another arm beside a new run
             has its title.
     """
     if existing == "finish" and is_finished(config, run):
@@ -27,8 +27,8 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     if existing != "overwrite" and run.exists():
         check_configured(run)
         raise UserError(
-            f"{run.path} already contains a run. Continue it: --resume; replace it: --overwrite; "
-            "or keep it, and train in another directory: --run-dir DIR"
+            f"{run.path} already contains a run. Continue it, if it is not finished: --resume; replace it: "
+            "--overwrite; or keep it, and train in another directory: --run-dir DIR"
         )
     finding.check_title(config, run)
     return "start"

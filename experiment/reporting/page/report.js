@@ -67,13 +67,20 @@ function meanRows(rows) {
   });
 }
 
+// At most about twelve numbers for the axis of epochs.
+function wholeNumbers(rows) {
+  const last = rows.reduce((most, row) => Math.max(most, row.epoch), 1);
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((each) => last / each <= 12) ?? 5000;
+  return Array.from({ length: Math.floor(last / step) }, (_, place) => (place + 1) * step);
+}
+
 function drawCurves() {
   const measure = byId("measure").value, x = byId("x").value, rows = curveRows(), means = meanRows(rows);
   const averaged = new Set(means.map((row) => row.style));
   const styles = [...new Set(rows.map((row) => row.style))];
   const labels = [...new Set(rows.map((row) => row.group))];
   const common = {
-    x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false }, axis: x === "epoch" ? { tickMinStep: 1, format: "d" } : {} },
+    x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false }, axis: x === "epoch" ? { values: wholeNumbers(rows) } : {} },
     y: { field: "y", type: "quantitative", title: titles[measure], scale: { zero: measure === "learning_rate" } },
     color: { ...colourOf(labels), legend: null },
   };
