@@ -67,7 +67,8 @@ def test_results_are_loaded_and_compared(tmp_path):
             for name, correct in (("a", 70), ("b", 80)) for seed in (0, 1, 2)]  # fmt: skip
     results = [experiment.load_result(run.path) for run in runs]
     assert results[0].accuracy == 0.7
-    assert experiment.compare(results)
+    assert repr(results[0]) == "<RunResult a/seed0: test accuracy 70.00%>"
+    assert repr(experiment.compare(results)) == "<Comparison: a 70.00% (seeds: 3)>"
 
 
 class StandIn(dict):

@@ -504,6 +504,18 @@ def test_the_title_of_a_changed_arm_names_what_was_changed_and_nothing_is_report
     assert configuration.load("bn.yaml", ["reported.source=me", "reported.test_accuracy=0.5"]).title == "batch norm"
 
 
+def test_a_changed_arm_without_a_title_has_that_of_its_file(write):
+    file = write("epochs: 3")
+    assert configuration.load(file).title is None
+    assert configuration.load(file, ["epochs=2"]).title == "mine, epochs=2"
+    assert configuration.load(file, ["epochs=2", "title=null"]).title is None
+
+
+def test_a_mistake_in_an_override_is_not_laid_to_the_file_alone():
+    with pytest.raises(UserError, match=r"bn\.yaml with optimizer\.learning_rat is not a valid configuration"):
+        configuration.load("bn.yaml", ["optimizer.learning_rat=1"])
+
+
 def test_what_yaml_would_take_for_a_comment_is_refused():
     with pytest.raises(UserError, match="would be a comment; write the value in double quotes"):
         configuration.load("bn.yaml", ["data.name=/tmp/my #1 set/x.npz"])

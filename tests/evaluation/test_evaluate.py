@@ -293,6 +293,14 @@ def test_a_directory_without_a_run_is_named(tmp_path, place):
     assert str(tmp_path / place) in str(caught.value)
 
 
+def test_without_paths_the_runs_of_studies_and_of_the_demo_are_left_out(tmp_path):
+    places = ["bn/seed0", "studies/rates/rate=1/seed0", "demo/bn/seed0"]
+    runs = [make_run(tmp_path / place) for place in places]
+    assert [run.path for run in finding.select([], tmp_path)] == [runs[0].path]
+    assert [finding.is_selected(run, tmp_path) for run in runs] == [True, False, False]
+    assert not finding.is_selected(runs[0], tmp_path / "elsewhere")
+
+
 def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
