@@ -8,6 +8,7 @@ escaping or its `tojson`.
 import base64
 import datetime
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def write(
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         answer=answer.answer(comparison),
         notes=answer.notes(comparison),
-        synthetic=any(result.synthetic for result in comparison.results),
+        synthetic=[result.synthetic for result in comparison.results],
         arms=text.arms(comparison),
         differences=text.differences_table(comparison.differences),
         pairs=text.pairs_table(comparison.pairs),
@@ -75,7 +76,7 @@ def write(
         ],
         provenance=_provenance(comparison),
         images=shown,
-        confusions=[_confusion(group, shown.class_names) for group in comparison.compared],
+        confusions=_confusions(comparison.compared, shown.class_names),
         studies=_studies(studies),
         data=_data(comparison, shown),
         definitions=content["definitions"],
@@ -138,15 +139,16 @@ def _check_verdict(content: Any) -> dict:
     return content
 
 
-def _confusion(group: Group, class_names: tuple[str, ...]) -> dict:
-    """The confusion matrix in per cent of each true class, and with many classes the largest errors."""
-    shares = per_cent(group.confusion_matrix)
-    return {
-        "label": group.label,
-        "largest": errors(shares).max() or 1,
-        "rows": shares.tolist(),
-        "most": _pairs(group) if len(class_names) > MANY_CLASSES else None,
-    }
+def _confusions(groups: Sequence[Group], class_names: tuple[str, ...]) -> list[dict]:
+    """The confusion matrices in per cent of each true class, shaded alike, and with many classes the largest errors."""
+    matrices = [per_cent(group.confusion_matrix) for group in groups]
+    largest = max(errors(shares).max() for shares in matrices) or 1
+    most = [_pairs(group) if len(class_names) > MANY_CLASSES else None for group in groups]
+    labels = [group.label for group in groups]
+    return [
+        {"label": label, "largest": largest, "rows": shares.tolist(), "most": pairs}
+        for label, shares, pairs in zip(labels, matrices, most, strict=True)
+    ]
 
 
 def _pairs(group: Group) -> list[tuple[int, int]]:
