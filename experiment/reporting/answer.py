@@ -9,9 +9,13 @@ from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
 def answer(comparison: Comparison) -> list[str]:
     """The best arm, its lead and the evidence for it; then all arms against the baseline."""
+    images = comparison.baseline.first.data
+    others = [group.label for group in comparison.groups if group.first.data != images]
+    apart = [f"On other images, and not compared: {_listed(others)}. Name directories to compare those alone."]
     if not comparison.differences:
         only = comparison.baseline
-        return [f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."]
+        said = f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."
+        return [said, *(apart if others else [])]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
         lines.append(_tests(comparison.differences[0]))
@@ -20,6 +24,7 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(_against_the_baseline(comparison))
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
+    lines += apart if others else []
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
 

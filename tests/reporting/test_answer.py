@@ -90,6 +90,15 @@ def test_one_arm_alone_is_said_to_be_alone(told):
     assert told(plain=[80, 82, 81]).startswith("plain: 81.00 % (95 % interval 78.52 to 83.48, 3 seeds)")
 
 
+def test_arms_on_other_images_are_named_as_not_compared(evaluated):
+    runs = [evaluated("a/seed0"), evaluated("b/seed0", data="generated")]
+    said = "On other images, and not compared: b. Name directories to compare those alone."
+    assert answer.answer(compare(runs))[1] == said
+    runs.insert(1, evaluated("c/seed0", "batch_size=20"))
+    assert answer.answer(compare(runs))[-2] == said
+    assert said not in answer.answer(compare([runs[0], runs[1]]))
+
+
 def test_notes_name_the_precisions_where_they_differ(evaluated):
     brain, single = "mixed_bfloat16", "float32"
     runs = [
