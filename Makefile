@@ -22,11 +22,12 @@ demo: .venv/installed  ## train both networks on synthetic images, evaluate, dra
 train: .venv/installed  ## the real run: make train CONFIG=plain.yaml
 	$(RUN) train.py --config $(CONFIG)
 
+# evaluate.py ends with 3 where it left out runs that are not finished.
 evaluate: .venv/installed  ## every finished run, and the comparison
-	$(RUN) evaluate.py
+	$(RUN) evaluate.py || [ $$? -eq 3 ]
 
 report: .venv/installed-report  ## checkpoints/report.html: a page to look at
-	$(RUN) evaluate.py --report
+	$(RUN) evaluate.py --report || [ $$? -eq 3 ]
 
 docs/report.png: .venv/installed-dev  ## the page's picture in docs/evaluation.md, of the runs under results/
 	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
