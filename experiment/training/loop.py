@@ -73,10 +73,11 @@ def fit(
     drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
+        *([keras.callbacks.ProgbarLogger()] if progress == "bar" else []),  # Keras would append it
         *([Diagnostics(config, run, training_images)] if config.diagnostics != "none" else []),
         *([TensorBoardLog(config, run, training_images)] if tensorboard else []),
         recorder,
-        *([EpochLines(recorder.history, config.epochs)] if progress == "lines" else []),
+        *([EpochLines(recorder.history, config.epochs, progress == "bar")] if progress != "quiet" else []),
         drawer,
         stopper,
         keras.callbacks.TerminateOnNaN(),

@@ -126,22 +126,22 @@ def _state_variables(model: keras.Model) -> list:
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Prints one line per epoch, with the remaining time of the run."""
+    """Prints one line per epoch, with the remaining time of the run; below Keras's progress bar that time alone."""
 
-    def __init__(self, history: list[dict], epochs: int):
+    def __init__(self, history: list[dict], epochs: int, below_bar: bool):
         super().__init__()
-        self.history, self.epochs = history, epochs
+        self.history, self.epochs, self.below_bar = history, epochs, below_bar
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.history[-1]
         left = (self.epochs - row["epoch"]) * float(np.median([earlier["seconds"] for earlier in self.history]))
-        remaining = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
-        print(
+        remaining = f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"
+        line = (
             f"epoch {row['epoch']:3}/{self.epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  "
-            f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s  {remaining} left",
-            flush=True,
+            f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s  {remaining}"
         )
+        print(remaining if self.below_bar else line, flush=True)
 
 
 class CurveDrawer(keras.callbacks.Callback):

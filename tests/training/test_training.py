@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,15 @@ def train(path, images, *overrides, resume=False, shards=1, until=None, progress
     run.prepare()
     summary = loop.fit(small_config(*overrides), run, images, Cores(2, shards), resume, progress=progress, until=until)
     return run, summary
+
+
+def test_on_a_terminal_the_time_that_is_left_of_the_run_stands_below_each_epochs_bar(tmp_path, images, capsys):
+    train(tmp_path / "bar", images, progress="bar")
+    lines = [line.split("\r")[-1] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    below = [lines[place + 1] for place, line in enumerate(lines) if "val_accuracy: " in line]
+    assert len(below) == 3 and all(re.fullmatch(r"\d+ s left", line) for line in below), lines
+    train(tmp_path / "lines", images, progress="lines")
+    assert capsys.readouterr().out.count(" left") == 3
 
 
 def interrupt_in_epoch(monkeypatch, number: int):
