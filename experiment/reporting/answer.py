@@ -9,13 +9,10 @@ from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
 def answer(comparison: Comparison) -> list[str]:
     """The best arm, its lead and the evidence for it; then all arms against the baseline."""
-    images = comparison.baseline.first.data
-    others = [group.label for group in comparison.groups if group.first.data != images]
-    apart = [f"On other images, and not compared: {_listed(others)}. Name directories to compare those alone."]
     if not comparison.differences:
         only = comparison.baseline
         said = f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."
-        return [said, *(apart if others else [])]
+        return [said, *_on_other_images(comparison)]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
         lines.append(_tests(comparison.differences[0]))
@@ -24,9 +21,16 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(_against_the_baseline(comparison))
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
-    lines += apart if others else []
+    lines += _on_other_images(comparison)
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
+
+
+def _on_other_images(comparison: Comparison) -> list[str]:
+    images = comparison.baseline.first.data
+    labels = [group.label for group in comparison.groups if group.first.data != images]
+    said = f"On other images, and not compared: {_listed(labels)}. Name directories to compare those alone."
+    return [said] if labels else []
 
 
 def headline(comparison: Comparison) -> str:

@@ -73,7 +73,7 @@ def fit(
     drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
-        *([keras.callbacks.ProgbarLogger()] if progress == "bar" else []),  # Keras would append it
+        *([keras.callbacks.ProgbarLogger()] if progress == "bar" else []),  # before the lines; Keras would append it
         *([Diagnostics(config, run, training_images)] if config.diagnostics != "none" else []),
         *([TensorBoardLog(config, run, training_images)] if tensorboard else []),
         recorder,
