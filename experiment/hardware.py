@@ -27,8 +27,7 @@ def resolve_precision(precision: str) -> str:
     """The dtype policy of a run; "auto" selects the fastest one that this machine supports in hardware."""
     if precision != "auto":
         return precision
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
-    capabilities = [gpu.get("compute_capability", (0, 0)) for gpu in details]
+    capabilities = [gpu.get("compute_capability", (0, 0)) for gpu in _gpus()]
     if capabilities:
         weakest = min(capabilities)
         return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
@@ -92,6 +91,11 @@ def device_strategy(devices: str) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in present])
 
 
+def _gpus() -> list[dict]:
+    """TensorFlow's description of each GPU, such as {"device_name": "NVIDIA L4", "compute_capability": (8, 9)}."""
+    return [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+
+
 def _cpuinfo(key: str) -> str:
     """An entry of Linux's /proc/cpuinfo for the first core; empty on other systems."""
     try:
@@ -115,7 +119,7 @@ def environment(threads: int | None = None) -> dict:
             "vector_instructions": next((n for n in _VECTOR_INSTRUCTIONS if n in _cpuinfo("flags").split()), None),
             "cores": os.cpu_count(),
             "threads": threads or available_cores(),
-            "gpus": len(tf.config.list_physical_devices("GPU")),
+            "gpus": ", ".join(str(gpu.get("device_name", "unknown")) for gpu in _gpus()) or 0,
         },
         "git_commit": git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -72,9 +72,10 @@ def test_auto_precision_is_what_the_processor_has_instructions_for(monkeypatch, 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16")])
 def test_auto_precision_is_what_the_gpu_has_units_for(monkeypatch, capability, expected):
     monkeypatch.setattr(hardware.tf.config, "list_physical_devices", lambda kind: ["gpu"])
-    details = {"compute_capability": capability}
+    details = {"compute_capability": capability, "device_name": "NVIDIA L4"}
     monkeypatch.setattr(hardware.tf.config.experimental, "get_device_details", lambda gpu: details)
     assert hardware.resolve_precision("auto") == expected
+    assert hardware.environment()["machine"]["gpus"] == "NVIDIA L4"
 
 
 # ---- the commit
