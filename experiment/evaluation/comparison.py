@@ -80,6 +80,11 @@ class Comparison:
         return [group for group in self.groups if group.comparable(self.baseline)]
 
     @property
+    def on_other_images(self) -> list[Group]:
+        """The groups with another data set than the baseline, which are not compared with it."""
+        return [group for group in self.groups if group.first.data != self.baseline.first.data]
+
+    @property
     def best(self) -> Group:
         return max(self.compared, key=lambda group: group.mean)
 

@@ -27,8 +27,7 @@ def answer(comparison: Comparison) -> list[str]:
 
 
 def _on_other_images(comparison: Comparison) -> list[str]:
-    images = comparison.baseline.first.data
-    labels = [group.label for group in comparison.groups if group.first.data != images]
+    labels = [group.label for group in comparison.on_other_images]
     said = f"On other images, and not compared: {_listed(labels)}. Name directories to compare those alone."
     return [said] if labels else []
 

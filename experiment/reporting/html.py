@@ -69,7 +69,7 @@ def write(
             {
                 **measures,
                 "config": configuration.to_yaml(result.config),
-                "same_images": result.data == comparison.baseline.first.data,
+                "same_images": comparison.group_of(result) not in comparison.on_other_images,
                 "changed": configuration.arm_differences(baseline, result.config),
             }
             for result, measures in zip(comparison.results, content["runs"], strict=True)

@@ -27,7 +27,7 @@ def arms(comparison: Comparison) -> Table:
             return "baseline"
         if group.label in differences:
             return points(differences[group.label])
-        return "other images" if group.first.data != comparison.baseline.first.data else "other protocol"
+        return "other images" if group in comparison.on_other_images else "other protocol"
 
     columns = {
         "arm": lambda group: group.label,
