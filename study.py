@@ -36,7 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: start one on this machine)")
     add("--cpus-per-run", type=whole(1), metavar="N", help="threads per run (default: cores divided by workers)")
     add("--gpus-per-run", type=amount, default=0, metavar="N", help="ray: GPUs per run (default: 0)")
-    add("--ship-data", action="store_true", help="ray: send the images to the nodes, which do not have them")
+    add("--ship-data", action="store_true", help="ray: send the images to nodes that do not have them")
     return parser.parse_args(arguments)
 
 

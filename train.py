@@ -13,7 +13,7 @@ CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Train a network on CIFAR-10 and keep the weights of the highest validation accuracy.",
+        description="Train a network, on CIFAR-10 by default, and keep the weights of the highest validation accuracy.",
         epilog="Example: python train.py --config bn.yaml --seed 1 --set optimizer.learning_rate=0.003",
     )
     add = parser.add_argument

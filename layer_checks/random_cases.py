@@ -249,7 +249,7 @@ def _connected(rng) -> Case:
     return Case("linear", arrays | _some(rng, {"bias": _values(rng, outputs)}), {})
 
 
-# The eleven of the assignment (dilated conv2d counts twice there), and those that networks need besides.
+# The ten layers, and the five that networks need besides.
 _GENERATORS: dict[str, Callable[[np.random.Generator], Case]] = {
     "max_pool2d": lambda rng: _pooling(rng, "max_pool2d"),
     "avg_pool2d": lambda rng: _pooling(rng, "avg_pool2d"),

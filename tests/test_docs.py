@@ -111,7 +111,7 @@ def test_a_network_that_comes_along_has_the_accuracy_that_is_said_and_the_weight
     plain, views = (100 * np.mean(logits.argmax(1) == labels) for logits, labels in both)
     minutes = run.read_summary()["train_seconds"] / 60
     assert f"{minutes:.0f} | {plain:.2f} % | {views:.2f} % |" in text_of("results.md")
-    assert name != "record/seed0" or f"the better one ({plain:.2f} % of the test images)" in text_of("README.md")
+    assert name != "record/seed0" or f"The better one ({plain:.2f} % of the test images)" in text_of("README.md")
     assert run.best_file.stat().st_size < 1.5e6
 
 
