@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiment.data import sources
@@ -31,7 +32,7 @@ def draw(path: Path, data_directory: str | None) -> None:
         ("transposed convolution, 3×3\n8×8 to 31×31: a stamp a pixel", _grow(small, _tent(3), padding=0)),
         ("the same with an 8×8 kernel\n8×8 to 32×32: stamps overlap", _grow(small, _tent(8), padding=2)),
     ]
-    figure = figures.new(figsize=(11, 6.6))
+    figure = Figure(figsize=(11, 6.6))
     figure.get_layout_engine().set(hspace=0.06, wspace=0.03)
     for axes, (title, maps) in zip(figure.subplots(2, 4).flat, panels, strict=True):
         shown = maps[0].transpose(1, 2, 0)

@@ -78,6 +78,12 @@ class Group:
         return np.mean([metrics.probabilities(run.logits) for run in self.runs], axis=0)
 
     @cached_property
+    def pooled_calibration(self) -> Calibration:
+        """That of all runs' predictions together."""
+        logits, labels = map(np.concatenate, zip(*((run.logits, run.labels) for run in self.runs), strict=True))
+        return metrics.calibration(logits, labels)
+
+    @cached_property
     def calibrations(self) -> list[Calibration]:
         return [metrics.calibration(run.logits, run.labels) for run in self.runs]
 

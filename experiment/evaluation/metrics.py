@@ -69,17 +69,6 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return Calibration(counts.astype(int), *means)
 
 
-def pooled(calibrations: Sequence[Calibration]) -> Calibration:
-    """The calibration of all runs' predictions together."""
-    counts = np.sum([each.counts for each in calibrations], axis=0)
-
-    def mean(name: str) -> np.ndarray:
-        sums = np.sum([np.nan_to_num(getattr(each, name)) * each.counts for each in calibrations], axis=0)
-        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-
-    return Calibration(counts, mean("confidence"), mean("accuracy"))
-
-
 def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
     matrix = np.zeros((classes, classes), np.int64)
@@ -207,16 +196,12 @@ def compare_groups(
         content["t_test_p"] = float(test.pvalue)
     kind = "samples" if paired else "independent"
     permuted = scipy.stats.permutation_test(
-        (a, b), _difference_of_means, permutation_type=kind, vectorized=True, n_resamples=_RESAMPLES, rng=0
+        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), permutation_type=kind, n_resamples=_RESAMPLES, rng=0
     )
     content["permutation_p"] = float(permuted.pvalue)
     arrangements = 2 ** len(a) if paired else scipy.special.comb(len(a) + len(b), len(a))
     content["smallest_possible_p"] = float(min(1.0, 2 / min(arrangements, _RESAMPLES + 1)))
     return content
-
-
-def _difference_of_means(first: np.ndarray, second: np.ndarray, axis: int):
-    return first.mean(axis=axis) - second.mean(axis=axis)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
-from experiment.reporting.figures import colour, epochs_axis, legend_below, literal, loss_label, marker, new, styled
+from experiment.reporting.figures import colour, epochs_axis, legend_below, literal, loss_label, marker, styled
 
 ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
 MANY_CLASSES = 20  # with more, matrices show no numbers, and lists only the best and the worst classes
@@ -42,7 +42,7 @@ def draw(comparison: Comparison, title: str, images: np.ndarray | None) -> dict[
 @styled
 def curves(groups: Sequence[Group], title: str) -> Figure:
     """The learning curves of all runs: thin lines for runs, thick ones for their mean if there are several."""
-    figure = new(figsize=(9, 4.4))
+    figure = Figure(figsize=(9, 4.4))
     figure.suptitle(literal(title), fontsize=11)
     smoothed = [group.config.label_smoothing > 0 for group in groups]
     all_axes = figure.subplots(1, 2)
@@ -100,7 +100,7 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     many = len(class_names) > MANY_CLASSES
     columns = 2 if many else min(len(groups), 2 if len(groups) < 5 else 3)
     rows = len(groups) if many else -(-len(groups) // columns)
-    figure = new(figsize=(5.6 * min(columns, 2), (4.9 if columns < 3 else 3.7) * rows + 1.2))
+    figure = Figure(figsize=(5.6 * min(columns, 2), (4.9 if columns < 3 else 3.7) * rows + 1.2))
     title = "What is taken for what: per cent of each true class, test images"
     figure.suptitle(textwrap.fill(title, 50 * columns))
     all_axes = figure.subplots(rows, columns, squeeze=False)
@@ -167,7 +167,7 @@ def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     many, half = len(order) > MANY_CLASSES, MANY_CLASSES // 2
     if many:
         order = np.concatenate([order[:half], order[-half:]])
-    figure = new(figsize=(9, 1.4 + 0.28 * len(order) + 0.25 * -(-len(groups) // 3)))
+    figure = Figure(figsize=(9, 1.4 + 0.28 * len(order) + 0.25 * -(-len(groups) // 3)))
     axes = figure.subplots()
     accuracies = 100 * np.array([group.class_accuracy[order] for group in groups])
     for place, values in enumerate(accuracies):
@@ -191,13 +191,13 @@ def reliability(groups: Sequence[Group]) -> Figure:
 
     The diagram leaves out bins of fewer than 30 images, since their accuracy is too uncertain.
     """
-    figure = new(figsize=(9, 4.6))
+    figure = Figure(figsize=(9, 4.6))
     figure.suptitle("Calibration: below the dotted line a network is overconfident")
     axes, shares = figure.subplots(1, 2)
     perfect = axes.plot([0, 100], [0, 100], ":", color="0.5", label="perfect calibration")
     labels = []
     for place, group in enumerate(groups):
-        together = metrics.pooled(group.calibrations)
+        together = group.pooled_calibration
         drawn = together.counts >= ENOUGH_IMAGES
         confidence, accuracy = 100 * together.confidence[drawn], 100 * together.accuracy[drawn]
         axes.plot(confidence, accuracy, f"{marker(place)}-", color=colour(place), markersize=4)
@@ -229,7 +229,7 @@ def disagreement(
     columns, labels = 8, groups[0].first.labels
     first, second = (group.mean_probabilities for group in groups)
     rows = metrics.most_confident_disagreements(first, second, labels, columns)
-    figure = new(figsize=(11, 5))
+    figure = Figure(figsize=(11, 5))
     figure.suptitle("Most confident disagreements: predicted class and probability, mean over the seeds")
     for chosen, subfigure, group in zip(rows, figure.subfigures(2, 1), groups, strict=True):
         subfigure.suptitle(literal(f"only {group.label} is correct"), fontsize=11)

@@ -22,6 +22,7 @@ _STYLE = {
     "axes.titlesize": 12,
     "legend.frameon": False,
     "svg.hashsalt": "figure",  # reproducible files
+    "figure.constrained_layout.use": True,
 }
 _DPI = 200  # a figure of 9 inches is 1,800 pixels wide
 _NO_DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -39,11 +40,6 @@ def marker(place: int) -> str:
 
 # Decorates all functions that draw: ignores the user's matplotlibrc, and leaves Matplotlib's global state unchanged.
 styled = matplotlib.style.context(_STYLE, after_reset=True)
-
-
-def new(*arguments, **keywords) -> Figure:
-    """A figure for `styled` functions, with the arguments of `matplotlib.figure.Figure`."""
-    return Figure(*arguments, layout="constrained", **keywords)
 
 
 @styled
@@ -87,7 +83,7 @@ def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: 
         optimistic: whether the validation images are the test images; the legend says so.
         smoothed: whether the losses are of smoothed labels; the axis says so.
     """
-    figure = new(figsize=(9, 3.9))
+    figure = Figure(figsize=(9, 3.9))
     figure.suptitle(literal(title))
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_accuracy"])  # the first, if several are equal

@@ -252,7 +252,7 @@ def _data(comparison: Comparison, images: _Images) -> dict:
 
 def _reliability(group: Group) -> list[dict]:
     """Confidence and accuracy of the bins with enough images, with the runs of a group pooled."""
-    pooled = metrics.pooled(group.calibrations)
+    pooled = group.pooled_calibration
     return [
         {"group": group.label, "confidence": _short(100 * confidence), "accuracy": _short(100 * accuracy)}
         for confidence, accuracy, count in zip(pooled.confidence, pooled.accuracy, pooled.counts, strict=True)

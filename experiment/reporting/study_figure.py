@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from experiment.evaluation import metrics
 from experiment.reporting import figures
 
-_ONE_COLOUR = "#0072B2"
 _ROOM = 1.0  # how far beyond the runs the axis follows an interval, as a multiple of the runs' range
 
 
@@ -52,7 +51,7 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     rows = -(-len(panels) // columns)
     width, height = (7.2, 9, 12)[columns - 1], 3.7 * rows
     tallest = max(len(panel.xs) if panel.horizontal else 0 for panel in panels)
-    figure = figures.new(figsize=(width, max(height, 0.34 * tallest * rows) + 0.9))
+    figure = Figure(figsize=(width, max(height, 0.34 * tallest * rows) + 0.9))
     lines = [textwrap.fill(text, int(11.5 * width), break_on_hyphens=False) for text in (title, answer) if text]
     figure.suptitle(figures.literal("\n".join(lines)), fontsize=12)
     axes_of_panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -77,7 +76,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     several = not panel.one_colour
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
-        colour = figures.colour(number) if several else _ONE_COLOUR
+        colour = figures.colour(number) if several else figures.colour(1)
         # In a category, values are drawn beside each other, and runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]

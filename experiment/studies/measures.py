@@ -71,30 +71,17 @@ def _over_layers(measure: str):
     return columns
 
 
+_GOALS = "validation accuracy (%)"
 MEASURES = {
-    "test_accuracy": Measure(
-        "test accuracy", "%", lambda run, diagnostics: {"test_accuracy": run.accuracy}, 100, "higher"
-    ),
+    "test_accuracy": Measure("test accuracy", "%", lambda run, _: {"test_accuracy": run.accuracy}, 100, "higher"),
     "val_accuracy": Measure(
-        "validation accuracy",
-        "%",
-        lambda run, diagnostics: {"val_accuracy": run.summary["val_accuracy"]},
-        100,
-        "higher",
+        "validation accuracy", "%", lambda run, _: {"val_accuracy": run.summary["val_accuracy"]}, 100, "higher"
     ),
     "epochs_to": Measure(
-        "time to a validation accuracy",
-        "epochs",
-        _time_to("epochs_to", "epoch"),
-        better="lower",
-        over="validation accuracy (%)",
+        "time to a validation accuracy", "epochs", _time_to("epochs_to", "epoch"), better="lower", over=_GOALS
     ),
     "seconds_to": Measure(
-        "time to a validation accuracy",
-        "seconds",
-        _time_to("seconds_to", "seconds"),
-        better="lower",
-        over="validation accuracy (%)",
+        "time to a validation accuracy", "seconds", _time_to("seconds_to", "seconds"), better="lower", over=_GOALS
     ),
     "gradient_norm": Measure(
         "norm of a layer's gradient", "", _gradient_norm, log=True, over="layer", diagnostics="gradients"

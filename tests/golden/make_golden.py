@@ -7,6 +7,7 @@ Inputs and results are kept, so that the tests need neither PyTorch nor the gene
 versions that made the file stand in it: `layer_checks.golden.load` gives them.
 """
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ import torchvision
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from layer_checks import golden, random_cases
+from layer_checks.random_cases import Case
 from layer_checks.references import torch_results
 
 CASES = dict.fromkeys(("flatten", "relu"), 15) | dict.fromkeys(
@@ -27,6 +29,32 @@ OTHERS = 70  # those with many options
 SEED = 2026
 
 
+def save(path: Path, made_with: str, cases: list[Case], results: dict[str, list[list[np.ndarray]]]) -> None:
+    """Keeps cases, and the results of each by precision; all numbers of a kind in one array, which compresses well."""
+    inputs = [np.rint(1000 * array).astype(np.int32) for case in cases for array in case.arrays.values()]
+    description = {
+        "made_with": made_with,
+        "cases": [
+            {
+                "layer": case.layer,
+                "options": case.options,
+                "arrays": {name: [array.dtype.kind, *array.shape] for name, array in case.arrays.items()},
+                "results": [result.shape for result in results["float64"][number]],
+            }
+            for number, case in enumerate(cases)
+        ],
+    }
+    flat = {
+        precision: _flat([a.astype(precision) for result in of_cases for a in result])
+        for precision, of_cases in results.items()
+    }
+    np.savez_compressed(path, description=json.dumps(description), inputs=_flat(inputs), **flat)
+
+
+def _flat(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
 def main() -> None:
     warnings.simplefilter("ignore")  # "same" with an odd number to pad is slower there
     cases = [
@@ -34,7 +62,7 @@ def main() -> None:
     ]
     results = {precision: [torch_results(case, precision) for case in cases] for precision in random_cases.PRECISIONS}
     made_with = f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, NumPy {np.__version__}"
-    golden.save(golden.PATH, made_with, cases, results)
+    save(golden.PATH, made_with, cases, results)
     print(f"{len(cases)} cases, {golden.PATH.stat().st_size / 1000:.0f} kB, {made_with}: {golden.PATH.name}")
 
 

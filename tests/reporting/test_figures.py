@@ -253,7 +253,7 @@ def test_classes_stand_in_the_order_of_the_first_arm(two):
 def test_reliability_is_accuracy_over_confidence(two):
     probabilities = np.array([[0.9, 0.1]] * 40 + [[0.6, 0.4]] * 40 + [[0.75, 0.25]] * 5)
     labels = np.array([0] * 36 + [1] * 4 + [0] * 10 + [1] * 30 + [0] * 5)
-    two[1].calibrations[:] = [comparison_figures.metrics.calibration(np.log(probabilities), labels)]
+    vars(two[1])["pooled_calibration"] = comparison_figures.metrics.calibration(np.log(probabilities), labels)
     figure = comparison_figures.reliability(two[1:])
     drawn = next(line for line in figure.axes[0].lines if line.get_color() == figures.colour(0))
     assert np.allclose(drawn.get_xydata(), [[60, 25], [90, 90]])  # the bin of five images is left out
