@@ -80,8 +80,13 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("none of these runs could be evaluated")
     # Without an order from the user, `plain` comes first, optimistic and synthetic runs last.
     if len(arguments.runs) < 2:
-        results.sort(key=lambda result: (bool(result.remarks), result.directory.rpartition("/")[2] != "plain"))
-    comparison = compare(results, arguments.baseline)
+        results.sort(
+            key=lambda result: (
+                bool(result.remarks),
+                "plain" not in (result.directory.rpartition("/")[2], result.config.title),
+            )
+        )
+    comparison = compare(results, arguments.baseline, left_out)
     for run, name in evaluated if arguments.keep else []:
         run.copy_small_files(arguments.keep / name)
     try:

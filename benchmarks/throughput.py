@@ -107,10 +107,12 @@ def table(result: dict) -> str:
 
 
 def chart(result: dict, path: Path) -> None:
+    from matplotlib.figure import Figure
+
     from experiment.reporting import figures
 
     groups = result["groups"]
-    figure = figures.new(figsize=(9, 3.4 * ((len(groups) + 1) // 2)))
+    figure = Figure(figsize=(9, 3.4 * ((len(groups) + 1) // 2)))
     for axes, group in zip(figure.subplots((len(groups) + 1) // 2, 2, squeeze=False).flat, groups, strict=False):
         names = list(group["images_per_second"])[::-1]
         values = [group["images_per_second"][name]["train"] for name in names]

@@ -130,10 +130,11 @@ def _median_to_target(curves: list) -> float | None:
 
 def chart(result: dict, path: Path) -> None:
     from matplotlib import ticker
+    from matplotlib.figure import Figure
 
     from experiment.reporting import figures
 
-    figure = figures.new(figsize=(9, 4))
+    figure = Figure(figsize=(9, 4))
     axes = figure.subplots()
     for name, curves in result["curves"].items():
         for number, points in enumerate(curves):

@@ -135,8 +135,10 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def on_data(self, name: str) -> "Config":
-        """A copy with another `data.name`."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"name": name})})
+        """A copy with another `data.name`; what was reported for CIFAR is not reported for other images."""
+        others = self.data.name in DATA_NAMES and name != self.data.name
+        update = {"data": self.data.model_copy(update={"name": name})} | ({"reported": None} if others else {})
+        return self.model_copy(update=update)
 
     @field_validator("model", mode="before")
     @classmethod

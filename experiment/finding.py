@@ -1,6 +1,7 @@
 """Searches for run directories."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from experiment.run_directory import RunDirectory
 
 
 def find(root: Path) -> list[RunDirectory]:
-    """All run directories at or under `root`, each once, sorted by path.
+    """All run directories at or under `root`, each once, sorted by path (seed2 before seed10).
 
     Links to directories are followed, except for links to one of their own parents.
     """
@@ -27,7 +28,12 @@ def find(root: Path) -> list[RunDirectory]:
                 found.append(RunDirectory(folder))
             links = [folder / name for name in directories if (folder / name).is_symlink()]
             waiting += [link for link in links if not folder.resolve().is_relative_to(os.path.realpath(link))]
-    return sorted(found, key=lambda run: run.path)
+    return sorted(found, key=lambda run: [_natural(part) for part in run.path.parts])
+
+
+def _natural(name: str) -> list:
+    """A key that sorts numbers in names by their values."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
 
 
 def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:

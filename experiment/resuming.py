@@ -34,10 +34,11 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
     config, summary, history = run.read_config(), run.read_summary(), run.read_history()
     if summary["status"] != "finished":
         status = {
-            "diverged": f"diverged ({_reason(summary)})",
-            "running": "still running, or was killed (continue it with --resume)",
-        }.get(summary["status"], summary["status"])
-        raise UserError(f"{run.path}: not evaluated, it is {status}")
+            "diverged": f"it diverged ({_reason(summary)})",
+            "running": "it is still running, or was killed (continue it with --resume)",
+            "interrupted": "it is interrupted (continue it with --resume)",
+        }.get(summary["status"], f"it is {summary['status']}")
+        raise UserError(f"{run.path}: not evaluated, {status}")
     if not len(history) == summary["epochs"] == config.epochs:
         raise UserError(
             f"{run.path} is damaged: {run.history_file.name} has {len(history)} epochs, {run.summary_file.name} "

@@ -197,7 +197,10 @@ class RunDirectory:
         if not np.isfinite(logits).all():
             raise UserError(f"{self.best_file}: its weights predict NaN or infinite logits")
         largest = np.finfo(np.float16).max
-        return np.clip(logits, -largest, largest).astype(np.float16)
+        highest = logits.max(1, keepdims=True)
+        too_large = np.abs(logits).max(1, keepdims=True) > largest
+        shifted = np.where(too_large, logits - highest, logits)  # the same probabilities, and the same class
+        return np.clip(shifted, -largest, largest).astype(np.float16)
 
     def write_predictions(
         self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none", weights: str | None = None

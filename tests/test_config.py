@@ -490,6 +490,14 @@ def test_any_text_is_a_configuration_or_an_error_for_the_user(tmp_path_factory, 
         pass
 
 
+def test_what_is_reported_for_cifar_is_not_reported_for_other_images(tmp_path):
+    config = configuration.load("bn.yaml")
+    assert config.on_data("cifar10").reported == config.reported
+    assert config.on_data("/somewhere/images.npz").reported is None
+    own = configuration.load("bn.yaml", ["data.name=a.npz", "reported.source=me", "reported.test_accuracy=0.5"])
+    assert own.on_data("/somewhere/a.npz").reported.source == "me"
+
+
 def test_the_title_of_a_changed_arm_names_what_was_changed_and_nothing_is_reported_of_it():
     changed = configuration.load("bn.yaml", ["epochs=1", "seed=3", "epochs=2"])
     assert changed.title == "batch norm, epochs=2" and changed.reported is None

@@ -913,3 +913,16 @@ def test_odd_facts_of_a_state_are_refused(run, history):
     facts = np.frombuffer(f'{{"history": {history}, "precision": "float32"}}'.encode(), np.uint8)
     np.savez(run.state_file, facts=facts)
     assert str(run.state_file) in refusal(run.read_state)
+
+
+def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
+    for name in ("bn/seed10", "bn/seed2", "bn-2/seed0"):
+        make_run(tmp_path / name)
+    found = [run.path.relative_to(tmp_path).as_posix() for run in finding.find(tmp_path)]
+    assert found == ["bn/seed2", "bn/seed10", "bn-2/seed0"]
+
+
+def test_logits_too_large_for_float16_keep_their_class_and_their_differences(run):
+    stored = run.as_stored(np.array([[3e5, 3e5 + 8, 1.0], [-9e4, -9e4, -8.9e4], [4.0, 2.0, 1.0]]))
+    assert stored.argmax(1).tolist() == [1, 2, 0]
+    assert stored[0].tolist() == [-8, 0, -65504] and stored[2].tolist() == [4, 2, 1]

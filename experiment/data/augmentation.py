@@ -46,7 +46,9 @@ class AugmentedImages:
         """
         part = slice(number * size, (number + 1) * size)
         order, flips, rows, columns = (drawn[part] for drawn in self._draws(seed, epoch))
-        return self._gather(order, flips, rows, columns), self.labels[order]
+        all_rows = rows[:, None] + np.arange(self._shape[0])
+        gathered = self._rows[flips.astype(int)[:, None], order[:, None], all_rows, columns[:, None]]
+        return gathered.view(np.uint8).reshape(-1, *self._shape), self.labels[order]
 
     def _draw(self, seed: int, epoch: int) -> tuple[np.ndarray, ...]:
         """The order of the images, and whether each is flipped, its first row and its first column."""
@@ -56,8 +58,3 @@ class AugmentedImages:
         order = rng.permutation(count)
         flips = rng.integers(0, 2, count, dtype=np.int8).astype(bool) & self.settings.flip
         return order, flips, *rng.integers(0, 2 * most + 1, (2, count))
-
-    def _gather(self, positions, flips, rows, columns) -> np.ndarray:
-        all_rows = rows[:, None] + np.arange(self._shape[0])
-        gathered = self._rows[flips.astype(int)[:, None], positions[:, None], all_rows, columns[:, None]]
-        return gathered.view(np.uint8).reshape(-1, *self._shape)

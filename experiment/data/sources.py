@@ -94,7 +94,7 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
     for place in _keras_cache(version):
         if cifar.find(place, version):
             return read(place, version)
-    tried.append(f"Keras's cache {' and '.join(map(str, _keras_folders()))}: no {version.title} there")
+    tried.append(f"Keras's cache {' and '.join(map(str, _keras_cache(version)[1::2]))}: no {version.title} there")
     if not download:
         raise NotFound(f"no {version.title} on this machine. Tried:\n  " + "\n  ".join(tried))
     return _download(version, tried)
@@ -139,16 +139,11 @@ def _expanded(text: str) -> Path:
         return Path(text)
 
 
-def _keras_folders() -> list[Path]:
-    """The folders of Keras's data sets; Keras falls back to the second if the first is not writable."""
+def _keras_cache(version: Version) -> list[Path]:
+    """The folders in which Keras 3 and Keras 2 store this data set; Keras falls back to /tmp if it cannot write."""
     home = _expanded(os.environ.get("KERAS_HOME", "~/.keras"))
     homes = [home] if os.access(home, os.W_OK) else [home, Path("/tmp/.keras")]
-    return [home / "datasets" for home in homes]
-
-
-def _keras_cache(version: Version) -> list[Path]:
-    """The folders in which Keras 3 and Keras 2 store this data set."""
-    return [part for place in _keras_folders() for part in (place / f"{version.python}-target", place)]
+    return [part for each in homes for part in (each / "datasets" / f"{version.python}-target", each / "datasets")]
 
 
 def _download(version: Version, tried: list[str]) -> Dataset:

@@ -65,6 +65,7 @@ class Comparison:
     best_minus_others: tuple[Difference, ...]  # the most accurate group minus each other one, the second best first
     pairs: tuple[Pair, ...]
     optimism: tuple[Optimism, ...]
+    left_out: tuple[str, ...] = ()  # why runs could not be evaluated
 
     def __repr__(self) -> str:
         arms = (f"{group.label} {group.mean:.2%} (seeds: {len(group.runs)})" for group in self.groups)
@@ -94,6 +95,12 @@ class Comparison:
         others = self.compared[1:]
         return (self.baseline, max(others, key=lambda group: group.mean)) if others else None
 
+    @property
+    def repeated(self) -> list[RunResult]:
+        """The runs that do not count, since their group has another run of the seed."""
+        counted = {id(run) for group in self.groups for run in group.runs}
+        return [result for result in self.results if id(result) not in counted]
+
     def group_of(self, result: RunResult) -> Group:
         return next(group for group in self.groups if identity(group.first) == identity(result))
 
@@ -107,15 +114,18 @@ class Comparison:
             "best_minus_others": [_difference_as_dict(each) for each in self.best_minus_others],
             "pairs": [{"first": each.first.name, "second": each.second.name, **each.numbers} for each in self.pairs],
             "optimism": [_optimism_as_dict(each) for each in self.optimism],
+            "repeated": [result.name for result in self.repeated],
+            "left_out": self.left_out,
         }
 
 
-def compare(results: Sequence[RunResult], baseline: str | None = None) -> Comparison:
+def compare(results: Sequence[RunResult], baseline: str | None = None, left_out: Sequence[str] = ()) -> Comparison:
     """Groups runs into arms, and compares each arm with the baseline.
 
     Args:
         results: at least one.
         baseline: the label of an arm, its directory, or its configuration's file (default: the arm of the first run).
+        left_out: why other runs could not be evaluated, for the reader of the comparison.
 
     Raises:
         UserError: two arms have the same title, or not exactly one arm has the name of the baseline.
@@ -134,6 +144,7 @@ def compare(results: Sequence[RunResult], baseline: str | None = None) -> Compar
         best_minus_others=tuple(_family([_difference(best, other) for other in others])),
         pairs=tuple(_pairs(differences, results)),
         optimism=tuple(_optimism(groups)),
+        left_out=tuple(left_out),
     )
 
 

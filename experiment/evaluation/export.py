@@ -27,7 +27,6 @@ def write(run: RunDirectory, path: Path) -> None:
     Raises:
         UserError: the run has no valid weights, or the file cannot be written.
     """
-    check(path)
     model = best_model(run)
     import keras
 

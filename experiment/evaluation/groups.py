@@ -32,10 +32,6 @@ class Group:
     def config(self) -> Config:
         return self.first.config
 
-    @property
-    def remarks(self) -> list[str]:
-        return self.first.remarks
-
     @cached_property
     def accuracies(self) -> dict[int, float]:
         """Test accuracy by seed."""

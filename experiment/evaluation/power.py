@@ -3,6 +3,7 @@
 import bisect
 import math
 
+import numpy as np
 import scipy
 
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
@@ -33,7 +34,8 @@ def runs_needed(sd: float, difference: float, power: float = 0.8, comparisons: i
         if shift > 100:  # SciPy's distribution is inaccurate there
             return 1.0
         critical = scipy.stats.t.ppf(1 - _SIGNIFICANCE / 2 / comparisons, n - 1)
-        return float(scipy.stats.nct.sf(critical, n - 1, shift) + scipy.stats.nct.cdf(-critical, n - 1, shift))
+        wrong_sign = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))  # tiny, and then NaN in SciPy
+        return float(scipy.stats.nct.sf(critical, n - 1, shift) + wrong_sign)
 
     counts = range(FEWEST_FOR_AN_INTERVAL, _MOST + 1)
     position = bisect.bisect_left(counts, power, key=power_of)

@@ -12,7 +12,7 @@ def answer(comparison: Comparison) -> list[str]:
     if not comparison.differences:
         only = comparison.baseline
         said = f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."
-        return [said, *_on_other_images(comparison)]
+        return [said, *_not_compared(comparison)]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
         lines.append(_tests(comparison.differences[0]))
@@ -21,15 +21,21 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(_against_the_baseline(comparison))
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
-    lines += _on_other_images(comparison)
+    lines += _not_compared(comparison)
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
 
 
-def _on_other_images(comparison: Comparison) -> list[str]:
-    labels = [group.label for group in comparison.on_other_images]
-    said = f"On other images, and not compared: {_listed(labels)}. Name directories to compare those alone."
-    return [said] if labels else []
+def _not_compared(comparison: Comparison) -> list[str]:
+    """A sentence on the arms on other images, and one on those that chose their weights in another way."""
+    images = [group for group in comparison.groups if group in comparison.on_other_images]
+    protocol = [group for group in comparison.groups if group not in (*images, *comparison.compared)]
+    return [
+        f"{why}, and not compared: {_listed([group.label for group in groups])}. "
+        "Name directories to compare those alone."
+        for why, groups in (("On other images", images), ("Weights chosen by another protocol", protocol))
+        if groups
+    ]
 
 
 def headline(comparison: Comparison) -> str:
@@ -86,8 +92,10 @@ def _tests(difference: Difference) -> str:
     """The tests of a single difference, and what they do not show."""
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
+        few = [group.label for group in (difference.second, difference.first) if len(group.runs) == 1]
+        more = "two more of each" if len(few) == 2 else f"two more of {_listed(few)}"
         return (
-            "One seed of an arm does not show how much of a difference is chance: train two more of each "
+            f"One seed of an arm does not show how much of a difference is chance: train {more} "
             "(train.py --seed 1, --seed 2) for an interval."
         )
     permutation = f"a permutation test p = {numbers['permutation_p']:.2g}"
@@ -148,11 +156,18 @@ def spread(group: Group) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Remarks on the arms, reported accuracies, the gain from selecting weights on the test set, and precisions."""
-    remarks = {group.label: [*group.remarks] for group in comparison.groups}
+    """Remarks on the arms: reported accuracies, repeated runs, the gain from choosing on the test set, precisions.
+
+    Without `Comparison.left_out`, which evaluate.py prints as errors.
+    """
+    remarks = {group.label: [*group.first.remarks] for group in comparison.groups}
     for group in comparison.groups:
         if reported := group.reported:
             remarks[group.label].append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
+    for group in comparison.groups:
+        if repeated := [run.name for run in comparison.repeated if comparison.group_of(run) is group]:
+            said = f"not counted, since another run has the same seed: {', '.join(repeated)}"
+            remarks[group.label].append(said)
     for entry in comparison.optimism:
         remarks[entry.group.label] += _optimism(entry)
     if len({run.summary["precision"] for run in comparison.results}) > 1:

@@ -11,8 +11,19 @@ from matplotlib.patches import Patch
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
-from experiment.reporting.figures import colour, epochs_axis, legend_below, literal, loss_label, marker, styled
+from experiment.reporting.figures import (
+    colour,
+    epochs_axis,
+    legend_below,
+    literal,
+    loss_label,
+    marker,
+    scale_losses,
+    shortened,
+    styled,
+)
 
+NAMES = ("comparison", "confusion", "classes", "reliability", "disagreement")
 ENOUGH_IMAGES = 30  # in a bin of a reliability diagram
 MANY_CLASSES = 20  # with more, matrices show no numbers, and lists only the best and the worst classes
 _MOST_CONFUSED = 15
@@ -53,6 +64,8 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
     for axes, label in zip(all_axes, (loss_label(all(smoothed)), "accuracy (%)"), strict=True):
         axes.set_ylabel(label)
         epochs_axis(axes)
+    rows = [row for group in groups for run in group.runs for row in run.history]
+    scale_losses(all_axes[0], [row[key] for row in rows for key in ("loss", "val_loss")])
     labels = [_label(group, group.config.label_smoothing > 0 and not all(smoothed)) for group in groups]
     marked = marker(len(groups) - 1) != marker(0) or len(groups[0].first.history) == 1
     handles = _handles(labels, **({} if marked else {"marker": None}))
@@ -139,7 +152,7 @@ def _name_cells(axes, shares: np.ndarray, largest: float, class_names: Sequence[
             dark = row != column and value > 0.55 * largest
             place = {"ha": "center", "va": "center", "fontsize": 6 if small else 9}
             axes.text(column, row, f"{value:.0f}", color="white" if dark else "black", **place)
-    names = [literal(name) for name in class_names]
+    names = [shortened(name, 20) for name in class_names]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7 if small else 10)
     axes.set_yticks(range(len(names)), names, fontsize=7 if small else 10)
 
@@ -153,11 +166,11 @@ def most_confused(errors: np.ndarray, most: int = _MOST_CONFUSED) -> list[tuple[
 def _most_confused(axes, group: Group, errors: np.ndarray, class_names: Sequence[str]) -> None:
     pairs = most_confused(errors)
     axes.barh(range(len(pairs)), [errors[pair] for pair in pairs], color="0.45")
-    labels = [literal(f"{class_names[true]} → {class_names[predicted]}") for true, predicted in pairs]
+    labels = [" → ".join(shortened(class_names[place], 24) for place in pair) for pair in pairs]
     axes.set_yticks(range(len(pairs)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("% of the true class")
-    axes.set_title("most frequent errors: true → predicted", fontsize=10)
+    axes.set_title("largest shares of a class: true → predicted", fontsize=10)
 
 
 @styled
@@ -175,10 +188,10 @@ def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
             values, range(len(order)), marker(place), color=colour(place), markersize=7, alpha=0.85, clip_on=False
         )
     axes.hlines(range(len(order)), accuracies.min(0), accuracies.max(0), color="0.7", zorder=0)
-    axes.set_yticks(range(len(order)), [literal(class_names[position]) for position in order])
+    axes.set_yticks(range(len(order)), [shortened(class_names[position], 40) for position in order])
     axes.set_xlabel("test accuracy (%)")
     of = f"the {half} worst and best of {len(class_names)} classes by" if many else "each class, in order of"
-    axes.set_title(literal(f"Test accuracy of {of} {groups[0].label}"))
+    axes.set_title(literal(textwrap.fill(f"Test accuracy of {of} {groups[0].label}", 70)))
     if many:
         axes.axhline(half - 0.5, color="0.5", linestyle=":")
     legend_below(figure, _handles([group.label for group in groups], linestyle=""))
@@ -245,9 +258,14 @@ def disagreement(
 def _show(axes, image: int, groups, places, images: np.ndarray, class_names: Sequence[str]) -> None:
     """One image, with the prediction of each group above it, in its colour, and the true class below."""
     axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray")
-    for height, place, group in zip((1.16, 1.03), places, groups, strict=True):
+    for height, place, group in zip((14, 3), places, groups, strict=True):
         probabilities = group.mean_probabilities[image]
-        said = literal(f"{class_names[probabilities.argmax()]} {probabilities.max():.0%}")
-        axes.text(0.5, height, said, transform=axes.transAxes, ha="center", fontsize=9, color=colour(place))
-    true = literal(f"true: {class_names[groups[0].first.labels[image]]}")
-    axes.text(0.5, -0.13, true, transform=axes.transAxes, ha="center", fontsize=9)
+        said = f"{shortened(class_names[probabilities.argmax()], 12)} {probabilities.max():.0%}"
+        _beside(axes, said, 1, height, colour(place))
+    _beside(axes, f"true: {shortened(class_names[groups[0].first.labels[image]], 12)}", 0, -12, "black")
+
+
+def _beside(axes, text: str, edge: float, points: float, colour: str) -> None:
+    """Writes a text so many points above the lower (0) or upper edge (1) of an image, whatever its shape."""
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (0, points)}
+    axes.annotate(text, (0.5, edge), **place, ha="center", fontsize=9, color=colour)

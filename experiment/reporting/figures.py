@@ -4,6 +4,8 @@ The position of an arm determines its colour: eight that are safe for colour-bli
 of Okabe and Ito (2008). Further arms reuse the colours with another marker.
 """
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.style
@@ -24,6 +26,7 @@ _STYLE = {
     "svg.hashsalt": "figure",  # reproducible files
     "figure.constrained_layout.use": True,
 }
+_EXPLODED = 100  # nats; guessing costs under 7, the logarithm of 1,000 classes
 _DPI = 200  # a figure of 9 inches is 1,800 pixels wide
 _NO_DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -57,12 +60,24 @@ def literal(text: str) -> str:
 
 def legend_below(figure: Figure, handles: list) -> None:
     """Puts the legend below the axes, with as many columns as fit, and makes the figure higher for a long one."""
-    longest = max(len(handle.get_label()) for handle in handles)
-    fitting = int(11 * figure.get_figwidth()) // (longest + 9)  # about 11 characters per inch
-    columns = max(1, min(len(handles), fitting))
-    rows = -(-len(handles) // columns)
+    fitting = int(11 * figure.get_figwidth())  # about 11 characters per inch
+    labels = [textwrap.fill(handle.get_label(), fitting - 9) for handle in handles]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    columns = max(1, min(len(handles), fitting // (longest + 9)))
+    rows = -(-sum(1 + label.count("\n") for label in labels) // columns)
     figure.set_figheight(figure.get_figheight() + 0.25 * max(0, rows - 3))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def shortened(name: str, longest: int) -> str:
+    """A name of at most so many characters, escaped as by `literal`."""
+    return literal(name if len(name) <= longest else f"{name[: longest - 1]}…")
+
+
+def scale_losses(axes, losses: Sequence[float]) -> None:
+    """A logarithmic axis where a single exploding epoch would flatten all others."""
+    if max(losses) > _EXPLODED:
+        axes.set_yscale("log")
 
 
 def loss_label(smoothed: bool) -> str:
@@ -84,13 +99,15 @@ def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: 
         smoothed: whether the losses are of smoothed labels; the axis says so.
     """
     figure = Figure(figsize=(9, 3.9))
-    figure.suptitle(literal(title))
+    figure.suptitle(literal(textwrap.fill(title, 85)))
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_accuracy"])  # the first, if several are equal
     point = "o" if len(epochs) == 1 else None
     for axes, measure, factor in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
         training = [factor * row[measure] for row in history]
         validation = [factor * row[f"val_{measure}"] for row in history]
+        if measure == "loss":
+            scale_losses(axes, training + validation)
         lines = axes.plot(epochs, training, "--", color=colour(0), marker=point, fillstyle="none", label="training")
         label = "test set used as validation" if optimistic else "validation"
         lines += axes.plot(epochs, validation, color=colour(1), marker=point, label=label)

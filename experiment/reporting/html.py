@@ -58,7 +58,7 @@ def write(
         + (" …" if len(comparison.compared) > 4 else ""),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         answer=answer.answer(comparison),
-        notes=answer.notes(comparison),
+        notes=[*(f"left out: {reason}" for reason in comparison.left_out), *answer.notes(comparison)],
         synthetic=[result.synthetic for result in comparison.results],
         arms=text.arms(comparison),
         differences=text.differences_table(comparison.differences),
@@ -226,11 +226,12 @@ def _data(comparison: Comparison, images: _Images) -> dict:
         "runs": [
             {
                 "name": result.name,
-                "group": comparison.group_of(result).label,
+                "group": group.label,
                 "history": {key: [_short(row[key]) for row in result.history] for key in result.history[0]}
                 | {"until": [_short(value) for value in result.seconds()]},
             }
-            for result in comparison.results
+            for group in comparison.groups
+            for result in group.runs
         ],
         "groups": [
             {"label": group.label, "colour": figures.colour(place), "round": place // len(figures.PALETTE)}

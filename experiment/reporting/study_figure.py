@@ -63,14 +63,15 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     for axes in axes_of_panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(name, handle)
-    names = list(legend)
-    figure.legend(list(legend.values()), names, loc="outside lower center", ncols=4 if sum(map(len, names)) < 90 else 2)
+    if legend:
+        figures.legend_below(figure, list(legend.values()))
     return figure
 
 
 def _draw_panel(axes, panel: Panel) -> None:
     if not panel.xs:
         axes.text(0.5, 0.5, "no run ended", transform=axes.transAxes, ha="center")
+        axes.axis("off")
         return
     place, categories = _place_xs(axes, panel), any(isinstance(x, str) for x in panel.xs)
     several = not panel.one_colour
@@ -84,14 +85,17 @@ def _draw_panel(axes, panel: Panel) -> None:
         for x in panel.xs:
             ys = [curve[x] for curve in own if np.isfinite(curve.get(x, np.nan)) and (curve[x] > 0 or not panel.log)]
             if ys:
-                means[place[x] + aside] = _mean_and_interval(ys, panel.log)
+                means[place[x] + aside] = _mean_and_interval(ys, panel.log, "%" in panel.y_label)
                 run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
                 where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
-                axes.plot(*where, "o", color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
+                axes.plot(
+                    *where, figures.marker(number), color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3
+                )
         if not means:
             continue
         if several:
-            axes.plot([], [], color=colour, lw=2, label=figures.literal(value))
+            dot = {} if figures.marker(number) == figures.marker(0) else {"marker": figures.marker(number)}
+            axes.plot([], [], color=colour, lw=2, label=figures.literal(value), **dot)
         if not panel.means:
             continue
         centre, low, high = np.array(list(means.values())).T
@@ -109,10 +113,11 @@ def _draw_panel(axes, panel: Panel) -> None:
     axes.set(**{"xlabel": panel.y_label} if panel.horizontal else {"xlabel": panel.x_label, "ylabel": panel.y_label})
 
 
-def _mean_and_interval(ys: Sequence[float], log: bool) -> tuple[float, float, float]:
+def _mean_and_interval(ys: Sequence[float], log: bool, per_cent: bool) -> tuple[float, float, float]:
     values = np.log10(ys) if log else np.asarray(ys)
+    bounds = (0, 100) if per_cent else metrics.UNBOUNDED
     # NaN is not drawn: too few runs have no interval.
-    ends = (values.mean(), *(metrics.mean_interval(values) or [np.nan] * 2))
+    ends = (values.mean(), *(metrics.mean_interval(values, bounds) or [np.nan] * 2))
     return tuple(10**end if log else end for end in ends)
 
 
@@ -124,6 +129,9 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
         if len(panel.xs) <= 10 and panel.means:
             axes.set_xticks(panel.xs, [f"{x:g}" for x in panel.xs], fontsize=8.5)
             axes.xaxis.set_minor_locator(ticker.NullLocator())
+        elif axes.get_xscale() == "log":
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         return {x: x for x in panel.xs}
     places = {x: place for place, x in enumerate(panel.xs)}
     if panel.horizontal:

@@ -130,7 +130,8 @@ def _classes(runs: list[dict]) -> str:
 def markdown(comparison: Comparison, content: dict) -> str:
     """comparison.md: the answer, all tables, and the definition of each number."""
     runs = content["runs"]
-    remarks = "\n".join(f"- {plain(note)}" for note in notes(comparison))
+    left_out = [f"left out: {reason}" for reason in comparison.left_out]
+    remarks = "\n".join(f"- {plain(note)}" for note in (*left_out, *notes(comparison)))
     parts = ["# Comparison", *map(plain, answer(comparison)), remarks]
     parts += ["## Arms", markdown_table(*arms(comparison), 1)]
     if comparison.differences:

@@ -30,8 +30,8 @@ DEFINITIONS = {
     "bootstrap_95": "95 % percentile interval of a paired bootstrap over the test images: other images, the same runs",
     "mcnemar_p": "two-sided p-value of McNemar's exact test on the images that one run alone got right",
     "gain_over_last_epoch": "test accuracy of the epoch chosen on the test set minus that of the run's last epoch",
-    "gain_over_held_out": "test accuracy of runs chosen on the test set (trained on all 50,000 images) minus that of "
-    "runs chosen on held-out images (trained on 45,000)",
+    "gain_over_held_out": "test accuracy of runs chosen on the test set (trained on all images) minus that of runs "
+    "chosen on held-out images (trained on the others)",
 }
 
 
@@ -55,6 +55,10 @@ def write(
     for stem, figure in comparison_figures.draw(comparison, _title(comparison), images).items():
         written.append(f"{stem}.{figure_format}")
         figures.save(figure, folder / written[-1])
+    for stem in comparison_figures.NAMES:  # of an earlier evaluation
+        for name in (f"{stem}.{each}" for each in ("png", "svg", "pdf")):
+            if name not in written:
+                (folder / name).unlink(missing_ok=True)
     return content, written
 
 

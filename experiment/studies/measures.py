@@ -30,10 +30,6 @@ class Measure:
     def title(self) -> str:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
-    @property
-    def difference_unit(self) -> str:
-        return "points" if self.unit == "%" else self.unit
-
 
 def _time_to(measure: str, unit: str):
     """The time until a run reached each milestone; if it never did, one epoch more than it had, or all its seconds."""

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 Curve = dict[Any, float]  # x: y, in order of x
-_LEARNS = 0.2  # an accuracy below this is chance
+_LEARNS = 1 / 9  # of the way from chance to 1: 20 % for ten classes, 55.6 % for two
 
 
-def _imbalance(curve: Curve) -> float:
+def _imbalance(curve: Curve, chance: float) -> float:
     values = list(curve.values())
     known = len(values) > 1 and values[0] > 0 and values[-1] > 0
     return abs(math.log10(values[0] / values[-1])) if known else math.nan
 
 
-def _largest_usable(curve: Curve) -> float:
+def _largest_usable(curve: Curve, chance: float) -> float:
     """log10 of the largest x at which y is within 0.05 of its best, interpolated linearly between two points."""
     limit = max(curve.values()) - 0.05
-    if limit < _LEARNS:
+    if limit < chance + _LEARNS * (1 - chance):
         return math.nan
     points = [(math.log10(x), y) for x, y in curve.items()]
     usable = max(position for position, (_, y) in enumerate(points) if y >= limit)
@@ -33,16 +33,18 @@ def _largest_usable(curve: Curve) -> float:
 @dataclass(frozen=True)
 class Score:
     label: str  # with the placeholders {measure} and {x}
-    of: Callable[[Curve], float]
+    of: Callable[[Curve, float], float]  # of the curve and the accuracy of guessing
     unit: str | None = None  # None: that of the measure
 
 
 SCORES = {
-    "mean": Score("{measure}", lambda curve: float(np.mean(list(curve.values())))),
-    "range": Score("best minus worst {measure} over the {x}", lambda curve: max(curve.values()) - min(curve.values())),
+    "mean": Score("{measure}", lambda curve, chance: float(np.mean(list(curve.values())))),
+    "range": Score(
+        "best minus worst {measure} over the {x}", lambda curve, chance: max(curve.values()) - min(curve.values())
+    ),
     "imbalance": Score("distance between the first and the last layer", _imbalance, "powers of ten"),
     "largest_usable": Score("largest {x} within 5 points of the best", _largest_usable, "powers of ten"),
     "loss_at_smallest": Score(
-        "best {measure} minus that of the smallest {x}", lambda curve: max(curve.values()) - curve[min(curve)]
+        "best {measure} minus that of the smallest {x}", lambda curve, chance: max(curve.values()) - curve[min(curve)]
     ),
 }

@@ -110,7 +110,17 @@ class Study(Section):
 
     def axis_label(self, key: str) -> str:
         """The display name of a key of the grid; by default, that of optimizer.learning_rate is "learning rate"."""
-        return self.labels.get(key, key.rpartition(".")[2].replace("_", " "))
+        section, _, name = key.rpartition(".")
+        return self.labels.get(key, (section if section and name == "name" else name).replace("_", " "))
+
+    def panel_label(self, value: Any) -> str:
+        """The title of a panel: the value's display name, or the key and the number."""
+        unnamed = isinstance(value, int | float) and str(value) not in self.labels
+        return f"{self.axis_label(self.panel or '')} {value}" if unnamed else self.label(value)
+
+    def value_label(self, value: Any) -> str:
+        """A value that a search drew, with three digits."""
+        return f"{value:.3g}" if isinstance(value, float) else self.label(value)
 
 
 def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:

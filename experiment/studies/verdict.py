@@ -16,6 +16,8 @@ from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES, Curve
 from experiment.studies.study import Study
 
+_NAMED = 3  # settings in the answer of a sweep
+
 UNDECIDED = "not decided"
 STOPPED = "stopped early"  # the status of a run that the pruner of a search stopped
 
@@ -29,6 +31,7 @@ class Panel:
     measure: str
     value: Any
     curves: dict[tuple[str, int], Curve]
+    chance: float  # the accuracy of guessing
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
                 curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
                 curve.update(_points(study, measure, row))
         ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
-        result.append(Panel(measure, value, ordered))
+        result.append(Panel(measure, value, ordered, max(map(_chance, rows), default=0.0)))
     return result
 
 
@@ -87,8 +90,12 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
         found = {key: value for key, value in row.items() if key.startswith(f"{measure}_")}
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure.endswith("_accuracy") and row["status"] == "diverged":
-        return {row[study.x]: 1 / row.get("classes", len(CIFAR10.class_names))}  # old tables have no such column
+        return {row[study.x]: _chance(row)}
     return {row[study.x]: row[measure]} if measure in row else {}
+
+
+def _chance(row: dict) -> float:
+    return 1 / row.get("classes", len(CIFAR10.class_names))  # old tables have no such column
 
 
 def scores(study: Study, panel: Panel) -> dict[str, Scores]:
@@ -100,7 +107,7 @@ def scores(study: Study, panel: Panel) -> dict[str, Scores]:
         lengths = dict.fromkeys(lengths, max(lengths.values(), default=0))
     result: dict[str, Scores] = {}
     for (value, seed), curve in panel.curves.items():
-        score = SCORES[study.score].of(curve) if len(curve) == lengths[value] else math.nan
+        score = SCORES[study.score].of(curve, panel.chance) if len(curve) == lengths[value] else math.nan
         if math.isfinite(score):
             result.setdefault(value, {})[seed] = score
     return result
@@ -112,7 +119,7 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
     for panel in _primary_panels(study, rows):
         by_value = scores(study, panel)
         about = MEASURES[panel.measure].title
-        about += "" if panel.value is None else f", {study.label(panel.value)}"
+        about += "" if panel.value is None else f", {study.panel_label(panel.value)}"
         diverged = _left_out(study, panel, rows)
         for first, second in study.comparisons:
             sides = [by_value.get(value, {}) for value in (first, second)]
@@ -137,8 +144,8 @@ def _left_out(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
 def _finding(
     study: Study, measure: str, about: str, names: tuple[str, str], sides: Sequence[Scores], comparisons: int = 1
 ) -> Finding:
-    own_unit = SCORES[study.score].unit
-    factor, unit = (1, own_unit) if own_unit else (MEASURES[measure].factor, MEASURES[measure].difference_unit)
+    own_unit, its = SCORES[study.score].unit, MEASURES[measure]
+    factor, unit = (1, own_unit) if own_unit else (its.factor, its.unit.replace("%", "points"))
     first, second = ({seed: factor * score for seed, score in side.items()} for side in sides)
     if not (first and second):
         return Finding(about, *names, unit, UNDECIDED)
@@ -189,7 +196,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
             f"{len(rows)} runs, {stopped} of them stopped early. The best of many is partly luck: its validation "
             "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
         )
-    if len(found) > 1 and not study.claim:
+    if any(finding.interval_95 for finding in found[1:]) and not study.claim:
         caveats.append("The intervals are corrected (Bonferroni): all of them together cover 95 %.")
     elif len(found) > 5:
         caveats.append(f"Of {len(found)} comparisons at 95 %, about one in twenty is decided by chance alone.")
@@ -222,18 +229,21 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     """The best settings of a sweep, compared with each of the others, and the answer in a sentence."""
     measure = MEASURES[study.measures[0]]
     (best, its_scores), *others = _ranked(study, rows)
-    if not its_scores:
-        return [], "No run ended"
+    if not its_scores or all(row["status"] == "diverged" for row in rows):
+        return [], "No run finished"
     first = study.measures[0]
     count = max(1, len(others))  # the best was chosen after seeing all
     found = [_finding(study, first, measure.title, (best, name), (its_scores, side), count) for name, side in others]
     mean = measure.factor * np.mean(list(its_scores.values()))
     seeds = f"mean of {len(its_scores)} seeds" if len(its_scores) > 1 else "one seed"
     answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} ({seeds})"
-    tested = {finding.second: finding.interval_95 is not None for finding in found if finding.answer != "supported"}
-    for told, kind in (("no significant difference from it", True), ("too few runs for a test", False)):
-        names = [name for name, each in tested.items() if each is kind]
-        answer += f"; {told}: {', '.join(names)}" if names else ""
+    untold: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.answer != "supported":
+            untold.setdefault(_why_undecided(finding), []).append(finding.second)
+    for told, names in untold.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        answer += f"; {told}: {', '.join(names[:_NAMED])}{more}"
     sign = _sign(study)
     ahead = [
         name
@@ -241,6 +251,13 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
         if side and sign * np.mean([*side.values()]) < sign * np.mean([*its_scores.values()])
     ]
     return found, answer + (f"; better, but some of its runs are missing: {', '.join(ahead)}" if ahead else "")
+
+
+def _why_undecided(finding: Finding) -> str:
+    if finding.interval_95 is not None:
+        return "no significant difference from it"
+    enough = finding.runs and min(finding.runs) >= metrics.FEWEST_FOR_AN_INTERVAL
+    return "the same difference for every seed, which has no test" if enough else "too few runs for a test"
 
 
 def ranked(rows: Sequence[dict]) -> list[dict]:
@@ -251,7 +268,7 @@ def ranked(rows: Sequence[dict]) -> list[dict]:
 def _best_of_search(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     if not (best := ranked(rows)[:1]):
         return [], "No run finished"
-    name = ", ".join(f"{study.axis_label(key)} {best[0][key]}" for key in study.search)
+    name = ", ".join(f"{study.axis_label(key)} {study.value_label(best[0][key])}" for key in study.search)
     return [], f"Best: {name}, with {100 * best[0]['val_accuracy']:.2f} % validation accuracy (one run)"
 
 

@@ -90,14 +90,19 @@ def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
     """The header, and a row of strings for each of the best settings of a search."""
     header = [*map(study.axis_label, study.search), "validation accuracy (%)"]
     best = ranked(rows)[:_SHOWN]
-    return [header, *([*(str(row[key]) for key in study.search), f"{100 * row['val_accuracy']:.2f}"] for row in best)]
+    return [
+        header,
+        *([*(study.value_label(row[key]) for key in study.search), f"{100 * row['val_accuracy']:.2f}"] for row in best),
+    ]
 
 
 def _cells(finding: Finding) -> list[str]:
     about = _about(finding)
     if finding.means is None:
         return [about, "", "", "too few runs ended", "", finding.answer, ""]
-    runs = f"{finding.runs[0]} pairs" if finding.paired else "{} and {}".format(*finding.runs)
+    runs = (
+        f"{finding.runs[0]} pair{'s' * (finding.runs[0] > 1)}" if finding.paired else "{} and {}".format(*finding.runs)
+    )
     known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else "over 10,000") if known else ""
     return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
@@ -141,7 +146,7 @@ def _in_words(finding: Finding) -> str:
 
 def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     measure = MEASURES[panel.measure]
-    title = "" if panel.value is None else study.label(panel.value)
+    title = "" if panel.value is None else study.panel_label(panel.value)
     about = ", ".join([measure.title, *filter(None, [title])])
     own = [finding for finding in found.findings if finding.about == about]
     if len(own) == 1 < len(found.findings) and study.claim:

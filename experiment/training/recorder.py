@@ -78,6 +78,8 @@ class Recorder(keras.callbacks.Callback):
         row = self._row(epoch + 1, logs)
         if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
             raise Diverged(f"the loss became NaN or infinite in epoch {epoch + 1}")
+        if not all(np.isfinite(weights).all() for weights in self.model.get_weights()):
+            raise Diverged(f"weights became NaN or infinite in epoch {epoch + 1}")
         best_before = max((earlier["val_accuracy"] for earlier in self.history), default=-1.0)
         self.history.append(row)
         if row["val_accuracy"] > best_before:  # of equal epochs, keep the first

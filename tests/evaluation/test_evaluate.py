@@ -114,18 +114,18 @@ def test_generated_images_have_their_own_classes(evaluated):
     [
         (
             {"status": "diverged", "reason": "the loss became NaN in epoch 2"},
-            "diverged (the loss became NaN in epoch 2)",
+            "it diverged (the loss became NaN in epoch 2)",
         ),
-        ({"status": "diverged"}, "diverged"),
-        ({"status": "running"}, "still running, or was killed"),
-        ({"status": "interrupted"}, "interrupted"),
-        ({"status": "odd"}, "odd"),
+        ({"status": "diverged"}, "it diverged"),
+        ({"status": "running"}, "it is still running, or was killed"),
+        ({"status": "interrupted"}, "it is interrupted (continue it with --resume)"),
+        ({"status": "odd"}, "it is odd"),
     ],
 )
 def test_an_unfinished_run_is_refused(tmp_path, summary, words):
     run = make_run(tmp_path / "run", **summary)
     message = refusal(run)
-    assert f"{run.path}: not evaluated, it is {words}" in message
+    assert f"{run.path}: not evaluated, {words}" in message
 
 
 @pytest.mark.parametrize("name", ["config", "summary", "history", "predictions"])

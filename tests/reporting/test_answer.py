@@ -146,7 +146,11 @@ def test_the_results_are_written(three_runs, tmp_path):
 @pytest.mark.parametrize(("kind", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_figures_are_written_in_the_format_that_is_asked_for(evaluated, tmp_path, kind, begins):
     runs = [evaluated("plain/seed0", correct=70), evaluated("bn/seed0", BN, correct=90)]
+    (tmp_path / "disagreement.webp").touch()
+    for former in ("confusion.png", "confusion.svg", "confusion.pdf"):  # of an earlier evaluation
+        (tmp_path / former).touch()
     write.write(compare(runs), tmp_path, np.zeros((100, 32, 32, 3), np.uint8), kind)
+    assert [path.suffix for path in tmp_path.glob("confusion.*")] == [f".{kind}"]
     stems = ["classes", "comparison", "confusion", "disagreement", "reliability"]
     assert sorted(path.name for path in tmp_path.glob(f"*.{kind}")) == [f"{stem}.{kind}" for stem in stems]
     assert all(path.read_bytes().startswith(begins) for path in tmp_path.glob(f"*.{kind}"))
@@ -219,3 +223,23 @@ def test_every_number_that_needs_a_definition_has_one(three_runs):
     numbers = {*found["group_differences"][0], *three_runs.results[0].measures(), *found["pairs"][0]}
     assert {"interval_95", "permutation_p", "chance_of_being_ahead"} <= numbers & set(write.DEFINITIONS)
     assert set(write.DEFINITIONS) <= numbers | {"gain_over_last_epoch", "gain_over_held_out", "sd"}
+
+
+def test_arms_of_another_protocol_are_named_as_not_compared(evaluated):
+    results = [evaluated("a/seed0", "title=a"), evaluated("b/seed0", "title=b", "data.protocol=test_as_validation")]
+    said = "Weights chosen by another protocol, and not compared: b. Name directories to compare those alone."
+    assert said in answer.answer(compare(results))
+
+
+def test_runs_that_do_not_count_are_named(evaluated):
+    results = [evaluated("a/seed0", "title=a"), evaluated("again/seed0", "title=a"), evaluated("a/seed1", "title=a")]
+    comparison = compare(results, left_out=["b/seed0: it diverged"])
+    assert answer.notes(comparison) == ["a: not counted, since another run has the same seed: again/seed0."]
+    assert (comparison.as_dict()["repeated"], comparison.as_dict()["left_out"]) == (
+        ["again/seed0"],
+        ("b/seed0: it diverged",),
+    )
+
+
+def test_the_arm_that_lacks_seeds_is_named(told):
+    assert "train two more of b (" in told(a=[70, 71, 72], b=[80])

@@ -133,7 +133,9 @@ def test_an_arm_or_a_run_is_hidden_and_shown_again(opened):
 
 
 def test_of_one_epoch_training_and_validation_can_be_told_apart(opened, tmp_path):
-    runs = [make_run(tmp_path / arm / "seed0", "epochs=1", f"title={arm}", epochs=1, best_epoch=1) for arm in "ab"]
+    runs = [
+        make_run(tmp_path / str(k) / "seed0", "epochs=1", f"batch_size={k}", epochs=1, best_epoch=1) for k in (8, 9)
+    ]
     for run in runs:
         run.write_history(run.read_history()[:1])
     page = opened(write_page([predict_and_load(run, run.path.parent.name, None) for run in runs], tmp_path))

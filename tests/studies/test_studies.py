@@ -408,17 +408,21 @@ def test_scores(score, value):
     curve = {0.001: 0.35, 0.01: 0.8, 0.1: 0.75, 1.0: 0.2}
     if score == "mean":
         curve = {1: 0.25, 2: 0.75}
-    assert scores.SCORES[score].of(curve) == pytest.approx(value, abs=1e-4)
+    assert scores.SCORES[score].of(curve, 0.1) == pytest.approx(value, abs=1e-4)
 
 
 def test_a_network_that_never_learns_has_no_largest_usable_rate():
-    assert math.isnan(scores.SCORES["largest_usable"].of({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}))
+    assert math.isnan(scores.SCORES["largest_usable"].of({0.001: 0.10, 0.01: 0.13, 0.1: 0.10}, 0.1))
+    assert math.isfinite(
+        scores.SCORES["largest_usable"].of({0.001: 0.10, 0.01: 0.18, 0.1: 0.10}, 0.01)
+    )  # of 100 classes
+    assert math.isnan(scores.SCORES["largest_usable"].of({0.001: 0.50, 0.01: 0.55, 0.1: 0.50}, 0.5))  # of two
 
 
 def test_the_largest_usable_rate_lies_between_two_points_and_at_the_last_where_all_are_usable():
     score = scores.SCORES["largest_usable"].of
-    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}) == pytest.approx(-1.5)
-    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}) == -1
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.7}, 0.1) == pytest.approx(-1.5)
+    assert score({0.001: 0.7, 0.01: 0.8, 0.1: 0.79}, 0.1) == -1
 
 
 def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
@@ -429,7 +433,7 @@ def test_a_network_that_died_is_left_out_and_stops_nothing(evaluated):
     ]
     variation = measures.MEASURES["gradient_variation"].columns(evaluated(), rows)
     assert all(map(math.isnan, variation.values()))
-    assert math.isnan(scores.SCORES["imbalance"].of({1: 0.0, 2: 0.0}))
+    assert math.isnan(scores.SCORES["imbalance"].of({1: 0.0, 2: 0.0}, 0.1))
 
 
 def test_seeds_without_any_spread_decide_nothing(little):
@@ -582,6 +586,25 @@ def test_a_sweep_of_numbers_is_one_curve_under_its_question_and_answer():
     assert figure.axes[0].get_xlabel() == "learning rate"
 
 
+def test_a_sweep_of_which_no_run_finished_has_no_best():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-2", [])
+    rows = [row | {"status": "diverged"} for row in sweep_rows({0.001: [0.1] * 3, 0.01: [0.1] * 3})]
+    assert verdict.verdict("sweep", study, rows, "").answer == "No run finished"
+
+
+def test_settings_that_are_equal_for_every_seed_are_not_said_to_have_too_few_runs():
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-2", [])
+    said = verdict.verdict("sweep", study, sweep_rows({0.001: [0.7, 0.71, 0.72], 0.01: [0.7, 0.71, 0.72]}), "")
+    assert "the same difference for every seed, which has no test" in said.answer
+    assert not any("Bonferroni" in caveat for caveat in said.caveats)
+
+
+def test_the_answer_of_a_long_sweep_names_three_settings():
+    rates = {round(0.001 * k, 3): [0.7, 0.71 + 0.001 * k, 0.72] for k in range(1, 9)}
+    _, study = studies.sweep("bn.yaml", [f"optimizer.learning_rate={','.join(map(str, rates))}"], "0-2", [])
+    assert verdict.verdict("sweep", study, sweep_rows(rates), "").answer.endswith(" and 4 more")
+
+
 def test_a_setting_of_which_a_run_is_missing_is_not_the_best():
     _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-1", [])
     found = verdict.verdict("sweep", study, sweep_rows({0.001: [0.7, 0.7], 0.01: [0.9]}), "")
@@ -648,7 +671,7 @@ def test_a_network_of_fewer_layers_has_a_score_of_its_shorter_curve(tmp_path):
         row |= {f"gradient_norm_{layer}": 10.0 ** (layer * (1 + 0.1 * row["seed"])) for layer in range(1, layers + 1)}
     (finding,) = verdict.findings(study, rows)
     assert finding.means == pytest.approx((1.1, 2.2))
-    assert math.isnan(scores.SCORES["imbalance"].of({1: 2.0}))
+    assert math.isnan(scores.SCORES["imbalance"].of({1: 2.0}, 0.1))
 
 
 def test_a_figure_of_no_run_and_of_a_panel_without_runs_is_drawn_and_colours_are_those_of_the_values():
@@ -665,7 +688,7 @@ def test_a_figure_of_no_run_and_of_a_panel_without_runs_is_drawn_and_colours_are
     for row in failed:
         del row["val_accuracy"]
     found = verdict.verdict("sweep", study, failed, "")
-    assert found.answer == "No run ended"
+    assert found.answer == "No run finished"
     assert any("no run ended" in text.get_text() for text in write.draw(study, found, failed).axes[0].texts)
 
 

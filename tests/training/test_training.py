@@ -207,6 +207,20 @@ def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path,
         check_resumable(small_config(), run)
 
 
+def test_weights_that_are_not_finite_are_not_saved_although_the_losses_are(tmp_path, images, monkeypatch):
+    original = Recorder.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.set_weights([np.full_like(weights, np.inf) for weights in self.model.get_weights()])
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(Recorder, "on_epoch_end", on_epoch_end)
+    with pytest.raises(Diverged, match="weights became NaN or infinite in epoch 2"):
+        train(tmp_path / "run", images)
+    assert RunDirectory(tmp_path / "run").read_summary()["best_epoch"] == 1
+
+
 def test_an_absurd_learning_rate_diverges(tmp_path, images):
     sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
     with pytest.raises(Diverged, match="in epoch 1"):

@@ -12,6 +12,8 @@ function element(tag, properties = {}, ...children) {
 
 // ---- charts ---------------------------------------------------------------------------------------------------------
 
+const legendColumns = Math.max(1, Math.floor(100 / (4 + Math.max(...data.compared.map((label) => label.length)))));
+const legendHeight = 18 * (Math.ceil(data.compared.length / legendColumns) - 1);
 const config = {
   background: null,
   font: "system-ui, sans-serif",
@@ -19,7 +21,7 @@ const config = {
   axis: { labelColor: "currentColor", titleColor: "currentColor", domainColor: "currentColor", tickColor: "currentColor",
     gridColor: "currentColor", gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, labelLimit: 0, orient: "top",
-    columns: Math.max(1, Math.floor(100 / (4 + Math.max(...data.compared.map((label) => label.length))))) },
+    columns: legendColumns },
 };
 const shades = new Map(data.groups.map((group) => [group.label, group.colour]));
 const colourOf = (labels) => ({ field: "group", type: "nominal", title: null, scale: { domain: labels, range: labels.map((label) => shades.get(label)) } });
@@ -29,7 +31,7 @@ const dashes = [{ validation: [1, 0], training: [4, 3] }, { validation: [9, 2], 
 const lineStyle = new Map(data.groups.map((group) => [group.label, dashes[group.round % dashes.length]]));
 
 function draw(id, spec, description) {
-  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 300,
+  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 300 + legendHeight,
     autosize: { type: "fit", contains: "padding" }, config, ...spec };
   return vegaEmbed(byId(id), full, { actions: false, renderer: "svg", ast: false });
 }
@@ -223,6 +225,7 @@ function showCell(button) {
   const what = element("p", { className: "hint" }, images.length ? `${button.getAttribute("aria-label")}; the most confident of them:` : none);
   what.style.flexBasis = "100%";
   byId("cell-images").replaceChildren(what, ...figures);
+  byId("cell-images").scrollIntoView({ block: "nearest" });
 }
 
 // ---- the table of runs ----------------------------------------------------------------------------------------------
