@@ -47,6 +47,12 @@ class Group:
         return metrics.mean_interval(list(self.accuracies.values()), (0, 1))
 
     @property
+    def over_images_95(self) -> tuple[float, float]:
+        """Wilson's interval of the mean accuracy over other test images, with these networks."""
+        count = len(self.first.labels)
+        return metrics.accuracy_interval(round(self.mean * count), count)
+
+    @property
     def tta(self) -> dict | None:
         """The mean and standard deviation of the accuracy with test-time augmentation, and its kind."""
         if self.first.tta == "none":

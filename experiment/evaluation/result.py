@@ -90,6 +90,8 @@ class RunResult:
             remarks.append("optimistic: weights chosen on the test set")
         if self.summary.get("cold_averages") is True:
             remarks.append("too low: too few steps for the moving averages of batch normalisation")
+        if len(np.unique(self.predictions)) == 1:
+            remarks.append(f'predicts "{self.class_names[self.predictions[0]]}" for every image')
         return remarks
 
     def measures(self) -> dict:

@@ -6,13 +6,15 @@ from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
+_MANY_IMAGES = 1_000  # their Wilson interval is at most 6.2 points wide
+
 
 def answer(comparison: Comparison) -> list[str]:
     """The best arm, its lead and the evidence for it; then all arms against the baseline."""
     if not comparison.differences:
         only = comparison.baseline
         said = f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."
-        return [said, *_not_compared(comparison)]
+        return [said, *_few_images(only), *_not_compared(comparison)]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
         lines.append(_tests(comparison.differences[0]))
@@ -21,9 +23,19 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(_against_the_baseline(comparison))
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
-    lines += _not_compared(comparison)
+    lines += [*_few_images(comparison.best), *_not_compared(comparison)]
     lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
     return lines
+
+
+def _few_images(group: Group) -> list[str]:
+    """How far the accuracy on a small test set may be from that on other images."""
+    images = len(group.first.labels)
+    if images >= _MANY_IMAGES:
+        return []
+    low, high = (100 * bound for bound in group.over_images_95)
+    likely = f"{100 * group.mean:.0f} % may be {low:.0f} to {high:.0f} %"
+    return [f"The test set has only {images} images: for other ones, {likely}."]
 
 
 def _not_compared(comparison: Comparison) -> list[str]:
