@@ -48,8 +48,8 @@ optimism: .venv/installed  ## the same, the weights chosen on the test set, thre
 	        --run-dir checkpoints/$$config-test-as-validation/seed$$seed --finish || exit; done; done
 	$(EVALUATE_SEEDS)
 
-studies: .venv/installed  ## all nine studies, two runs at a time (finished ones are skipped): 2 hours after `make seeds`
-	for study in accuracy convergence gradients initialization initializer learning_rate batch_size placement precision; do \
+studies: .venv/installed  ## all ten studies, two runs at a time (finished ones are skipped): 3 hours after `make seeds`
+	for study in accuracy convergence gradients initialization initializer learning_rate learning_rate_sgd batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 --results results || exit; done
 
 recipes: .venv/installed  ## fast.yaml five times, both records three times, into results/recipes (finished ones are skipped): 2 hours
