@@ -218,6 +218,8 @@ def reliability(groups: Sequence[Group]) -> Figure:
         shares.stairs(100 * together.counts / together.counts.sum(), edges, color=colour(place), linewidth=1.8)
         error = np.mean([each.expected_error for each in group.calibrations])
         labels.append(f"{group.label} (calibration error {100 * error:.1f} points)")
+    if not any(line.get_xdata().size for line in axes.lines[1:]):
+        axes.text(50, 50, f"no bin has {ENOUGH_IMAGES} images", ha="center")
     axes.set_title(f"bins of at least {ENOUGH_IMAGES} test images", fontsize=10)
     shares.set_title("all bins", fontsize=10)
     axes.set_ylabel("test accuracy (%)")
@@ -245,7 +247,8 @@ def disagreement(
     figure = Figure(figsize=(11, 5))
     figure.suptitle("Most confident disagreements: predicted class and probability, mean over the seeds")
     for chosen, subfigure, group in zip(rows, figure.subfigures(2, 1), groups, strict=True):
-        subfigure.suptitle(literal(f"only {group.label} is correct"), fontsize=11)
+        none = "" if len(chosen) else ": no such image"
+        subfigure.suptitle(literal(f"only {group.label} is correct{none}"), fontsize=11)
         for column, axes in enumerate(subfigure.subplots(1, columns)):
             axes.axis("off")
             if column < len(chosen):

@@ -246,7 +246,8 @@ def test_the_project_s_studies_mean_what_they_meant(path, tmp_path):
         point = {key: value for key, value in planned.point.items() if key != study.VARIANT}
         for key, value in (found.settings | point | found.variants.get(planned.point.get(study.VARIANT), {})).items():
             *section, last = key.split(".")
-            values = over(values, {section[0]: {last: value}} if section else {last: value})
+            change = models.get("vgg").today({last: value}) if section == ["model"] else {last: value}
+            values = over(values, {section[0]: change} if section else change)
         old = configuration.check(values, path.name)
         assert configuration.differences(old, planned.config) == {}
 

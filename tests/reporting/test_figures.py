@@ -260,6 +260,14 @@ def test_reliability_is_accuracy_over_confidence(two):
     assert "perfect calibration" in legend(figure)
 
 
+def test_a_reliability_diagram_of_few_images_says_why_it_is_empty(two):
+    few = comparison_figures.metrics.calibration(np.log(np.array([[0.9, 0.1]] * 5)), np.array([0] * 5))
+    vars(two[1])["pooled_calibration"] = few
+    assert [text.get_text() for text in comparison_figures.reliability(two[1:]).axes[0].texts] == [
+        "no bin has 30 images"
+    ]
+
+
 def test_the_gallery_shows_what_one_arm_alone_classified_correctly(arms):
     figure = disagreement(arms([70], [90]))
     rows = [[axes for axes in part.axes if axes.images] for part in figure.subfigs]
@@ -267,7 +275,10 @@ def test_the_gallery_shows_what_one_arm_alone_classified_correctly(arms):
     first, second, true = (text.get_text() for text in rows[1][0].texts)
     assert first != second and true.removeprefix("true: ") in second
     assert legend(figure) == ["arm0", "arm1"]
-    assert [part.get_suptitle() for part in figure.subfigs] == ["only arm0 is correct", "only arm1 is correct"]
+    assert [part.get_suptitle() for part in figure.subfigs] == [
+        "only arm0 is correct: no such image",
+        "only arm1 is correct",
+    ]
 
 
 def test_a_gallery_without_disagreement_is_drawn_empty(arms, tmp_path):

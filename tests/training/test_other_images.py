@@ -50,7 +50,7 @@ def test_grey_images_in_the_layout_of_mnist(tmp_path, capsys, batch_size, steps,
     told = capsys.readouterr().out
     assert told.count(f"note: {steps} steps are too few for batch normalisation") == 1
     assert ("model.norm_momentum=0.9" in told) == momentum_helps
-    assert result.remarks == ["too low: too few steps for the moving averages of batch normalisation"]
+    assert result.remarks[0] == "too low: too few steps for the moving averages of batch normalisation"
 
 
 def test_the_smallest_images_in_two_classes_with_every_option(tmp_path, capsys):

@@ -174,7 +174,7 @@ function drawClasses() {
     data: { values: data.classes.filter((row) => order.includes(row.class)) },
     mark: { type: "bar" },
     encoding: {
-      y: { field: "class", type: "nominal", title: null, sort: order },
+      y: { field: "class", type: "nominal", title: null, sort: order, axis: { labelLimit: small ? 140 : 320 } },
       yOffset: { field: "group", type: "nominal", sort: data.compared },
       x: { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } },
       color: colour,
