@@ -6,7 +6,7 @@ from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
-_MANY_IMAGES = 1_000  # their Wilson interval is at most 6.2 points wide
+MANY_IMAGES = 1_000  # their Wilson interval is at most 6.2 points wide
 
 
 def answer(comparison: Comparison) -> list[str]:
@@ -31,7 +31,7 @@ def answer(comparison: Comparison) -> list[str]:
 def _few_images(group: Group) -> list[str]:
     """How far the accuracy on a small test set may be from that on other images."""
     images = len(group.first.labels)
-    if images >= _MANY_IMAGES:
+    if images >= MANY_IMAGES:
         return []
     low, high = (100 * bound for bound in group.over_images_95)
     likely = f"{100 * group.mean:.0f} % may be {low:.0f} to {high:.0f} %"
@@ -40,7 +40,7 @@ def _few_images(group: Group) -> list[str]:
 
 def _not_compared(comparison: Comparison) -> list[str]:
     """A sentence on the arms on other images, and one on those that chose their weights in another way."""
-    images = [group for group in comparison.groups if group in comparison.on_other_images]
+    images = comparison.on_other_images
     protocol = [group for group in comparison.groups if group not in (*images, *comparison.compared)]
     return [
         f"{why}, and not compared: {_listed([group.label for group in groups])}. "
@@ -167,11 +167,13 @@ def spread(group: Group) -> str:
     return "" if len(values) == 1 else f"from {100 * min(values):.2f} to {100 * max(values):.2f}"
 
 
-def notes(comparison: Comparison) -> list[str]:
-    """Remarks on the arms: reported accuracies, repeated runs, the gain from choosing on the test set, precisions.
+def notes_in_files(comparison: Comparison) -> list[str]:
+    """Why runs were left out, which evaluate.py prints as errors, and the notes."""
+    return [*(f"left out: {reason}" for reason in comparison.left_out), *notes(comparison)]
 
-    Without `Comparison.left_out`, which evaluate.py prints as errors.
-    """
+
+def notes(comparison: Comparison) -> list[str]:
+    """Remarks on the arms: reported accuracies, repeated runs, the gain from choosing on the test set, precisions."""
     remarks = {group.label: [*group.first.remarks] for group in comparison.groups}
     for group in comparison.groups:
         if reported := group.reported:

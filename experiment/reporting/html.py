@@ -58,7 +58,7 @@ def write(
         + (" …" if len(comparison.compared) > 4 else ""),
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         answer=answer.answer(comparison),
-        notes=[*(f"left out: {reason}" for reason in comparison.left_out), *answer.notes(comparison)],
+        notes=answer.notes_in_files(comparison),
         synthetic=[result.synthetic for result in comparison.results],
         arms=text.arms(comparison),
         differences=text.differences_table(comparison.differences),

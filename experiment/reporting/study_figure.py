@@ -77,7 +77,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     several = not panel.one_colour
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
-        colour = figures.colour(number) if several else figures.colour(1)
+        colour = figures.colour(number if several else 1)
         # In a category, values are drawn beside each other, and runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]

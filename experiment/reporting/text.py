@@ -6,7 +6,7 @@ from typing import Any
 from experiment.evaluation.comparison import Comparison, Difference, Pair
 from experiment.evaluation.groups import Group
 from experiment.evaluation.result import MILESTONES, RunResult
-from experiment.reporting.answer import answer, notes, p_value, points, seeds_of, spread, verdict
+from experiment.reporting.answer import answer, notes, notes_in_files, p_value, points, seeds_of, spread, verdict
 from experiment.reporting.markdown import plain
 from experiment.reporting.markdown import table as markdown_table
 
@@ -130,8 +130,7 @@ def _classes(runs: list[dict]) -> str:
 def markdown(comparison: Comparison, content: dict) -> str:
     """comparison.md: the answer, all tables, and the definition of each number."""
     runs = content["runs"]
-    left_out = [f"left out: {reason}" for reason in comparison.left_out]
-    remarks = "\n".join(f"- {plain(note)}" for note in (*left_out, *notes(comparison)))
+    remarks = "\n".join(f"- {plain(note)}" for note in notes_in_files(comparison))
     parts = ["# Comparison", *map(plain, answer(comparison)), remarks]
     parts += ["## Arms", markdown_table(*arms(comparison), 1)]
     if comparison.differences:

@@ -3,10 +3,12 @@
 import json
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from experiment import files
+from experiment.config import FigureFormat
 from experiment.evaluation.comparison import Comparison
 from experiment.reporting import answer, comparison_figures, figures, text
 
@@ -56,7 +58,7 @@ def write(
         written.append(f"{stem}.{figure_format}")
         figures.save(figure, folder / written[-1])
     for stem in comparison_figures.NAMES:  # of an earlier evaluation
-        for name in (f"{stem}.{each}" for each in ("png", "svg", "pdf")):
+        for name in (f"{stem}.{each}" for each in get_args(FigureFormat)):
             if name not in written:
                 (folder / name).unlink(missing_ok=True)
     return content, written

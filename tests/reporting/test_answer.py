@@ -247,7 +247,7 @@ def test_the_arm_that_lacks_seeds_is_named(told):
 
 def test_a_small_test_set_is_said_to_leave_the_accuracy_open(told, evaluated, monkeypatch):
     assert "The test set has only 100 images: for other ones, 80 % may be 71 to 87 %." in told(plain=[80])
-    monkeypatch.setattr(answer, "_MANY_IMAGES", 100)
+    monkeypatch.setattr(answer, "MANY_IMAGES", 100)
     assert "The test set has only" not in told(other=[80])
 
 
