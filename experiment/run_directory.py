@@ -14,6 +14,7 @@
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -79,14 +80,31 @@ class RunDirectory:
         """Whether any of a run's files is present."""
         return any(os.path.lexists(file) for file in self.files())
 
+    def check_usable(self) -> None:
+        """Raises a UserError if the directory cannot be written to or created; changes nothing."""
+        with self._usable():
+            for place in (self.path, *self.path.parents):
+                try:
+                    if not stat.S_ISDIR(place.stat().st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+                except FileNotFoundError:
+                    continue
+                if not os.access(place, os.W_OK):
+                    raise PermissionError(errno.EACCES, "Permission denied")
+                return
+
     def prepare(self, wait: bool = False) -> None:
         """Creates the directory, and removes the temporary files of killed writers; `wait` as in `locked`."""
-        try:
+        self.check_usable()
+        with self._usable():
             self.path.mkdir(parents=True, exist_ok=True)
             with self.locked(wait):
                 files.remove_leftovers(self.path)
-            if not os.access(self.path, os.W_OK):
-                raise PermissionError(13, "Permission denied")
+
+    @contextmanager
+    def _usable(self):
+        try:
+            yield
         except OSError as error:
             raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror or error}") from None
 

@@ -16,11 +16,12 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     """Decides what to do for a run; changes nothing, and needs neither images nor TensorFlow.
 
     Raises:
-        UserError: the directory contains a run, and `existing` does not allow for it; or another arm beside a new run
-            has its title.
+        UserError: the directory contains a run, and `existing` does not allow for it; it cannot be written to; or
+            another arm beside a new run has its title.
     """
     if existing == "finish" and is_finished(config, run):
         return "finished"
+    run.check_usable()
     if existing == "resume" or (existing == "finish" and run.exists()):
         check_resumable(config, run)
         return "resume"
