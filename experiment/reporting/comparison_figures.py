@@ -151,7 +151,8 @@ def _name_cells(axes, shares: np.ndarray, largest: float, class_names: Sequence[
         if value > 0.5:
             dark = row != column and value > 0.55 * largest
             place = {"ha": "center", "va": "center", "fontsize": 6 if small else 9}
-            axes.text(column, row, f"{value:.0f}", color="white" if dark else "black", **place)
+            text = axes.text(column, row, f"{value:.0f}", color="white" if dark else "black", **place)
+            text.set_in_layout(False)  # it lies inside its cell; measuring hundreds of them takes seconds
     names = [shortened(name, 20) for name in class_names]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7 if small else 10)
     axes.set_yticks(range(len(names)), names, fontsize=7 if small else 10)
