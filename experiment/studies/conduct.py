@@ -92,7 +92,7 @@ def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> i
 def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[PlannedRun], data, execution) -> list[dict]:
     """Executes the waiting runs with a progress bar; returns the rows of the table in the order of the plan."""
     rows = {each.name: row_of(study, each) for each in planned if each not in waiting}
-    print(f"{len(planned)} runs, {len(rows)} of them already done", flush=True)
+    print(f"{len(rows)} of {len(planned)} runs already done", flush=True)
     with _progress(len(waiting)) as advance:
         for each, outcome in _outcomes(waiting, data, execution):
             if isinstance(outcome, Exception):
@@ -110,7 +110,7 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: 
     folder.prepare()
     with folder.locked():
         search = Search(name, study, checkpoints, data, execution)
-        print(f"{study.trials} runs, {study.trials - search.left} of them already done", flush=True)
+        print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
             settings = {sources.settle(base.config, data).data}
             for job, outcome in runner.execute(search.next_job, execution, data, settings):

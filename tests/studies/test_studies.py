@@ -809,12 +809,12 @@ def test_without_a_table_there_is_nothing_to_make_a_verdict_from(little, tmp_pat
 
 @pytest.mark.slow
 def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_again(little, tmp_path):
-    grid = {**BN, "optimizer.learning_rate": [0.001, 1e30]}  # the second rate diverges
+    grid = {"optimizer.learning_rate": [0.001, 1e30]}  # the second rate diverges
     settings = {**LITTLE["settings"], "data.training_images": 500, "data.validation_images": 200}
     path = little(grid=grid, seeds=[0], settings=settings)
     places = ["--config", path, "--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
     dry = study_command(*places, "--dry-run")
-    assert "4 runs, 4 to do" in dry.stdout
+    assert "2 runs, 2 to do" in dry.stdout
     both = [
         started(*places, "--data", "generated") for _ in range(2)
     ]  # the second waits for runs that the first trains
@@ -825,10 +825,10 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert sorted(kept) == ["figure.png", "runs.csv", "verdict.json", "verdict.md"]
     statuses = {row["run"]: row["status"] for row in table.read_table(folder / "runs.csv")}
-    assert len(statuses) == 4 and "diverged" in statuses.values()
+    assert len(statuses) == 2 and "diverged" in statuses.values()
     assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
     again = study_command(*places, "--data", "generated")
-    assert "4 runs, 4 of them already done" in again.stdout
+    assert "2 of 2 runs already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
     (folder / "verdict.md").unlink()
     assert study_command(*places, "--from-table", "--data", "generated").returncode == 0  # the quoted command names it
