@@ -15,6 +15,7 @@ from experiment import tensorflow_setup
 from experiment.evaluation.predict import predict_missing
 from experiment.evaluation.result import RunResult, load_result
 from experiment.run_directory import RunDirectory
+from models import vgg
 from models.network import build_model
 
 # Where the suite was started in the background, some signals are ignored, and would be in all the processes it starts.
@@ -51,6 +52,14 @@ def no_cifar10(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="module")
+def two_blocks():
+    """Two of the four blocks of the VGG-like networks, which TensorFlow traces in less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "WIDTHS", vgg.WIDTHS[:2])
+        yield
 
 
 def build_vgg(batch_norm: str = "none", **keywords):

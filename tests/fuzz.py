@@ -27,7 +27,8 @@ from experiment.data import arrays, cifar, sources
 from experiment.errors import UserError
 from experiment.evaluation import weights
 from experiment.evaluation.result import load_result
-from tests import hostile, killing
+from tests import hostile
+from tests.processes import ROOT
 
 _MOST_SECONDS, _MOST_MIB = 5, 1024
 
@@ -193,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=2000, help="files for each reader (default: 2000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=killing.ROOT / "results" / "fuzz.json")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "fuzz.json")
     arguments = parser.parse_args()
     command = f"python -m tests.fuzz --cases {arguments.cases} --seed {arguments.seed}"
     result = {"command": command, **fuzz(arguments.cases, arguments.seed)}

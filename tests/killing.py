@@ -1,48 +1,50 @@
 """Trains in a process of its own that is killed, and compares what is left bit for bit."""
 
 import io
+import itertools
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from experiment.run_directory import RunDirectory
+from tests.processes import Command
 
-ROOT = Path(__file__).resolve().parent.parent
 # Four epochs of a second each, so that many of the moments at which a run is killed lie between its writes.
 SMALL = ["--data", "synthetic", "--quiet", "--set", "epochs=4", "--set", "batch_size=100"]
 SMALL += ["--set", "data.training_images=1000", "--set", "data.validation_images=200"]
 
-# Runs a command, and kills it the Nth time that a file or a directory is about to be made durable, or when a file of a
-# name is. A file is made durable before its renaming, its directory after it.
-_KILL_AT_SYNC = """
-import importlib, os, signal, sys
-from experiment import files
-script, moment, syncs = sys.argv.pop(1), sys.argv.pop(1), 0
-sync = files._sync
-def killing_sync(path):
-    global syncs
-    syncs += 1
-    if moment == str(syncs) or (not moment.isdigit() and path.name.endswith(moment)):
-        os.kill(os.getpid(), signal.SIGKILL)
-    sync(path)
-files._sync = killing_sync
-command = importlib.import_module(script)
-sys.exit(command.main(command.parse_arguments()))
-"""
+
+def _kill_at(moment: int | str) -> None:
+    """Kills this process when a file whose name ends so is made durable, or the Nth time that anything is.
+
+    A file is made durable before its renaming, its directory after it.
+    """
+    from experiment import files
+
+    sync, syncs = files._sync, itertools.count(1)
+
+    def killing_sync(path: Path) -> None:
+        if moment == next(syncs) or (isinstance(moment, str) and path.name.endswith(moment)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(path)
+
+    files._sync = killing_sync
 
 
-def command(config: str, run: Path, *extra: str) -> list[str]:
+def arguments(config: str, run: Path, *extra: str) -> list[str]:
+    """Those of the train.py that starts a run, or goes on with it."""
     existing = []
     if (run / "config.yaml").exists():  # of a finished run, killed while its curves were drawn, there is no more to do
         existing = ["--finish" if is_finished(run) else "--resume"]
-    return [sys.executable, "train.py", "--config", config, "--run-dir", str(run), *SMALL, *existing, *extra]
+    return ["--config", config, "--run-dir", str(run), *SMALL, *existing, *extra]
 
 
 def is_finished(run: Path) -> bool:
@@ -51,43 +53,37 @@ def is_finished(run: Path) -> bool:
 
 def finish(config: str, run: Path, *extra: str) -> None:
     """Starts or resumes a run and lets it end."""
-    result = subprocess.run(command(config, run, *extra), cwd=ROOT, capture_output=True, text=True, timeout=900)
+    result = start(config, run, *extra).finish()
     assert result.returncode == 0, result.stderr
 
 
-def start(config: str, run: Path, *extra: str, **keywords) -> subprocess.Popen:
-    return subprocess.Popen(
-        command(config, run, *extra), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords
-    )
+def start(config: str, run: Path, *extra: str, prepare: Callable[[], None] | None = None) -> Command:
+    return Command("train.py", *arguments(config, run, *extra), prepare=prepare)
 
 
 def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
     """Kills a run `seconds` after it began to train; False where it had ended before."""
-    process = start(config, run, *extra)
     summary = run / "summary.json"
     before = summary.stat().st_mtime_ns if summary.exists() else 0
+    process = start(config, run, *extra)
     # The first thing that a run writes when it is about to train is its summary.
     while process.poll() is None and (not summary.exists() or summary.stat().st_mtime_ns == before):
         time.sleep(0.02)
     time.sleep(seconds)
     process.kill()
-    process.communicate()
-    return process.returncode == -9
+    return process.finish().returncode == -signal.SIGKILL
 
 
 def kill_at_sync(config: str, run: Path, moment: int | str, *extra: str) -> bool:
     """Kills a run when it has written, and not yet renamed, a file: one of a name, or the Nth sync of any."""
-    _, _, *arguments = command(config, run, *extra)
-    return kill_command("train", moment, arguments)
+    return kill_command("train.py", moment, arguments(config, run, *extra))
 
 
-def kill_command(script: str, moment: int | str, arguments: list[str]) -> bool:
+def kill_command(script: str, moment: int | str, given: list[str]) -> bool:
     """The same with any command; False where it had ended before, and well."""
-    full = [sys.executable, "-c", _KILL_AT_SYNC, script, str(moment), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=900)
-    assert result.returncode in (0, -9), result.stderr
-    return result.returncode == -9
+    result = Command(script, *given, prepare=partial(_kill_at, moment)).finish()
+    assert result.returncode in (0, -signal.SIGKILL), result.stderr
+    return result.returncode == -signal.SIGKILL
 
 
 def outcome(run: Path) -> dict:

@@ -18,13 +18,14 @@ from experiment.errors import UserError
 from experiment.run_directory import HISTORY_COLUMNS
 from tests import killing
 from tests.conftest import make_run
+from tests.processes import ROOT
 
 SHAPE = (32, 32, 3)
 
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import experiment, sys; print(sorted({'numpy', 'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=killing.ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.stdout == "[]\n", result.stderr
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = experiment.nothing
@@ -34,7 +35,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_a_package_of_the_user_that_is_called_models_is_named(tmp_path, other):
     (tmp_path / other).parent.mkdir(exist_ok=True)
     (tmp_path / other).write_text("raise SystemExit('never imported')")
-    code = f"import sys; sys.path.append({str(killing.ROOT)!r}); import experiment; experiment.load_config('bn')"
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import experiment; experiment.load_config('bn')"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "ImportError: experiment needs its own package models" in result.stderr
     assert str(tmp_path / "models") in result.stderr

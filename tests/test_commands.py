@@ -16,6 +16,7 @@ from tests.conftest import make_run
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("tensorflow", "keras", "numpy", "matplotlib", "scipy")
 QUICK = ["--config", "plain.yaml", "--data", "generated", "--set", "epochs=1", "--quiet"]
+FEW = ["--set", "data.training_images=200", "--set", "data.validation_images=100"]
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_mistake_is_reported_without_tensorflow(command):
 
 
 def test_a_training_says_nothing_beside_its_progress(command, tmp_path):
-    settings = ["--set", "data.training_images=200", "--set", "precision=mixed_float16"]  # oneDNN has remarks on it
+    settings = [*FEW, "--set", "precision=mixed_float16"]  # oneDNN has remarks on it
     result = command("train.py", *QUICK[:-1], *settings, "--run-dir", "run/seed0", "--figures", "svg")
     assert result.returncode == 0 and "epoch   1/1" in result.stdout
     assert result.stderr == ""
@@ -203,7 +204,7 @@ def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
 
 def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_path):
     run = tmp_path / "run"
-    arguments = ["train.py", *QUICK, "--finish", "--run-dir", run]
+    arguments = ["train.py", *QUICK, *FEW, "--finish", "--run-dir", run]
     assert command(*arguments).returncode == 0
     before = contents(run)
     again = command(*arguments)

@@ -15,9 +15,8 @@ import predict
 import study
 import train
 from experiment.run_directory import RunDirectory
-from tests import killing
+from tests.processes import ROOT
 
-ROOT = killing.ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = {"train": train, "evaluate": evaluate, "study": study, "predict": predict, "check_layers": check_layers}
 NAMES = [page.name for page in PAGES]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from experiment.run_directory import RunDirectory
 from tests import killing
+from tests.processes import ROOT
 
 # Configurations that are killed at random, each with what makes it short.
 _CONFIGS = {"plain": [], "bn": [], "fast": ["--set", "schedule.warmup_epochs=1"], "resnet20": []}
@@ -43,14 +44,14 @@ def main() -> None:
     parser.add_argument("--no-renames", action="store_true", help="only those at random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", action="store_true", help="once more, on real CIFAR-10: 6 epochs of bn.yaml, 3 kills")
-    parser.add_argument("--output", type=Path, default=killing.ROOT / "results" / "torture.json")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "torture.json")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     runs, kills = [], 0
     with tempfile.TemporaryDirectory() as folder:
         renames = [] if arguments.no_renames else _every_rename(Path(folder, "renames"))
         expected = {}
-        configs = [config for config in _CONFIGS if (killing.ROOT / "configs" / f"{config}.yaml").exists()]
+        configs = [config for config in _CONFIGS if (ROOT / "configs" / f"{config}.yaml").exists()]
         for config in configs if arguments.kills else []:
             whole = Path(folder, config, "whole")
             killing.finish(config, whole, *_CONFIGS[config])
@@ -105,7 +106,7 @@ def _every_rename(folder: Path) -> list[dict]:
     study.write_text(_STUDY)
 
     def train(place: Path) -> list[str]:
-        return killing.command("bn", place / "run", "--set", "epochs=2")[2:]
+        return killing.arguments("bn", place / "run", "--set", "epochs=2")
 
     def evaluate(place: Path) -> list[str]:
         runs = [str(place / config) for config in ("plain", "bn")]
@@ -115,7 +116,7 @@ def _every_rename(folder: Path) -> list[dict]:
         places = ["--checkpoints", str(place / "checkpoints"), "--results", str(place / "results")]
         return ["--config", str(study), "--data", "generated", *places]
 
-    subprocess.run([sys.executable, "study.py", *conduct(studied)], cwd=killing.ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "study.py", *conduct(studied)], cwd=ROOT, check=True, capture_output=True)
     shutil.rmtree(studied / "results")
     return [
         _killed("train", train, None, lambda place: killing.outcome(place / "run"), killing.differences),
@@ -141,10 +142,10 @@ def _killed(
         for moment in itertools.count(0):  # 0: never
             place = Path(folder, str(moment))
             shutil.copytree(start, place) if start else place.mkdir()
-            if not killing.kill_command(script, moment, arguments(place)) and moment:
+            if not killing.kill_command(f"{script}.py", moment, arguments(place)) and moment:
                 return {"command": f"{script}.py", "kills": moment - 1, "different": different}
             if moment:
-                assert not killing.kill_command(script, 0, arguments(place))
+                assert not killing.kill_command(f"{script}.py", 0, arguments(place))
             assert not list(place.rglob(".unfinished-*")), f"{script}.py, step {moment}: leftovers"
             expected = expected or outcome(place)
             if unlike := differences(expected, outcome(place)):

@@ -490,6 +490,7 @@ def test_best_keras_holds_every_key_of_the_run(tmp_path, dataset):
     assert kept == [config.model.norm_momentum] * 8 == [0.9] * 8
 
 
+@pytest.mark.usefixtures("two_blocks")
 def test_ghost_batches_train_the_same_on_any_number_of_cores(tmp_path, dataset):
     overrides = ["epochs=1", "model.ghost_batches=2"]
     runs = [train(tmp_path / str(shards), dataset, *overrides, shards=shards)[0] for shards in (1, 2)]

@@ -103,7 +103,8 @@ def test_a_figure_is_saved_and_says_what_its_axes_are(two, name, tmp_path):
 def test_any_number_of_arms_is_drawn(arms, name, count):
     groups = arms(*([70 + arm] for arm in range(count)))
     figure = FIGURES[name](groups)
-    assert all(group.label in every_text(figure) for group in groups)
+    text = every_text(figure)
+    assert all(group.label in text for group in groups)
     if figure.legends:
         assert inside_axes(figure) == []
 

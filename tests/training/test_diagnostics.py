@@ -14,6 +14,8 @@ from models.network import preprocess
 from tests import killing
 from tests.conftest import build_vgg
 
+pytestmark = pytest.mark.usefixtures("two_blocks")
+
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
@@ -28,29 +30,32 @@ def train(path, dataset, *overrides):
     return run
 
 
-def test_measuring_changes_nothing_of_the_run(tmp_path, dataset):
-    train(tmp_path / "none", dataset)
-    whole = killing.outcome(tmp_path / "none")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, two_blocks, dataset) -> dict[str, RunDirectory]:
+    """The same run with each kind of measurement."""
+    kinds = ("none", "gradients", "batch_statistics")
+    return {kind: train(tmp_path_factory.mktemp(kind), dataset, f"diagnostics={kind}") for kind in kinds}
+
+
+def test_measuring_changes_nothing_of_the_run(runs):
+    whole = killing.outcome(runs["none"].path)
     for kind in ("gradients", "batch_statistics"):
-        run = train(tmp_path / kind, dataset, f"diagnostics={kind}")
-        assert killing.differences(whole, killing.outcome(run.path)) == []
+        assert killing.differences(whole, killing.outcome(runs[kind].path)) == []
 
 
-def test_gradients_are_measured_after_every_epoch_and_batches_after_the_last(tmp_path, dataset):
-    for kind, epochs, layers in (("gradients", {1, 2}, 9), ("batch_statistics", {2}, 8)):
-        rows = train(tmp_path / kind, dataset, f"diagnostics={kind}").read_diagnostics()
+def test_gradients_are_measured_after_every_epoch_and_batches_after_the_last(runs):
+    for kind, epochs, layers in (("gradients", {1, 2}, 5), ("batch_statistics", {2}, 4)):
+        rows = runs[kind].read_diagnostics()
         assert {row["epoch"] for row in rows} == epochs
         assert {row["layer"] for row in rows} == set(range(1, layers + 1))
         assert len(rows) == 2 * layers * len(epochs)
         assert all(row["value"] > 0 for row in rows)
 
 
-def test_a_repeated_epoch_replaces_its_rows(tmp_path, dataset):
-    run = train(tmp_path / "run", dataset, "diagnostics=gradients")
-    before = run.diagnostics_file.read_bytes()
-    run.remove_files()
-    run.diagnostics_file.write_bytes(before)
-    assert train(tmp_path / "run", dataset, "diagnostics=gradients").diagnostics_file.read_bytes() == before
+def test_a_repeated_epoch_replaces_its_rows(tmp_path, runs, dataset):
+    before = runs["gradients"].diagnostics_file.read_bytes()
+    (tmp_path / "diagnostics.csv").write_bytes(before)
+    assert train(tmp_path, dataset, "diagnostics=gradients").diagnostics_file.read_bytes() == before
 
 
 def test_gradient_norms_are_those_of_the_loss(dataset):
@@ -58,7 +63,7 @@ def test_gradient_norms_are_those_of_the_loss(dataset):
     model = loop.compiled_model(config, dataset, 5, "float32")
     images = dataset.train.select(np.arange(500) < 100)
     found = diagnostics.gradient_norms(model, images, 100)
-    assert found["gradient_mean"].shape == (9,) and np.all(found["gradient_sd"] == 0)  # one batch
+    assert found["gradient_mean"].shape == (5,) and np.all(found["gradient_sd"] == 0)  # one batch
     # The gradient of the last layer's kernel by its formula: features times (probabilities - truth).
     features = np.array(keras.Model(model.inputs, model.layers[-2].output)(preprocess(images.images)))
     logits = np.array(model(preprocess(images.images)), np.float64)

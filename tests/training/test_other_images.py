@@ -1,7 +1,5 @@
 """Training and evaluating on images of other shapes and numbers of classes than CIFAR-10's."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,7 @@ from experiment.evaluation.predict import predict_missing
 from experiment.evaluation.result import RunResult, load_result
 from experiment.run_directory import RunDirectory
 from experiment.training import start
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests import processes
 
 
 def write_npz(path: Path, shape: tuple[int, ...], classes: int, each: int = 10) -> Path:
@@ -98,28 +95,19 @@ def test_both_networks_are_trained_and_compared_on_scikit_learns_digits(tmp_path
         y_test=labels[1400:],
     )
 
-    def command(script: str, *arguments: str) -> str:
-        full = [sys.executable, str(ROOT / script), *arguments]
-        result = subprocess.run(full, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    def command(script: str, *arguments: str | Path) -> str:
+        result = processes.run(script, *arguments)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    options = [
-        "--data",
-        "digits.npz",
-        "--set",
-        "epochs=8",
-        "--set",
-        "batch_size=32",
-        "--set",
-        "augmentation.flip=false",
-    ]
+    runs = tmp_path / "runs"
+    options = ["epochs=8", "batch_size=32", "augmentation.flip=false", "model.norm_momentum=0.9"]
+    options = ["--data", tmp_path / "digits.npz", *(part for option in options for part in ("--set", option))]
     for name in ("plain", "bn"):
-        momentum = ["--set", "model.norm_momentum=0.9"]
-        command("train.py", "--config", f"{name}.yaml", *options, *momentum, "--run-dir", f"runs/{name}/seed0")
-    table = command("evaluate.py", "runs", "--output", "runs")
-    assert "digits.npz" in (tmp_path / "runs" / "comparison.json").read_text()
+        command("train.py", "--config", f"{name}.yaml", *options, "--run-dir", runs / name / "seed0")
+    table = command("evaluate.py", runs, "--output", runs)
+    assert "digits.npz" in (runs / "comparison.json").read_text()
     assert "generated" not in table
-    plain, bn = (load_result(RunDirectory(tmp_path / "runs" / name / "seed0"), name) for name in ("plain", "bn"))
+    plain, bn = (load_result(RunDirectory(runs / name / "seed0"), name) for name in ("plain", "bn"))
     assert plain.accuracy > 0.2  # it begins slowly
     assert bn.accuracy > 0.7

@@ -3,12 +3,9 @@
 import dataclasses
 import json
 import math
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -28,7 +25,9 @@ from experiment.resuming import check_resumable
 from experiment.run_directory import RunDirectory
 from experiment.training import loop
 from experiment.training.recorder import Recorder
-from tests import killing
+from tests import killing, processes
+
+pytestmark = pytest.mark.usefixtures("two_blocks")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +36,13 @@ def images() -> Dataset:
     whole = synthetic.generate(800, 100, seed=1)
     train, test = (Images(part.images[:, ::2, ::2], part.labels) for part in (whole.train, whole.test))
     return dataclasses.replace(whole, train=train, test=test)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, two_blocks, images) -> dict:
+    """An uninterrupted run of the small configuration."""
+    run, _ = train(tmp_path_factory.mktemp("whole") / "run", images)
+    return killing.outcome(run.path)
 
 
 def small_config(*overrides: str) -> configuration.Config:
@@ -77,7 +83,8 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
     run, summary = train(tmp_path / "run", images)
     assert summary == run.read_summary()
     assert summary["status"] == "finished"
-    assert (summary["parameters"], summary["trainable_parameters"], summary["epochs"]) == (296_730, 295_770, 3)
+    assert (summary["parameters"], summary["trainable_parameters"]) == (17_370, 17_178)  # of two blocks
+    assert summary["epochs"] == 3
     assert summary["data"]["name"] == "synthetic"
     assert summary["data"]["training_images"] == 700
     assert summary["data"]["class_names"] == list(images.class_names)
@@ -118,12 +125,13 @@ def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, images, precision):
-    overrides = ["epochs=1", f"precision={precision}"]
-    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        train(tmp_path / name, images, *overrides, f"seed={seed}")
-    one, same, other = (killing.outcome(tmp_path / name) for name in ("one", "same", "other"))
-    assert killing.differences(one, same) == []
-    assert "arrays" in killing.differences(one, other)
+    seeds = {"one": 0, "same": 0} | ({"other": 1} if precision == "float32" else {})
+    for name, seed in seeds.items():
+        train(tmp_path / name, images, "epochs=1", f"precision={precision}", f"seed={seed}")
+    outcomes = {name: killing.outcome(tmp_path / name) for name in seeds}
+    assert killing.differences(outcomes["one"], outcomes["same"]) == []
+    if "other" in outcomes:
+        assert "arrays" in killing.differences(outcomes["one"], outcomes["other"])
 
 
 @pytest.mark.parametrize(
@@ -142,8 +150,11 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
     ],
     ids=["adam-first", "adam", "sgd-shards", "adamw", "muon", "float16"],
 )
-def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, monkeypatch, epoch, shards, overrides):
-    train(tmp_path / "whole", images, *overrides, shards=shards)
+def test_an_interrupted_run_ends_where_it_would_have_ended(
+    tmp_path, images, whole, monkeypatch, epoch, shards, overrides
+):
+    if overrides:
+        whole = killing.outcome(train(tmp_path / "whole", images, *overrides, shards=shards)[0].path)
     with monkeypatch.context() as patched:
         interrupt_in_epoch(patched, epoch)
         with pytest.raises(Interrupted) as interruption:
@@ -153,18 +164,17 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path, images, mon
     assert stopped.read_summary()["status"] == "interrupted"
     check_resumable(small_config(*overrides), stopped)
     train(stopped.path, images, *overrides, resume=True, shards=shards)
-    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(stopped.path)) == []
+    assert killing.differences(whole, killing.outcome(stopped.path)) == []
 
 
-def test_a_run_that_paused_ends_where_it_would_have_ended(tmp_path, images, capsys):
-    train(tmp_path / "whole", images)
+def test_a_run_that_paused_ends_where_it_would_have_ended(tmp_path, images, whole, capsys):
     paused, summary = train(tmp_path / "paused", images, until=1)
     assert (summary["status"], summary["epochs"]) == ("interrupted", 1)
     again = train(paused.path, images, resume=True, until=1)[1]  # nothing to do before that epoch
     assert again | {"started": 0} == summary | {"started": 0}
     assert train(paused.path, images, resume=True, until=3, progress="lines")[1]["status"] == "finished"
     assert capsys.readouterr().out.startswith("going on after epoch 1 of 3\nepoch   2/3")
-    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(paused.path)) == []
+    assert killing.differences(whole, killing.outcome(paused.path)) == []
 
 
 def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path, images):
@@ -227,12 +237,11 @@ def test_an_absurd_learning_rate_diverges(tmp_path, images):
         train(tmp_path / "run", images, *sgd)
 
 
-def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, monkeypatch):
+def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, whole, monkeypatch):
     assert loop.compiled_model(small_config(), images, steps_per_epoch=7, precision="float32").steps_per_execution == 7
-    train(tmp_path / "several", images)
     monkeypatch.setattr(loop, "_IMAGES_PER_EXECUTION", 0)
     train(tmp_path / "one", images)
-    assert killing.differences(killing.outcome(tmp_path / "several"), killing.outcome(tmp_path / "one")) == []
+    assert killing.differences(whole, killing.outcome(tmp_path / "one")) == []
 
 
 def test_tensorflow_traces_a_training_step_once(tmp_path, images, monkeypatch):
@@ -272,23 +281,17 @@ def test_training_outside_the_main_thread_works(tmp_path, images):
     assert summaries[0]["status"] == "finished"
 
 
-def run_command(*arguments, **environment):
-    full = [sys.executable, *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(full, cwd=killing.ROOT, capture_output=True, text=True, timeout=900, env=env)
-
-
 @pytest.mark.slow
 def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
     for name in ("plain", "bn"):
         options = ["--data", "generated", "--set", "epochs=2", "--set", "batch_size=32"]
         options += ["--set", "schedule.warmup_epochs=0.2", "--set", "data.training_images=2000"]
         options += ["--set", "model.norm_momentum=0.9"]
-        result = run_command("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
+        result = processes.run("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("epoch  ") == 2
         assert "Traceback" not in result.stderr
-    result = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    result = processes.run("evaluate.py", tmp_path, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert "synthetic images" in result.stdout
     assert "One seed" in result.stdout
@@ -298,7 +301,7 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
     for figure in ("comparison.png", "confusion.png", "classes.png"):
         assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
     (tmp_path / "plain" / "seed0" / "best.keras").write_bytes(b"PK")
-    damaged = run_command("evaluate.py", tmp_path, "--output", tmp_path)
+    damaged = processes.run("evaluate.py", tmp_path, "--output", tmp_path)
     assert damaged.returncode == 3  # some were left out
     assert "left out" in damaged.stderr
     assert "best.keras" in damaged.stderr
@@ -306,16 +309,16 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_epochs_on_some_of_the_real_cifar10_beat_50_percent(tmp_path, real_cifar10):
-    # After one epoch, batch norm's moving averages still lag behind the weights.
-    options = ["--set", "epochs=2", "--set", "data.training_images=15000", "--set", "batch_size=64"]
-    result = run_command("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
+def test_two_epochs_on_some_of_the_real_cifar10_beat_40_percent(tmp_path, real_cifar10):
+    options = ["--set", "epochs=2", "--set", "data.training_images=6000", "--set", "batch_size=32"]
+    options += ["--set", "model.norm_momentum=0.9"]
+    result = processes.run("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
-    result = run_command("evaluate.py", tmp_path / "run", "--output", tmp_path)
+    result = processes.run("evaluate.py", tmp_path / "run", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
     assert run["test_images"] == 10_000
-    assert run["test_accuracy"] > 0.5
+    assert run["test_accuracy"] > 0.4
 
 
 def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
