@@ -120,6 +120,19 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_folder(path: Path) -> None:
+    """Raises an OSError if a folder cannot be used or created; changes nothing."""
+    for place in (path, *path.parents):
+        try:
+            if not stat.S_ISDIR(place.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        except FileNotFoundError:
+            continue
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return
+
+
 def make_folder(path: Path) -> None:
     """Creates a directory for results. Raises a UserError if that fails."""
     try:

@@ -14,7 +14,6 @@
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -82,31 +81,17 @@ class RunDirectory:
 
     def check_usable(self) -> None:
         """Raises a UserError if the directory cannot be written to or created; changes nothing."""
-        with self._usable():
-            for place in (self.path, *self.path.parents):
-                try:
-                    if not stat.S_ISDIR(place.stat().st_mode):
-                        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
-                except FileNotFoundError:
-                    continue
-                if not os.access(place, os.W_OK):
-                    raise PermissionError(errno.EACCES, "Permission denied")
-                return
+        try:
+            files.check_folder(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror}") from None
 
     def prepare(self, wait: bool = False) -> None:
         """Creates the directory, and removes the temporary files of killed writers; `wait` as in `locked`."""
         self.check_usable()
-        with self._usable():
-            self.path.mkdir(parents=True, exist_ok=True)
-            with self.locked(wait):
-                files.remove_leftovers(self.path)
-
-    @contextmanager
-    def _usable(self):
-        try:
-            yield
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror or error}") from None
+        files.make_folder(self.path)
+        with self.locked(wait):
+            files.remove_leftovers(self.path)
 
     def remove_files(self) -> None:
         """Removes the files of a run, and nothing else."""

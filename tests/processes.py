@@ -23,13 +23,22 @@ class Command:
 
     Args:
         script: its file in the root of the project.
+        folder: the working directory.
+        environment: all variables (default: those of this process).
         prepare: a function that is called in the new process before the command.
-        environment: variables to add.
     """
 
-    def __init__(self, script: str, *arguments: Any, prepare: Callable[[], None] | None = None, **environment: str):
+    def __init__(
+        self,
+        script: str,
+        *arguments: Any,
+        folder: Path = ROOT,
+        environment: dict[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ):
         self._printed = [Path(tempfile.mkstemp()[1]) for _ in range(2)]
-        given = (script, [str(argument) for argument in arguments], environment, prepare, self._printed)
+        argv = [str(ROOT / script), *map(str, arguments)]
+        given = (argv, folder, dict(os.environ if environment is None else environment), prepare, self._printed)
         self._process = _context.Process(target=_run, args=given)
         self._process.start()
 
@@ -62,12 +71,13 @@ def run(script: str, *arguments: Any, **keywords: Any) -> subprocess.CompletedPr
     return Command(script, *arguments, **keywords).finish()
 
 
-def _run(script: str, arguments: list[str], environment: dict, prepare: Callable[[], None] | None, files: list[Path]):
+def _run(argv: list[str], folder: Path, environment: dict, prepare: Callable[[], None] | None, files: list[Path]):
     for stream, file in zip((1, 2), files, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), stream)
+    os.environ.clear()
     os.environ |= environment
-    os.chdir(ROOT)
-    sys.argv = [script, *arguments]
+    os.chdir(folder)
+    sys.argv = argv
     if prepare:
         prepare()
-    runpy.run_path(str(ROOT / script), run_name="__main__")
+    runpy.run_path(argv[0], run_name="__main__")

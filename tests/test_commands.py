@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiment import config as configuration
+from tests import processes
 from tests.conftest import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,10 @@ FEW = ["--set", "data.training_images=200", "--set", "data.validation_images=100
 
 @pytest.fixture
 def command(tmp_path):
-    """Runs a command in an empty directory, on a machine that has no CIFAR-10."""
+    """Runs a command in an empty directory, on a machine that has no CIFAR-10.
+
+    With `options` of Python, in a process of its own; else forked from one that has imported TensorFlow.
+    """
     home = tmp_path / "keras-home"
     home.mkdir()
     (tmp_path / "here").mkdir()
@@ -29,10 +33,13 @@ def command(tmp_path):
     def run(script: str | Path, *arguments, options=()) -> subprocess.CompletedProcess:
         of_these_tests = ("CIFAR10_DIR", "TF_CPP_MIN_LOG_LEVEL")
         environment = {name: value for name, value in os.environ.items() if name not in of_these_tests}
+        environment |= {"KERAS_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        if not options:
+            return processes.run(script, *arguments, folder=tmp_path / "here", environment=environment)
         return subprocess.run(
             [sys.executable, *options, str(ROOT / script), *map(str, arguments)],
             cwd=tmp_path / "here",
-            env=environment | {"KERAS_HOME": str(home), "PYTHONPATH": str(ROOT)},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,
@@ -102,7 +109,8 @@ def test_a_mistake_is_reported_without_tensorflow(command):
 
 def test_a_training_says_nothing_beside_its_progress(command, tmp_path):
     settings = [*FEW, "--set", "precision=mixed_float16"]  # oneDNN has remarks on it
-    result = command("train.py", *QUICK[:-1], *settings, "--run-dir", "run/seed0", "--figures", "svg")
+    arguments = [*QUICK[:-1], *settings, "--run-dir", "run/seed0", "--figures", "svg"]
+    result = command("train.py", *arguments, options=["-B"])  # nor when it imports TensorFlow
     assert result.returncode == 0 and "epoch   1/1" in result.stdout
     assert result.stderr == ""
     assert "curves: run/seed0/curves.svg" in result.stdout
