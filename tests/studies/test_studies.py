@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
 from experiment.studies import measures, plan, scores, table, verdict, write
 from experiment.studies import study as studies
+from tests import processes
 from tests.conftest import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -768,19 +767,8 @@ def test_the_documentation_tells_every_key_measure_and_score():
 # ---- the command
 
 
-def started(*arguments) -> subprocess.Popen:
-    command = [sys.executable, "study.py", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def study_command(*arguments) -> subprocess.CompletedProcess:
-    process = started(*arguments)
-    said = process.communicate(timeout=600)
-    return subprocess.CompletedProcess(process.args, process.returncode, *said)
-
-
 def refused(*arguments) -> str:
-    result = study_command(*arguments)
+    result = processes.run("study.py", *arguments)
     assert result.returncode == 2, result.stdout + result.stderr
     assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
     return result.stderr
@@ -813,23 +801,22 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     settings = {**LITTLE["settings"], "data.training_images": 500, "data.validation_images": 200}
     path = little(grid=grid, seeds=[0], settings=settings)
     places = ["--config", path, "--checkpoints", tmp_path / "c", "--results", tmp_path / "r"]
-    dry = study_command(*places, "--dry-run")
+    dry = processes.run("study.py", *places, "--dry-run")
     assert "2 runs, 2 to do" in dry.stdout
-    both = [
-        started(*places, "--data", "generated") for _ in range(2)
-    ]  # the second waits for runs that the first trains
-    for process in both:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors
+    # The second waits for runs that the first trains.
+    for process in [processes.Command("study.py", *places, "--data", "generated") for _ in range(2)]:
+        result = process.finish()
+        assert result.returncode == 0, result.stderr
     folder = tmp_path / "r" / "studies" / "little"
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert sorted(kept) == ["figure.png", "runs.csv", "verdict.json", "verdict.md"]
     statuses = {row["run"]: row["status"] for row in table.read_table(folder / "runs.csv")}
     assert len(statuses) == 2 and "diverged" in statuses.values()
-    assert "0 to do" in study_command(*places, "--dry-run", "--data", "generated").stdout
-    again = study_command(*places, "--data", "generated")
+    assert "0 to do" in processes.run("study.py", *places, "--dry-run", "--data", "generated").stdout
+    again = processes.run("study.py", *places, "--data", "generated")
     assert "2 of 2 runs already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
     (folder / "verdict.md").unlink()
-    assert study_command(*places, "--from-table", "--data", "generated").returncode == 0  # the quoted command names it
+    told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
+    assert told_again.returncode == 0  # the quoted command names it
     assert (folder / "verdict.md").read_bytes() == kept["verdict.md"]
