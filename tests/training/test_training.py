@@ -125,13 +125,12 @@ def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, images, precision):
-    seeds = {"one": 0, "same": 0} | ({"other": 1} if precision == "float32" else {})
-    for name, seed in seeds.items():
-        train(tmp_path / name, images, "epochs=1", f"precision={precision}", f"seed={seed}")
-    outcomes = {name: killing.outcome(tmp_path / name) for name in seeds}
-    assert killing.differences(outcomes["one"], outcomes["same"]) == []
-    if "other" in outcomes:
-        assert "arrays" in killing.differences(outcomes["one"], outcomes["other"])
+    overrides = ["epochs=1", f"precision={precision}"]
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(tmp_path / name, images, *overrides, f"seed={seed}")
+    one, same, other = (killing.outcome(tmp_path / name) for name in ("one", "same", "other"))
+    assert killing.differences(one, same) == []
+    assert "arrays" in killing.differences(one, other)
 
 
 @pytest.mark.parametrize(
@@ -309,16 +308,16 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_epochs_on_some_of_the_real_cifar10_beat_40_percent(tmp_path, real_cifar10):
-    options = ["--set", "epochs=2", "--set", "data.training_images=6000", "--set", "batch_size=32"]
-    options += ["--set", "model.norm_momentum=0.9"]
+def test_two_epochs_on_some_of_the_real_cifar10_beat_50_percent(tmp_path, real_cifar10):
+    # After one epoch, batch norm's moving averages still lag behind the weights.
+    options = ["--set", "epochs=2", "--set", "data.training_images=15000", "--set", "batch_size=64"]
     result = processes.run("train.py", "--config", "bn.yaml", "--run-dir", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     result = processes.run("evaluate.py", tmp_path / "run", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     run = json.loads((tmp_path / "comparison.json").read_text())["runs"][0]
     assert run["test_images"] == 10_000
-    assert run["test_accuracy"] > 0.4
+    assert run["test_accuracy"] > 0.5
 
 
 def test_keras_own_layers_are_all_that_best_keras_names(tmp_path, images):
