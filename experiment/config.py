@@ -116,7 +116,9 @@ LABELS = ("title", "reported")  # they describe an arm: not compared, and not in
 class Config(Section):
     """One experiment. The command line can override any key with --set.
 
-    `title` names the arm in tables and figures; the default is the name of its directory.
+    `title` names the arm in tables and figures; the default is the name of its directory. With `steps_per_epoch`, an
+    epoch ends after so many batches, and the next one goes on where it ended, so that no image is taken twice before
+    every other was taken once.
     """
 
     title: Annotated[str, Field(max_length=_LONGEST_TITLE, pattern=r"^[^\s|][^|\x00-\x1f]*$")] | None = None
@@ -128,11 +130,16 @@ class Config(Section):
     schedule: Schedule = Schedule()
     label_smoothing: Fraction = 0.0
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
+    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # null: until every image was taken once
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
     precision: Precision = "auto"
     devices: Literal["one", "all"] = "one"  # all: data parallelism over the machine's GPUs
     diagnostics: Diagnostics = "none"  # additional measurements; see experiment/training/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    def images_per_epoch(self, available: int) -> int:
+        """The number of images that an epoch trains on, of so many training images."""
+        return self.steps_per_epoch * self.batch_size if self.steps_per_epoch else available
 
     def on_data(self, name: str) -> "Config":
         """A copy with another `data.name`; what was reported for CIFAR is not reported for other images."""

@@ -15,15 +15,16 @@ WIDTHS = (16, 32, 64, 128)
 class Network(network.Network):
     """A VGG-like network, for images of at least 8 x 8 pixels.
 
-    `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU.
-    `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch with statistics of
+    `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU;
+    `after_pooling` is the latter, with a block's pooling before its last normalisation, which then has a quarter of the
+    pixels to pass over. `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch with statistics of
     their own) are for batch normalisation, `groups` (of channels) is for group normalisation. The initial kernels of
     `initializer` are multiplied by `initial_scale`.
     """
 
     name: Literal["vgg"] = "vgg"
     norm: Literal["none", "batch", "group", "layer"] = "none"
-    norm_position: Literal["after_activation", "before_activation"] = "after_activation"
+    norm_position: Literal["after_activation", "before_activation", "after_pooling"] = "after_activation"
     norm_momentum: Fraction = 0.99
     ghost_batches: network.GhostBatches = 1
     groups: Literal[1, 2, 4, 8, 16] = 8
@@ -48,17 +49,19 @@ class Network(network.Network):
         import keras
 
         kernel = {"kernel_initializer": self.initializer, "scale": self.initial_scale}
-        before = self.norm != "none" and self.norm_position == "before_activation"
+        before = self.norm != "none" and self.norm_position != "after_activation"
         if min(inputs.shape[1:3]) < 8:
             raise ValueError(f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels; at least 8 x 8 are needed")
         maps = inputs
         for block, width in enumerate(WIDTHS):
-            if block:
-                maps = keras.layers.MaxPooling2D(2)(maps)
-            for _ in range(2):
+            for place in ("first", "last"):
                 maps = layers.conv(width, activation=None if before else "relu", **kernel)(maps)
-                maps = layers.norm(self.norm, momentum=self.norm_momentum, groups=self.groups)(maps)
-                if before:
-                    maps = keras.layers.ReLU()(maps)
+                steps = [layers.norm(self.norm, momentum=self.norm_momentum, groups=self.groups)]
+                steps += [keras.layers.ReLU()] if before else []
+                if place == "last" and block < len(WIDTHS) - 1:
+                    pooling = keras.layers.MaxPooling2D(2)
+                    steps.insert(0 if before and self.norm_position == "after_pooling" else len(steps), pooling)
+                for step in steps:
+                    maps = step(maps)
         maps = keras.layers.AveragePooling2D(maps.shape[1:3])(maps)  # the whole map
         return layers.dense(classes, **kernel)(keras.layers.Flatten()(maps))

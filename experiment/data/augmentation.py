@@ -1,4 +1,4 @@
-"""Shuffled and augmented batches: a pure function of (seed, epoch).
+"""Shuffled and augmented batches: a pure function of (seed, epoch). Here, an epoch is one pass over all images.
 
 All random numbers of an epoch are drawn at once, from a generator seeded with (seed, epoch), so that an interrupted and
 resumed run gets the same batches. All shifts of all images, flipped and not, are one strided view of one array, so that
@@ -25,13 +25,14 @@ class AugmentedImages:
         self.labels, self.settings, self._shape = data.labels, settings, data.images.shape[1:]
         # A shifted image is padded by reflection.
         margin = (settings.shift, settings.shift)
-        padded = np.pad(data.images, ((0, 0), margin, margin, (0, 0)), mode="reflect")
-        variants = np.stack([padded, padded[:, :, ::-1]] if settings.flip else [padded])
-        # An item is one row of a shifted image: [flipped, image, row, first column].
         _, width, channels = self._shape
+        padded = np.pad(data.images, ((0, 0), margin, margin, (0, 0)), mode="reflect")
+        pixels = padded.view((np.void, channels))[..., 0]  # whole pixels are mirrored four times faster than bytes
+        variants = np.stack([pixels, pixels[:, :, ::-1]] if settings.flip else [pixels])
+        # An item is one row of a shifted image: [flipped, image, row, first column].
         row = np.dtype((np.void, width * channels))
-        shape = (*variants.shape[:-2], 2 * settings.shift + 1)
-        self._rows = np.ndarray(shape, row, variants, strides=variants.strides[:-1])
+        shape = (*variants.shape[:-1], 2 * settings.shift + 1)
+        self._rows = np.ndarray(shape, row, variants, strides=variants.strides)
         self._draws = functools.lru_cache(maxsize=1)(self._draw)  # of the current epoch
 
     def batch(self, size: int, seed: int, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:

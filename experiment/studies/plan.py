@@ -123,5 +123,5 @@ def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], image
     for each in planned:
         dataset, settings = images(each.config.data), each.config.data
         most = training_count(dataset, settings) if dataset else settings.training_images or _TYPICAL_IMAGES
-        count += each.config.epochs * most
+        count += each.config.epochs * each.config.images_per_epoch(most)
     return count / speed + _OVERHEAD_SECONDS * len(planned)

@@ -14,24 +14,28 @@ _EVALUATION_BATCH = 500
 
 
 def batches_per_epoch(images: Images, config: Config) -> int:
-    """The number of batches per epoch, including a smaller last one."""
+    return config.steps_per_epoch or _batches_per_pass(images, config)
+
+
+def _batches_per_pass(images: Images, config: Config) -> int:
+    """The number of batches that contain every image once, including a smaller last one."""
     return math.ceil(len(images.labels) / config.batch_size)
 
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
     """An infinite dataset of batches (float32 [b, h, w, c], int32 [b]), starting at `first_epoch`."""
     augmented = AugmentedImages(images, config.augmentation)
-    steps = batches_per_epoch(images, config)
+    per_pass = _batches_per_pass(images, config)
 
     def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmented.batch(config.batch_size, config.seed, *divmod(step, steps))
+        return augmented.batch(config.batch_size, config.seed, *divmod(step, per_pass))
 
     def tensors(step):
         pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
         return tf.ensure_shape(pixels, [None, *images.images.shape[1:]]), tf.ensure_shape(labels, [None])
 
     # With `from_generator`, training steps take 8 % longer.
-    return _prefetched(tf.data.Dataset.counter(first_epoch * steps).map(tensors))
+    return _prefetched(tf.data.Dataset.counter(first_epoch * batches_per_epoch(images, config)).map(tensors))
 
 
 def evaluation_batch() -> int:

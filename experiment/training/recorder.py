@@ -61,6 +61,7 @@ class Recorder(keras.callbacks.Callback):
 
     def begin(self, config: Config) -> None:
         """Writes the configuration and the first summary."""
+        self._images = config.images_per_epoch(self.facts["data"]["training_images"])
         self.run.write_config(config)
         self.run.write_history(self.history)  # remove the row of an epoch without a checkpoint
         self.write_summary("running")
@@ -96,13 +97,12 @@ class Recorder(keras.callbacks.Callback):
         last_step = self.model.optimizer.iterations - 1
         schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)._learning_rate
         measures = {key: float(logs[key]) for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
-        images = self.facts["data"]["training_images"]
         return {
             "epoch": epoch,
             **measures,
             "learning_rate": float(schedule(last_step)),
             "seconds": self._epoch_ended - self._epoch_began,
-            "images_per_second": images / (self._training_ended - self._epoch_began),
+            "images_per_second": self._images / (self._training_ended - self._epoch_began),
         }
 
     def write_summary(self, status: str, **more) -> dict:

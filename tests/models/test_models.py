@@ -48,7 +48,12 @@ def test_layers_shapes_and_parameters_are_the_reports(batch_norm, with_batch_nor
 
 @pytest.mark.parametrize(
     ("batch_norm", "parameters", "trainable"),
-    [("none", 294_810, 294_810), ("after_activation", 296_730, 295_770), ("before_activation", 296_730, 295_770)],
+    [
+        ("none", 294_810, 294_810),
+        ("after_activation", 296_730, 295_770),
+        ("before_activation", 296_730, 295_770),
+        ("after_pooling", 296_730, 295_770),
+    ],
 )
 @pytest.mark.parametrize("fast", [False, True])
 def test_parameter_counts(batch_norm, parameters, trainable, fast):
@@ -75,7 +80,7 @@ def test_both_networks_start_from_the_same_kernels_of_their_seed():
     assert not np.array_equal(plain[2][:, :, :16, :32], plain[3][:, :, :16, :32])
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation"])
+@pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation", "after_pooling"])
 def test_fast_and_stock_networks_exchange_weights_and_agree(batch_norm):
     fast, stock = build_vgg(batch_norm, fast=True, seed=1), build_vgg(batch_norm, seed=2)
     stock.set_weights(fast.get_weights())

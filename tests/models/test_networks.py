@@ -285,15 +285,16 @@ def test_resnet_s_shortcut_takes_every_other_pixel_and_pads_with_zeros():
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "layer"])
-def test_each_normalisation_stands_in_either_place(norm):
+def test_each_normalisation_stands_in_each_place(norm):
     name = {"batch": "BatchNormalization", "group": "GroupNormalization", "layer": "LayerNormalization"}[norm]
-    for position, expected in (
-        ("after_activation", ["Conv2D", name]),
-        ("before_activation", ["Conv2D", name, "ReLU"]),
+    for position, first, last in (
+        ("after_activation", ["Conv2D", name], ["Conv2D", name, "MaxPooling2D"]),
+        ("before_activation", ["Conv2D", name, "ReLU"], ["Conv2D", name, "ReLU", "MaxPooling2D"]),
+        ("after_pooling", ["Conv2D", name, "ReLU"], ["Conv2D", "MaxPooling2D", name, "ReLU"]),
     ):
         layers = model_of("vgg", {"norm": norm, "norm_position": position}).layers[1:]
-        assert [type(layer).__name__ for layer in layers[: len(expected)]] == expected
-        assert sum(type(layer).__name__ == name for layer in layers) == 8
+        names = [type(layer).__name__ for layer in layers]
+        assert names == 3 * (first + last) + 2 * first + ["AveragePooling2D", "Flatten", "Dense"]
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet"])

@@ -24,7 +24,7 @@ def images() -> np.ndarray:
     return synthetic.generate(10, 300).test.images
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation"])
+@pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation", "after_pooling"])
 def test_logits_are_those_of_keras(batch_norm, images):
     model, inputs = network(batch_norm), np.asarray(preprocess(images))
     theirs, ours = np.asarray(model(inputs)), NumpyNetwork.from_keras(model).predict(inputs)

@@ -24,6 +24,7 @@ from experiment.reporting import figures
 from experiment.resuming import check_resumable
 from experiment.run_directory import RunDirectory
 from experiment.training import loop
+from experiment.training.input_pipeline import training_dataset
 from experiment.training.recorder import Recorder
 from tests import killing, processes
 
@@ -144,7 +145,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path, ima
             1,
             ["optimizer.name=adamw", "optimizer.weight_decay=0.01", "label_smoothing=0.1", "schedule.name=one_cycle"],
         ),
-        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.nesterov=true"]),
+        (2, 1, ["optimizer.name=muon", "optimizer.momentum=0.95", "optimizer.nesterov=true", "steps_per_epoch=3"]),
         (2, 1, ["precision=mixed_float16", "epochs=2"]),
     ],
     ids=["adam-first", "adam", "sgd-shards", "adamw", "muon", "float16"],
@@ -343,6 +344,20 @@ def test_statistics_of_convolutions_that_a_network_lacks_are_refused_before_trai
     monkeypatch.setattr(loop, "_stock_model", lambda config, dataset: dense)
     with pytest.raises(UserError, match="batch_statistics needs a network with convolutions"):
         loop.check_network(small_config("diagnostics=batch_statistics"), images)
+
+
+def test_an_epoch_of_fewer_steps_begins_where_the_last_one_ended(images):
+    training_images, _ = split(images, small_config().data)
+
+    def labels(epoch, steps, *overrides):
+        dataset = training_dataset(training_images, small_config(*overrides), epoch)
+        return [batch.tolist() for _, batch in dataset.take(steps).as_numpy_iterator()]
+
+    passes = labels(0, 14)  # two, of seven batches
+    assert labels(0, 14, "steps_per_epoch=3") == passes
+    assert labels(3, 5, "steps_per_epoch=3") == passes[9:]
+    assert small_config("steps_per_epoch=3").images_per_epoch(700) == 300
+    assert small_config().images_per_epoch(700) == 700
 
 
 def test_averages_of_ghost_batches_are_updated_by_each(tmp_path, images):
