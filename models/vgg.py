@@ -17,9 +17,9 @@ class Network(network.Network):
 
     `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU;
     `after_pooling` is the latter, with a block's pooling before its last normalisation, which then has a quarter of the
-    pixels to pass over. `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch with statistics of
-    their own) are for batch normalisation, `groups` (of channels) is for group normalisation. The initial kernels of
-    `initializer` are multiplied by `initial_scale`.
+    pixels to pass over. `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch
+    with statistics of their own) are for batch normalisation, `groups` (of channels) is for group normalisation. The
+    initial kernels of `initializer` are multiplied by `initial_scale`.
     """
 
     name: Literal["vgg"] = "vgg"
