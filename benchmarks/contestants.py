@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 CONTESTANTS = {
     "ours float32": ("ours", "float32"),
     "ours bfloat16": ("ours", "mixed_bfloat16"),
+    "ours bfloat16, two ghost batches": ("ours", "mixed_bfloat16"),
     "keras float32": ("keras", "float32"),
     "keras float32 oneDNN": ("keras", "float32"),
     "keras bfloat16": ("keras", "mixed_bfloat16"),
@@ -20,7 +21,7 @@ CONTESTANTS = {
 }
 
 
-def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps: int):
+def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps: int, ghosts: int = 1):
     if ours:
         from experiment import tensorflow_setup
 
@@ -34,7 +35,8 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     from experiment.training import input_pipeline, loop
     from models.network import build_model, preprocess
 
-    config = configuration.load(network, [f"batch_size={batch}"])
+    settings = [f"batch_size={batch}", *([f"model.ghost_batches={ghosts}"] if ghosts > 1 else [])]
+    config = configuration.load(network, settings)
     dataset = synthetic.generate(batch * steps, 10)
     images = dataset.train
     if ours:
@@ -131,7 +133,8 @@ def serve(contestant: str, network: str, batch: int, steps: int) -> None:
     if kind == "torch":
         train, forward = torch_contestant(options, network, batch, steps)
     else:
-        train, forward = keras_contestant(kind == "ours", options, network, batch, steps)
+        ghosts = 2 if "ghost" in contestant else 1
+        train, forward = keras_contestant(kind == "ours", options, network, batch, steps, ghosts)
     jobs = {"train": train, "forward": forward}
     for job in jobs.values():
         job(), job()

@@ -4,9 +4,12 @@
 
 Each contestant lives in a process of its own. They take turns: one measures while the others wait, and after every
 round the next round begins, so that a machine that slows down or speeds up does so for all of them. The medians of the
-rounds are reported. What each does:
+rounds are reported, and how quiet the machine was: the share of the cores that was busy before and after while nothing
+was measured, and the spread of the rounds. What each does:
 
 - ours: what `python train.py` does, augmentation included
+- ours, two ghost batches: with `model.ghost_batches: 2`, so that each core has batch statistics of its own, as each
+  process of PyTorch's `DistributedDataParallel` has by default
 - keras: the same network of Keras's own layers, `model.fit` on arrays in memory, no augmentation; TensorFlow as it
   comes, and once with oneDNN, which it leaves off on processors without AVX-512 and the like
 - torch: the same network in PyTorch, tensors in memory, no augmentation, Adam in its fused form
@@ -39,7 +42,10 @@ TRAINING_FLOPS = 3 * 2 * 13_419_776 - 2 * 442_368
 
 
 def measure(network: str, batch: int, contestants: list[str], rounds: int, images: int) -> dict:
-    """Median images a second of each contestant: {contestant: {"train": …, "forward": …}}."""
+    """Of each contestant, {"train": median images a second, "forward": …, "spread": …}.
+
+    The spread is the distance between the quartiles of the rounds of training, divided by their median.
+    """
     steps = max(2, images // batch)
     processes: dict[str, Any] = {}  # each with pipes
     for name in contestants:
@@ -61,9 +67,24 @@ def measure(network: str, batch: int, contestants: list[str], rounds: int, image
         process.stdin.close()
         process.wait()
     return {
-        name: {job: steps * batch / statistics.median(values) for job, values in jobs.items()}
+        name: {
+            **{job: steps * batch / statistics.median(values) for job, values in jobs.items()},
+            "spread": spread(jobs["train"]),
+        }
         for name, jobs in seconds.items()
     }
+
+
+def spread(values: list[float]) -> float:
+    lower, median, upper = statistics.quantiles(values, n=4)
+    return (upper - lower) / median
+
+
+def busy_share() -> float:
+    """The share of the cores' time that others use while this process sleeps for three seconds."""
+    import psutil
+
+    return psutil.cpu_percent(interval=3) / 100
 
 
 def matrix_product_peak(dtype: str) -> float:
@@ -103,6 +124,13 @@ def table(result: dict) -> str:
             compared = [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
             rows.append([name, f"{value['train']:,.0f}", *compared, f"{share:.0%}", f"{value['forward']:,.0f}"])
         parts += [f"Network {group['network']}, batch {group['batch']}", markdown.table(header, rows, 1)]
+    spreads = [value["spread"] for group in result["groups"] for value in group["images_per_second"].values()]
+    before, after = result["busy_share"]
+    parts.append(
+        f"Busy without the benchmark: {before:.1%} of the cores before it, {after:.1%} after it. Rounds: the quartiles "
+        f"of a contestant's training lie {statistics.median(spreads):.1%} of its median apart (the median of all "
+        f"contestants; {max(spreads):.1%} at most)."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -140,15 +168,18 @@ def main() -> None:
     dtypes = ["float32", "bfloat16"]
     if hardware.resolve_precision("auto") == "float32":
         dtypes, contestants = dtypes[:1], [name for name in contestants if "bfloat16" not in name]
+    busy_before = busy_share()
     groups = []
     for network in arguments.networks:
         for batch in arguments.batches:
             print(f"network {network}, batch {batch}", flush=True)
-            figures = measure(network, batch, contestants, arguments.rounds, arguments.images)
+            entered = [name for name in contestants if network == "bn" or "ghost" not in name]
+            figures = measure(network, batch, entered, arguments.rounds, arguments.images)
             groups.append({"network": network, "batch": batch, "images_per_second": figures})
     versions = hardware.environment()
     result = {
         "rounds": arguments.rounds,
+        "busy_share": [busy_before, busy_share()],
         "versions": {
             **versions["versions"],
             **({"torch": __import__("torch").__version__} if find_spec("torch") else {}),

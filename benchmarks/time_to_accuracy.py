@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--keras-epochs", type=int, default=40, help="at most; it stops at the accuracy (default: 40)")
     parser.add_argument("--runs", type=int, default=3, help="seeds of Keras and fast.yaml, in turns; bn.yaml has one")
+    parser.add_argument("--contestants", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -171,7 +172,9 @@ def main() -> None:
 
     curves: dict[str, list] = {}
     for seed in range(arguments.runs):
-        for name in ("keras", "fast", "bn") if seed == 0 else ("keras", "fast"):
+        for name in arguments.contestants:
+            if name == "bn" and seed > 0:
+                continue
             served = map(str, (name, arguments.keras_epochs, seed))
             command = [sys.executable, "-m", "benchmarks.time_to_accuracy", "--serve", *served]
             answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
