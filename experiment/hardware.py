@@ -123,7 +123,7 @@ def environment(threads: int | None = None) -> dict:
         },
         "git_commit": git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": " ".join([sys.argv[0].removeprefix(f"{_ROOT}{os.sep}"), *sys.argv[1:]]),
     }
 
 
