@@ -77,7 +77,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     several = not panel.one_colour
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
-        colour = figures.colour(number if several else 1)
+        colour, dot = figures.colour(number if several else 1), figures.marker(number if several else 0)
         # In a category, values are drawn beside each other, and runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]
@@ -88,14 +88,12 @@ def _draw_panel(axes, panel: Panel) -> None:
                 means[place[x] + aside] = _mean_and_interval(ys, panel.log, "%" in panel.y_label)
                 run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
                 where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
-                axes.plot(
-                    *where, figures.marker(number), color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3
-                )
+                axes.plot(*where, dot, color=colour, ms=4.2, alpha=0.55, mec="white", mew=0.4, zorder=3)
         if not means:
             continue
         if several:
-            dot = {} if figures.marker(number) == figures.marker(0) else {"marker": figures.marker(number)}
-            axes.plot([], [], color=colour, lw=2, label=figures.literal(value), **dot)
+            marked = {} if dot == figures.marker(0) else {"marker": dot}
+            axes.plot([], [], color=colour, lw=2, label=figures.literal(value), **marked)
         if not panel.means:
             continue
         centre, low, high = np.array(list(means.values())).T

@@ -12,7 +12,7 @@ import pytest
 
 from experiment.errors import UserError
 from experiment.evaluation.comparison import compare
-from experiment.reporting import comparison_figures, figures
+from experiment.reporting import comparison_figures, figures, study_figure
 from tests.conftest import history_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -319,3 +319,12 @@ def test_nothing_of_a_users_matplotlib_reaches_a_figure_and_nothing_of_ours_stay
         drawn.append((tmp_path / f"{name}.png").read_bytes())
     assert drawn[0] == drawn[1]
     assert float(result.stdout) == 33
+
+
+def test_values_that_the_axis_tells_apart_look_alike():
+    values = [f"variant {number}" for number in range(10)]
+    curves = {(value, seed): {value: 80.0 + seed} for value in values for seed in range(3)}
+    panel = study_figure.Panel("", "variant", "accuracy (%)", False, values, curves)
+    (axes,) = study_figure.draw([panel], "question", "answer").axes
+    markers = {line.get_marker() for line in axes.lines if line.get_alpha() == 0.55}
+    assert markers == {figures.marker(0)}
