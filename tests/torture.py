@@ -22,7 +22,12 @@ from tests import killing
 from tests.processes import ROOT
 
 # Configurations that are killed at random, each with what makes it short.
-_CONFIGS = {"plain": [], "bn": [], "fast": ["--set", "schedule.warmup_epochs=1"], "resnet20": []}
+_CONFIGS = {
+    "plain": [],
+    "bn": [],
+    "fast": ["--set", "schedule.warmup_epochs=1", "--set", "steps_per_epoch=5"],
+    "resnet20": [],
+}
 _STUDY = """
 claim: c
 question: q

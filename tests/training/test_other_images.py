@@ -57,6 +57,7 @@ def test_the_smallest_images_in_two_classes_with_every_option(tmp_path, capsys):
         "augmentation.shift=4",
         "schedule.warmup_epochs=0.5",
         "model.norm_momentum=0.1",
+        "steps_per_epoch=3",
     ]
     result = trained(tmp_path, data, "fast.yaml", *options, tta="flip_shift")
     assert result.logits.shape == result.tta_logits.shape == (4, 2)
