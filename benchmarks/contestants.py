@@ -35,8 +35,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     from experiment.training import input_pipeline, loop
     from models.network import build_model, preprocess
 
-    settings = [f"batch_size={batch}", *([f"model.ghost_batches={ghosts}"] if ghosts > 1 else [])]
-    config = configuration.load(network, settings)
+    config = configuration.load(network, [f"batch_size={batch}", f"model.ghost_batches={ghosts}"])
     dataset = synthetic.generate(batch * steps, 10)
     images = dataset.train
     if ours:

@@ -76,12 +76,16 @@ def measure(network: str, batch: int, contestants: list[str], rounds: int, image
 
 
 def spread(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
     lower, median, upper = statistics.quantiles(values, n=4)
     return (upper - lower) / median
 
 
-def busy_share() -> float:
-    """The share of the cores' time that others use while this process sleeps for three seconds."""
+def busy_share() -> float | None:
+    """The share of the cores' time that others use while this process sleeps for three seconds; None without psutil."""
+    if not find_spec("psutil"):
+        return None
     import psutil
 
     return psutil.cpu_percent(interval=3) / 100
@@ -125,10 +129,10 @@ def table(result: dict) -> str:
             rows.append([name, f"{value['train']:,.0f}", *compared, f"{share:.0%}", f"{value['forward']:,.0f}"])
         parts += [f"Network {group['network']}, batch {group['batch']}", markdown.table(header, rows, 1)]
     spreads = [value["spread"] for group in result["groups"] for value in group["images_per_second"].values()]
-    before, after = result["busy_share"]
+    before, after = ("not measured" if share is None else f"{share:.1%} of the cores" for share in result["busy_share"])
     parts.append(
-        f"Busy without the benchmark: {before:.1%} of the cores before it, {after:.1%} after it. Rounds: the quartiles "
-        f"of a contestant's training lie {statistics.median(spreads):.1%} of its median apart (the median of all "
+        f"Busy without the benchmark: {before} before it, {after} after it. Rounds: the quartiles of a "
+        f"contestant's training lie {statistics.median(spreads):.1%} of its median apart (the median of all "
         f"contestants; {max(spreads):.1%} at most)."
     )
     return "\n\n".join(parts) + "\n"

@@ -108,7 +108,7 @@ def seconds_to(points: list[tuple[float, float]]) -> float | None:
 def table(result: dict) -> str:
     from experiment.reporting import markdown
 
-    keras_seconds = _median_to_target(result["curves"]["keras"])
+    keras_seconds = _median_to_target(result["curves"].get("keras", []))
     rows = []
     for name, curves in result["curves"].items():
         to_target = _median_to_target(curves)
@@ -125,7 +125,7 @@ def table(result: dict) -> str:
 
 def _median_to_target(curves: list) -> float | None:
     reached = [seconds for points in curves if (seconds := seconds_to(points)) is not None]
-    return statistics.median(reached) if len(reached) == len(curves) else None
+    return statistics.median(reached) if reached and len(reached) == len(curves) else None
 
 
 def chart(result: dict, path: Path) -> None:
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--keras-epochs", type=int, default=40, help="at most; it stops at the accuracy (default: 40)")
     parser.add_argument("--runs", type=int, default=3, help="seeds of Keras and fast.yaml, in turns; bn.yaml has one")
-    parser.add_argument("--contestants", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--contestants", nargs="+", choices=list(NAMES), default=list(NAMES), help="default: all")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if arguments.serve:

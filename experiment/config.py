@@ -138,7 +138,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def images_per_epoch(self, available: int) -> int:
-        """The number of images that an epoch trains on, of so many training images."""
+        """The number of images that an epoch trains on, of so many training images, if all its batches are whole."""
         return self.steps_per_epoch * self.batch_size if self.steps_per_epoch else available
 
     def on_data(self, name: str) -> "Config":

@@ -50,18 +50,20 @@ class Network(network.Network):
 
         kernel = {"kernel_initializer": self.initializer, "scale": self.initial_scale}
         before = self.norm != "none" and self.norm_position != "after_activation"
+        pool_first = before and self.norm_position == "after_pooling"
         if min(inputs.shape[1:3]) < 8:
             raise ValueError(f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels; at least 8 x 8 are needed")
         maps = inputs
         for block, width in enumerate(WIDTHS):
-            for place in ("first", "last"):
+            for last in (False, True):
+                pooled = last and block < len(WIDTHS) - 1
                 maps = layers.conv(width, activation=None if before else "relu", **kernel)(maps)
-                steps = [layers.norm(self.norm, momentum=self.norm_momentum, groups=self.groups)]
-                steps += [keras.layers.ReLU()] if before else []
-                if place == "last" and block < len(WIDTHS) - 1:
-                    pooling = keras.layers.MaxPooling2D(2)
-                    steps.insert(0 if before and self.norm_position == "after_pooling" else len(steps), pooling)
-                for step in steps:
-                    maps = step(maps)
+                if pooled and pool_first:
+                    maps = keras.layers.MaxPooling2D(2)(maps)
+                maps = layers.norm(self.norm, momentum=self.norm_momentum, groups=self.groups)(maps)
+                if before:
+                    maps = keras.layers.ReLU()(maps)
+                if pooled and not pool_first:
+                    maps = keras.layers.MaxPooling2D(2)(maps)
         maps = keras.layers.AveragePooling2D(maps.shape[1:3])(maps)  # the whole map
         return layers.dense(classes, **kernel)(keras.layers.Flatten()(maps))
