@@ -1,4 +1,4 @@
-"""Data sets in folders of classes: train/<class>/*.png and test/<class>/*.png (or .jpg, .jpeg)."""
+"""Data sets in folders of classes: train/<class>/*.png and test/<class>/*.png (or .jpg, .jpeg, .webp)."""
 
 import itertools
 import os
@@ -10,8 +10,8 @@ from experiment.data.dataset import MOST_CLASSES, Dataset, Images, memory_for_im
 from experiment.data.pictures import read_square
 from experiment.errors import UserError
 
-_ENDINGS = (".png", ".jpg", ".jpeg")
-_FORMATS = ("PNG", "JPEG")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_FORMATS = ("PNG", "JPEG", "WEBP")
 _NO_PICTURES = {"thumbs.db", "desktop.ini"}  # created by Windows
 
 

@@ -197,6 +197,11 @@ def test_a_folder_of_classes_is_read(pets):
     assert read.train.images[:6, 16, 16].tolist() == [[200, number, 0] for number in range(6)]
 
 
+def test_a_webp_picture_is_read(pets):
+    picture(pets / "train" / "cats" / "0.webp", colour=(1, 2, 250), format="WEBP", lossless=True)
+    assert folder.read(pets, 8).train.images[1, 4, 4].tolist() == [1, 2, 250]  # after 0.png
+
+
 def test_pictures_are_resized_to_what_the_configuration_says(pets):
     assert sources.load(settings=Data(name=f"{pets}/", image_size=24)).image_shape == (24, 24, 3)
 
