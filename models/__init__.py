@@ -4,8 +4,9 @@ import importlib
 import pkgutil
 from typing import Any
 
+from experiment import tensorflow_setup
 from experiment.errors import UserError
-from models.network import Network, line_in
+from models.network import Network, place_of
 
 DEFAULT = "vgg"  # the network of a configuration without `model.name`
 _SHARED = {"network", "fast_layers"}  # files without a network
@@ -25,11 +26,12 @@ def get(name: Any) -> type[Network]:
     if name not in names():
         raise UserError(f"model.name: no network {name!r} in models/, which contains: {', '.join(names())}")
     file = f"models/{name}.py"
+    tensorflow_setup.set_environment()  # for a file that imports Keras
     try:
         module = importlib.import_module(f"models.{name}")
     except (Exception, SystemExit) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else line_in(file, error)
-        raise UserError(f"{file}, line {line}: it cannot be imported: {type(error).__name__}: {error}") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{place_of(error, file)}: it cannot be imported: {reason}") from None
     network = getattr(module, "Network", None)
     if not (isinstance(network, type) and issubclass(network, Network) and network.build is not Network.build):
         raise UserError(f"{file}: it needs a class Network(models.network.Network) with a method build")

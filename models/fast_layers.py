@@ -24,11 +24,12 @@ _LARGEST_MAP = 8
 
 
 class QuickGradientConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, faster for odd kernels, stride 1 and "same" padding; otherwise the stock layer."""
+    """`keras.layers.Conv2D`, faster for odd kernels, stride 1, "same" padding and channels last; else the stock layer."""
 
     def call(self, inputs, training=None):
         odd = all(size % 2 for size in self.kernel_size)
-        simple = odd and self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
+        dense = self.strides == self.dilation_rate == (1, 1) and self.groups == 1
+        simple = odd and dense and self.padding == "same" and self.data_format == "channels_last"
         # Without a gradient the stock layer is faster: TensorFlow fuses its convolution, bias and ReLU.
         if not (training and simple and self.compute_dtype == "bfloat16"):
             return super().call(inputs)

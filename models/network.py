@@ -198,7 +198,7 @@ def build_model(
         raise
     except Exception as error:  # `build` is the user's code
         reason = (str(error).strip().splitlines() or [""])[0][:300]
-        raise UserError(f"{file}, line {line_in(file, error)}: build fails: {type(error).__name__}: {reason}") from None
+        raise UserError(f"{place_of(error, file)}: build fails: {type(error).__name__}: {reason}") from None
     for layer, scale in layers.scaled:
         layer.kernel.assign(scale * layer.kernel)
     return model
@@ -269,7 +269,9 @@ def preprocess(images):
     return keras.ops.cast(images, "float32") / 127.5 - 1.0
 
 
-def line_in(file: str, error: BaseException) -> int | None:
-    """The innermost line of a file in an error's traceback; None if the file is not in it."""
+def place_of(error: BaseException, file: str) -> str:
+    """The file, with the line where an error left it, if it did: "models/mine.py, line 3"."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
-    return lines[-1] if lines else None
+    if isinstance(error, SyntaxError) and str(error.filename).endswith(file):
+        lines.append(error.lineno)
+    return f"{file}, line {lines[-1]}" if lines else file

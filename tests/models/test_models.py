@@ -178,6 +178,20 @@ def test_quick_convolution_is_keras_convolution(dtype, tolerance, shape, size):
     assert max(closeness(*results)) < tolerance
 
 
+@pytest.mark.parametrize("options", [{"data_format": "channels_first"}, {"groups": 2}, {"dilation_rate": 2}])
+def test_quick_convolution_leaves_other_options_to_keras(options):
+    inputs = np.random.default_rng(3).normal(size=(2, 4, 4, 4)).astype(np.float32)
+    results = []
+    for layer_class in (QuickGradientConv2D, keras.layers.Conv2D):
+        initializer = keras.initializers.GlorotUniform(seed=1)
+        layer = layer_class(4, 3, padding="same", kernel_initializer=initializer, dtype="mixed_bfloat16", **options)
+        try:
+            results.append(np.asarray(layer(inputs, training=True), np.float32).tolist())
+        except tf.errors.OpError as error:  # a processor has no convolution with channels first
+            results.append(type(error))
+    assert results[0] == results[1]
+
+
 def test_quick_convolutions_relu_passes_gradients_on_to_the_bit():
     magnitudes = np.logspace(-37, 36, 500)
     numbers = np.concatenate([magnitudes, -magnitudes, [0.0, -0.0]])

@@ -1,5 +1,6 @@
 """A network is a file: found by its name, checked before it trains, trained, resumed and evaluated like any other."""
 
+import os
 import random
 import signal
 import subprocess
@@ -89,6 +90,17 @@ def test_a_misspelt_key_is_answered_with_the_nearest_of_that_network_before_kera
     assert result.stdout.endswith("model.dept: unknown key; did you mean 'model.depth'?\n[]\n"), result.stderr
 
 
+def test_a_network_s_file_may_import_keras_and_still_gets_the_project_s_settings(tmp_path):
+    (tmp_path / "early.py").write_text("import keras\n" + networks.ALL["tiny"].replace('"tiny"', '"early"'))
+    code = (
+        f"import models; models.__path__.append({str(tmp_path)!r}); models.get('early')\n"
+        "import os, keras; print(keras.config.backend(), os.environ.get('KERAS_MAX_EPOCHS'))"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "numpy", "KERAS_MAX_EPOCHS": "1"}
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.stdout == "tensorflow None\n", result.stderr
+
+
 HEAD = "from typing import Literal\nimport models.network as network\n"
 START = HEAD + 'class Network(network.Network):\n    name: Literal["mine"] = "mine"\n'
 BUILD = START + "    def build(self, inputs, classes, layers):\n        import keras\n        x = inputs\n        "
@@ -105,11 +117,13 @@ END = "\n        return layers.dense(classes)(keras.layers.GlobalAveragePooling2
         ("import nothing_of_this_name", "line 1: it cannot be imported: ModuleNotFoundError"),
         ("x = 1\nraise SystemExit(3)", "line 2: it cannot be imported: SystemExit"),
         ("x = 1\ndef f(:", "line 2: it cannot be imported: SyntaxError"),
+        ("x = 1\n\nimport models.broken", "mine.py, line 3: it cannot be imported: SyntaxError"),
         (BUILD.replace('"mine"', '"yours"') + END, 'name: Literal["mine"] = "mine"'),
     ],
 )
 def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, message):
     write("mine", text)
+    write("broken", "def f(:")
     with pytest.raises(UserError, match=r"models/mine\.py") as raised:
         configuration.load("bn", ["model.name=mine"])
     assert message in str(raised.value)
@@ -128,7 +142,7 @@ def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, messag
         ("return keras.layers.Softmax()(layers.dense(classes)(keras.layers.Flatten()(x)))", "not in logits"),
         ("return keras.ops.sigmoid(layers.dense(classes)(keras.layers.Flatten()(x)))", "not in logits"),
         ("return [layers.dense(classes)(keras.layers.Flatten()(x))]", "returns list"),
-        ("return keras.layers.Input((10,))", "build fails"),
+        ("return keras.layers.Input((10,))", "models/mine.py: build fails"),
         ("import tensorflow as tf; x = tf.nn.relu(x)" + END, "line 8: build fails"),
         ("x = keras.layers.Lambda(lambda x: 2 * x)(x)" + END, "Lambda; only Keras's own layers are allowed"),
         ("x = keras.layers.Activation(lambda x: 2 * x)(x)" + END, "cannot load this network"),
