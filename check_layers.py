@@ -19,13 +19,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Exit code 1: a layer agrees with a reference to fewer than 4 decimals. For the column of PyTorch: "
         "pip install torch torchvision",
     )
-    add = parser.add_argument
-    add("--module", type=path, metavar="FILE", help="a Python file whose functions max_pool2d, conv2d, … are tested")
+    add, only = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
+    only("--module", type=path, metavar="FILE", help="a Python file whose functions max_pool2d, conv2d, … are tested")
+    only("--network", type=place, metavar="CONFIG", help="print its layers: their output, parameters, multiply-adds")
+    only("--picture", nargs="?", const=PICTURE, type=path, metavar="FILE", help="draw what the layers do to an image")
     add("--cases", type=whole(1), default=100, metavar="N", help="random cases of each layer (default: 100)")
     add("--seed", type=whole(), default=0, metavar="N", help="of the random cases (default: 0)")
     add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and results")
-    add("--network", type=place, metavar="CONFIG", help="print its layers: their output, parameters, multiply-adds")
-    add("--picture", nargs="?", const=PICTURE, type=path, metavar="FILE", help="draw what the layers do to an image")
     add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
     return parser.parse_args(arguments)
 

@@ -14,6 +14,14 @@ def seconds_of(call, *arguments) -> float:
     return time.perf_counter() - began
 
 
+def stock_keras(model):
+    """The model, compiled as one would with Keras alone: Adam at its default rate."""
+    import keras
+
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    return model
+
+
 def write(result: dict, folder: Path, name: str, table: str | None = None) -> None:
     """Writes NAME.json, and NAME.md where there is a table, and prints the last of them."""
     folder.mkdir(parents=True, exist_ok=True)

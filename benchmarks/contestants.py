@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+from benchmarks import stock_keras
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 CONTESTANTS = {
@@ -58,9 +60,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
         batches = input_pipeline.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:
-        model = build_model(config.model, dataset.image_shape, 10, precision)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile("adam", loss, metrics=["accuracy"])
+        model = stock_keras(build_model(config.model, dataset.image_shape, 10, precision))
         fit = {"x": floats, "y": images.labels, "batch_size": batch}
 
     def train() -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import ROOT, write
 from experiment import config as configuration
 from experiment import tensorflow_setup
+from experiment.errors import reported
 
 SETTINGS = ["data.name=synthetic", "epochs=5", "batch_size=32", "model.norm_momentum=0.9"]  # as in the Makefile
 
@@ -58,4 +59,5 @@ def trained(network: str, seed: int, dataset, cores) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

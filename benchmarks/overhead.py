@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("part", choices=list(PARTS))
-    add("--data", metavar="DIR|generated", help="as for train.py")
+    add("--data", metavar="DIR|synthetic", help="as for train.py")
     add("--config", default="bn.yaml", help="of epoch and start (default: bn.yaml)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of it; repeatable")
     add("--run", type=Path, metavar="DIR", help="of start: a finished run with its weights")

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import OUTPUT
+from benchmarks import OUTPUT, stock_keras
+from experiment.errors import reported
 
 STEPS = 20
 
@@ -65,8 +66,6 @@ def main() -> None:
 
 def profile(name: str, config, rows: int) -> str:
     """A table of stock Keras's and our milliseconds."""
-    import keras
-
     from experiment import hardware
     from experiment.data import synthetic
     from experiment.reporting import markdown
@@ -76,8 +75,7 @@ def profile(name: str, config, rows: int) -> str:
     dataset = synthetic.generate(config.batch_size, 10)
     images, labels = dataset.train
     inputs = preprocess(images)
-    stock = build_model(config.model, dataset.image_shape, 10, seed=0)
-    stock.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    stock = stock_keras(build_model(config.model, dataset.image_shape, 10, seed=0))
     precision = hardware.resolve_precision(config.precision)
     ours = loop.compiled_model(config, dataset, 100, precision)
     before, after = (milliseconds_by_operation(model, inputs, labels) for model in (stock, ours))
@@ -89,4 +87,5 @@ def profile(name: str, config, rows: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with reported():
+        main()

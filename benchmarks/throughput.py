@@ -180,20 +180,16 @@ def main() -> None:
             entered = [name for name in contestants if network == "bn" or "ghost" not in name]
             figures = measure(network, batch, entered, arguments.rounds, arguments.images)
             groups.append({"network": network, "batch": batch, "images_per_second": figures})
-    versions = hardware.environment()
     result = {
         "rounds": arguments.rounds,
         "busy_share": [busy_before, busy_share()],
-        "versions": {
-            **versions["versions"],
-            **({"torch": __import__("torch").__version__} if find_spec("torch") else {}),
-        },
-        "machine": versions["machine"],
-        "git_commit": versions["git_commit"],
+        **hardware.environment(),
         "matrix_product_flops": {dtype: matrix_product_peak(dtype) for dtype in dtypes},
         "training_flops_per_image": TRAINING_FLOPS,
         "groups": groups,
     }
+    if find_spec("torch"):
+        result["versions"]["torch"] = __import__("torch").__version__
     write(result, arguments.output, "throughput", table(result))
     from experiment.reporting.figures import styled
 

@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import OUTPUT, ROOT, write
+from benchmarks import OUTPUT, ROOT, stock_keras, write
 from experiment.errors import reported
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -83,9 +83,7 @@ def _stock_keras(training, validation, epochs: int, seed: int) -> list[tuple[flo
     (images, labels), held_out = training, (preprocess(validation.images), validation.labels)
     augmentation = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(2 / 32, 2 / 32)]
     network = build_model(configuration.load("bn").model, images.shape[1:], 10, seed=seed)
-    model = keras.Sequential([keras.layers.Input((32, 32, 3)), *augmentation, network])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"])
+    model = stock_keras(keras.Sequential([keras.layers.Input((32, 32, 3)), *augmentation, network]))
     model.fit(
         preprocess(images).numpy(),
         labels,

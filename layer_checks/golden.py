@@ -12,9 +12,9 @@ from layer_checks.random_cases import PRECISIONS, Case
 PATH = Path(__file__).parents[1] / "tests" / "golden" / "layers.npz"
 
 
-def load(path: Path = PATH) -> tuple[str, list[Case], dict[str, list[list[np.ndarray]]]]:
+def load() -> tuple[str, list[Case], dict[str, list[list[np.ndarray]]]]:
     """With what they were made, the cases, and their results by precision."""
-    with np.load(path) as kept:
+    with np.load(PATH) as kept:
         description = json.loads(str(kept["description"]))
         entries = description["cases"]
         inputs = _split(kept["inputs"], [shape for entry in entries for _, *shape in entry["arrays"].values()])

@@ -1,12 +1,16 @@
 """A picture of what pooling, dilated and transposed convolution do to a real image."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiment import files
+from experiment.config import FigureFormat
 from experiment.data import sources
+from experiment.errors import UserError
 from experiment.reporting import figures
 from numpy_layers import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, roi_pool
 
@@ -17,9 +21,17 @@ _EDGES = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8  # Sobel's: bright o
 
 @figures.styled
 def draw(path: Path, data_directory: str | None) -> None:
-    """Writes the picture of CIFAR-10's test image number 46. Raises UserError where there is no CIFAR-10."""
-    pixels = sources.load(data_directory).test.images[IMAGE]
-    image = pixels.transpose(2, 0, 1)[None] / 255
+    """Writes the picture of CIFAR-10's test image number 46.
+
+    Raises:
+        UserError: the images are not CIFAR-10's, or the file's suffix is not that of a format, or it cannot be written.
+    """
+    if path.suffix.removeprefix(".") not in get_args(FigureFormat):
+        raise UserError(f"{path}: the name must end with .{', .'.join(get_args(FigureFormat))}")
+    dataset = sources.load(data_directory)
+    if dataset.name != "cifar10":
+        raise UserError(f"the picture shows an image of CIFAR-10; --data names {dataset.name}")
+    image = dataset.test.images[IMAGE].transpose(2, 0, 1)[None] / 255
     grey = image.mean(1, keepdims=True)
     small = avg_pool2d(image, 4)
     panels = [
@@ -48,7 +60,7 @@ def draw(path: Path, data_directory: str | None) -> None:
     first.add_patch(
         Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1 + 1, y2 - y1 + 1, fill=False, edgecolor="white", linewidth=2.5)
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     figures.save(figure, path)
 
 

@@ -88,7 +88,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     mean, variance = tf.nn.moments(groups, [2], keepdims=True)
     values = tf.reshape(tf.nn.batch_normalization(groups, mean, variance, None, None, eps), input.shape)
     values = _channels_last(values.numpy()) * (1 if weight is None else weight)
-    return _channels_first(values if bias is None else values + bias)
+    return _plus_bias(values, bias)
 
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):

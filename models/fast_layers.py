@@ -24,7 +24,7 @@ _LARGEST_MAP = 8
 
 
 class QuickGradientConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, faster for odd kernels, stride 1, "same" padding and channels last; else the stock layer."""
+    """`keras.layers.Conv2D`, faster for odd kernels, stride 1, "same" padding, channels last; else the stock layer."""
 
     def call(self, inputs, training=None):
         odd = all(size % 2 for size in self.kernel_size)

@@ -255,10 +255,10 @@ def can_be_sharded(network: Network, image_shape: tuple[int, int, int], classes:
         return images_are_independent(build_model(network, image_shape, classes))
 
 
-def check_exchangeable(network: Network, *built) -> None:
-    """Raises a UserError if models of one network differ in the names or shapes of their weights."""
-    weights = [[(variable.name, variable.shape) for variable in model.weights] for model in built]
-    if any(other != weights[0] for other in weights):
+def check_exchangeable(network: Network, first, second) -> None:
+    """Raises a UserError if two models of one network differ in the names or shapes of their weights."""
+    one, other = ([(variable.name, variable.shape) for variable in model.weights] for model in (first, second))
+    if one != other:
         raise UserError(f"models/{network.name}.py: build returns other weights each time, or for another precision")
 
 

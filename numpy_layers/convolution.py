@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from numpy_layers.arguments import CHANNELS_FIRST, batch_optional, divisor, floats, half_in_single, pair, require
-from numpy_layers.windows import extent, padded, windows
+from numpy_layers.windows import extent, padded, same_sides, windows
 
 
 @half_in_single
@@ -38,8 +38,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     if isinstance(padding, str):
         require(padding in ("same", "valid"), "padding", padding, 'an int, a pair of ints, "same" or "valid"')
         require(padding == "valid" or stride == (1, 1), "stride", stride, '1, with padding "same"')
-        missing = [span - 1 if padding == "same" else 0 for span in extent(kernel_size, dilation)]
-        sides = [(total // 2, total - total // 2) for total in missing]
+        spans = extent(kernel_size, dilation) if padding == "same" else (1, 1)
+        sides = same_sides(input.shape[2:], spans, stride)
     else:
         sides = [(side, side) for side in pair("padding", padding, 0)]
 

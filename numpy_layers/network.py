@@ -14,7 +14,7 @@ from numpy_layers.convolution import conv2d
 from numpy_layers.dense import flatten, linear
 from numpy_layers.normalization import batch_norm, group_norm, layer_norm
 from numpy_layers.pooling import avg_pool2d, max_pool2d
-from numpy_layers.windows import Pair, extent, padded
+from numpy_layers.windows import Pair, extent, padded, same_sides
 
 Function = Callable[..., np.ndarray]
 _BATCH = 32  # images at a time: what one layer writes is then still near when the next one reads it
@@ -157,9 +157,7 @@ def _array(variable) -> np.ndarray | None:
 
 
 def _same(maps: np.ndarray, spans: Pair, stride: Pair, value: float = 0.0) -> np.ndarray:
-    """Padded as Keras's "same" does: for ceil(size / stride) outputs, the odd row or column comes last."""
-    missing = [max((-(-m // s) - 1) * s + k - m, 0) for m, k, s in zip(maps.shape[2:], spans, stride, strict=True)]
-    return padded(maps, *((total // 2, total - total // 2) for total in missing), value)
+    return padded(maps, *same_sides(maps.shape[2:], spans, stride), value)
 
 
 def _convolution(layer: keras.layers.Conv2D) -> Function:

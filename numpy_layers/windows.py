@@ -23,6 +23,12 @@ def extent(kernel_size: Pair, dilation: Pair) -> Pair:
     return tuple(step * (size - 1) + 1 for size, step in zip(kernel_size, dilation, strict=True))
 
 
+def same_sides(sizes: Pair, spans: Pair, stride: Pair) -> list[Pair]:
+    """(before, after) to pad for ceil(size / stride) outputs, as "same" does: the odd row or column comes last."""
+    missing = [max((-(-size // s) - 1) * s + k - size, 0) for size, k, s in zip(sizes, spans, stride, strict=True)]
+    return [(total // 2, total - total // 2) for total in missing]
+
+
 def windows(input: np.ndarray, kernel_size: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
     """Every window of `input` [n, c, h, w] as a view [n, c, out_h, out_w, kernel_h, kernel_w]; nothing is copied."""
     spans = extent(kernel_size, dilation)

@@ -1,4 +1,4 @@
-"""The house: a file imports only from its own line of FLOORS or those before, without a circle, and none is too long."""
+"""The house: a file imports only from its line of FLOORS or those before, without a circle, and none is too long."""
 
 import ast
 from pathlib import Path

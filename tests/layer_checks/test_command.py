@@ -9,6 +9,7 @@ import pytest
 
 import check_layers
 import numpy_layers
+from experiment.errors import UserError
 from layer_checks import agreement, random_cases
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,20 @@ def test_help_answers_at_once():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "random cases" in result.stdout
     assert not any(f"'{module}'" in result.stdout for module in ("numpy", "tensorflow", "torch"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--picture", "ship.jpg"], "ship.jpg: the name must end with .png, .svg, .pdf"),
+        (["--picture", "ship.png", "--data", "synthetic"], "the picture shows an image of CIFAR-10"),
+        (["--picture", "/proc/nowhere/ship.png"], "/proc/nowhere cannot be written"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_refused(arguments, message, real_cifar10, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        check_layers.main(check_layers.parse_arguments(arguments))
 
 
 def test_the_picture_is_drawn(tmp_path, real_cifar10):
