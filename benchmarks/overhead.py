@@ -5,7 +5,7 @@
     python -m benchmarks.overhead page --data DIR
 
 - epoch: the share of an epoch that goes into making its batches and writing the run's files. The batches are made while
-  the step before computes, on the same cores, so that their share is the most they cost.
+  the step before computes, on the same cores, so that their share is an upper bound of their cost.
 - start: `python train.py --help`; `python train.py` on as few images as one step takes, from the command to its end;
   the test images of a run, predicted in a process that has imported TensorFlow and read the images (the first time,
   and the median of the next ones); the largest resident memory of a training of one epoch

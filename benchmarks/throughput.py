@@ -14,7 +14,7 @@ was measured, and the spread of the rounds. What each does:
   comes, and once with oneDNN, which it leaves off on processors without AVX-512 and the like
 - torch: the same network in PyTorch, tensors in memory, no augmentation, Adam in its fused form
 
-Those in bfloat16 stay away where the processor has no instructions for it: they would take ten times as long.
+bfloat16 is skipped on processors without instructions for it, where it would take ten times as long.
 """
 
 import argparse

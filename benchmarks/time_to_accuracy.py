@@ -2,13 +2,13 @@
 
     python -m benchmarks.time_to_accuracy
 
-Each trains network B (fast.yaml has its normalisation before the ReLU) on the same 45,000 images and is validated on
-the same 5,000 after every epoch, in a process of its own. The mark is a validation accuracy of what the report's
-network B reached. The clock starts when the images are in memory, so that it counts building, compiling, training,
-validation and, for ours, writing every checkpoint.
+Each trains the batch-norm network (fast.yaml has its normalisation before the ReLU and after the pooling) on the same
+45,000 images and is validated on the same 5,000 after every epoch, in a process of its own. The target is 82.38 %
+validation accuracy, the test accuracy that a student's report gave for batch norm. The clock starts when the images are
+in memory, so that it counts building, compiling, training, validation and, for ours, writing every checkpoint.
 
-- keras: what one would write with Keras alone: `RandomFlip` and `RandomTranslation` layers, network B of Keras's own
-  layers, Adam at its default rate, batch 128, float32, `model.fit` on arrays in memory, until the mark is reached
+- keras: what one would write with Keras alone: `RandomFlip` and `RandomTranslation` layers, the network of Keras's
+  own layers, Adam at its default rate, batch 128, float32, `model.fit` on arrays in memory, until it reaches the target
 - bn, fast: what `python train.py` does with that configuration, to its end
 """
 
@@ -28,7 +28,7 @@ from experiment.errors import reported
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-TARGET = 0.8238  # what the report's network B reached
+TARGET = 0.8238  # that of the report
 NAMES = {"keras": "stock Keras", "bn": "bn.yaml", "fast": "fast.yaml"}
 COLOURS = {"keras": "#D55E00", "bn": "#0072B2", "fast": "#009E73"}
 
@@ -146,7 +146,7 @@ def chart(result: dict, path: Path) -> None:
     axes.set_xlabel("seconds from the images in memory, compilation included")
     axes.set_ylabel("validation accuracy (%)")
     axes.set_ylim(40)
-    axes.set_title("Network B, 2 cores" if os.cpu_count() == 2 else "Network B")
+    axes.set_title(f"The batch-norm network, {os.cpu_count()} cores")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()

@@ -46,9 +46,9 @@ class Agreement:
 
     @property
     def decimals(self) -> float:
-        """The most decimals to which all numbers agree, by their relative difference: at most half of the last one.
+        """The largest d for which the relative difference is at most half of 10^-d.
 
-        A loss summed to 1000 has no more than four decimals in float32 at all; so decimals are counted at a scale of 1.
+        It is the relative difference, since float32 holds only four decimals of a loss of 1000.
         """
         if self.relative in (0, math.inf):
             return -math.inf if self.relative else math.inf

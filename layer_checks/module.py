@@ -47,8 +47,8 @@ def load(path: Path) -> dict[str, "Function"]:
 class Function:
     """A user's function, called with the arguments of torch.nn.functional's.
 
-    Those that have no default there are given by their place. The others are given by name or, where the user's
-    function has a name of its own at that place, by this one. `missing` names those for which it has neither.
+    Arguments without a default in PyTorch are passed by position. The others are passed by name: PyTorch's, or the name
+    that the user's function has at that position. `missing`: the arguments that it lacks.
     """
 
     def __init__(self, layer: str, function: Callable):

@@ -1,7 +1,6 @@
 """Eight 3x3 convolutions in four pairs, with or without normalisation after each.
 
-At 32 x 32 pixels and 10 classes, the report's network A (`norm: none`) has 294,810 parameters, its network B
-(`norm: batch`) 296,730.
+At 32 x 32 pixels and 10 classes it has 294,810 parameters without normalisation, 296,730 with batch normalisation.
 """
 
 from typing import Any, ClassVar, Literal
@@ -15,9 +14,9 @@ WIDTHS = (16, 32, 64, 128)
 class Network(network.Network):
     """A VGG-like network, for images of at least 8 x 8 pixels.
 
-    `norm_position`: convolution, ReLU, normalisation (the report's network B), or convolution, normalisation, ReLU;
-    `after_pooling` is the latter, with a block's pooling before its last normalisation, which then has a quarter of the
-    pixels to pass over. `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch
+    `norm_position`: where a normalisation stands, `after_activation`, `before_activation`, or `after_pooling`: as
+    `before_activation`, but a block's pooling comes before its last normalisation, which then processes a quarter of
+    the pixels. `norm_momentum` (of the moving averages) and `ghost_batches` (the number of shards of a batch
     with statistics of their own) are for batch normalisation, `groups` (of channels) is for group normalisation. The
     initial kernels of `initializer` are multiplied by `initial_scale`.
     """

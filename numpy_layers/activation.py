@@ -31,8 +31,8 @@ def softmax(input, dim) -> np.ndarray:
 def log_softmax(input, dim) -> np.ndarray:
     """input - log(sum over `dim` of exp(input)), of any shape. Source: torch.nn.functional.log_softmax.
 
-    The largest number is taken away first, which changes nothing but keeps exp from overflowing. It is NaN where the
-    largest number is infinite.
+    The largest number is subtracted first: the result is the same, but exp cannot overflow. It is NaN where the largest
+    number is infinite.
     """
     input = floats("input", input)
     dim = dimension("dim", dim, input.shape)

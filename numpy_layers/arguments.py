@@ -16,7 +16,7 @@ def require(condition: bool, name: str, value, expected: str, hint: str = "") ->
 
 
 def array(name: str, value, *dimensions: int | str, hint: str = "") -> np.ndarray:
-    """`value` as an array of these dimensions; a number must be met, a word stands for any size; none: any shape."""
+    """`value` as an array of these dimensions; an int is the required size, a word allows any; none: any shape."""
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array; expected one without a mask, which would be lost")
     try:

@@ -14,7 +14,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         input: [n, c, h, w] or [c, h, w], of floating point or whole numbers.
         kernel_size, stride, padding, dilation: k, s, p, d: an int, or one for rows and one for columns. The stride
             is the kernel's size where it is None. What is padded counts as -inf; at most half the kernel.
-        ceil_mode: a last window that hangs over the end counts too, if it starts in the input or before it.
+        ceil_mode: also keep a last window that reaches past the end, if it starts in the input or before.
 
     Returns:
         [n, c, out_h, out_w] or [c, out_h, out_w], out_h = floor((h + 2 p - d (k - 1) - 1) / s) + 1, or ceil.

@@ -192,7 +192,7 @@ def _kib(field: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=2000, help="files for each reader (default: 2000)")
+    parser.add_argument("--cases", type=int, default=1700, help="files for each reader (default: 1700)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "fuzz.json")
     arguments = parser.parse_args()

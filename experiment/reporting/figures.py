@@ -60,13 +60,14 @@ def literal(text: str) -> str:
 
 def legend_below(figure: Figure, handles: list) -> None:
     """Puts the legend below the axes, with as many columns as fit, and makes the figure higher for a long one."""
-    fitting = int(11 * figure.get_figwidth())  # about 11 characters per inch
-    labels = [textwrap.fill(handle.get_label(), fitting - 9) for handle in handles]
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    columns = max(1, min(len(handles), fitting // (longest + 9)))
+    labels = [textwrap.fill(handle.get_label(), int(11 * figure.get_figwidth()) - 9) for handle in handles]
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
     rows = -(-sum(1 + label.count("\n") for label in labels) // columns)
     figure.set_figheight(figure.get_figheight() + 0.25 * max(0, rows - 3))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def shortened(name: str, longest: int) -> str:

@@ -163,6 +163,8 @@ def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
     if not panel.log and low >= 0:
         lowest = max(lowest, -0.02 * room)
     (axes.set_xlim if panel.horizontal else axes.set_ylim)(inverse(lowest), inverse(highest))
+    if not panel.log and (ys == ys.round()).all():  # such as epochs
+        (axes.xaxis if panel.horizontal else axes.yaxis).get_major_locator().set_params(integer=True)
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if highest - lowest < 2.5 else (1,)))

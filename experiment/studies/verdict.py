@@ -197,9 +197,12 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
             "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
         )
     if any(finding.interval_95 for finding in found[1:]) and not study.claim:
-        caveats.append("The intervals are corrected (Bonferroni): all of them together cover 95 %.")
+        caveats.append(
+            "The intervals are corrected for the number of comparisons (Bonferroni). The best was chosen from the same "
+            "runs, so all of them together cover somewhat less than 95 %."
+        )
     elif len(found) > 5:
-        caveats.append(f"Of {len(found)} comparisons at 95 %, about one in twenty is decided by chance alone.")
+        caveats.append("Even if nothing differed, about one in twenty of such comparisons would be decided.")
     return Verdict(
         study=name,
         claim=study.claim,
