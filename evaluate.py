@@ -47,18 +47,18 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment import finding
     from experiment.data import sources
     from experiment.evaluation.comparison import compare
-    from experiment.evaluation.predict import check_numpy, predict_missing
+    from experiment.evaluation.predict import check_numpy, needs_images, predict_missing
     from experiment.evaluation.result import load_result
     from experiment.reporting import text
     from experiment.reporting.write import write
 
-    if arguments.studies and not (arguments.report and arguments.studies.is_dir()):
+    if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)
         raise UserError(f"--studies {arguments.studies}: needs --report, and must be a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
     parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
 
     # With stored predictions, images are needed only for the figure of disagreements: not worth a download.
-    download = any(run.best_file.exists() for run in runs)
+    download = any(needs_images(run, arguments.engine, arguments.tta) for run in runs)
     dataset_for = sources.loader(arguments.data, download)
     if arguments.engine == "numpy":
         check_numpy(runs)
@@ -89,12 +89,8 @@ def main(arguments: argparse.Namespace) -> int:
     comparison = compare(results, arguments.baseline, left_out)
     for run, name in evaluated if arguments.keep else []:
         run.copy_small_files(arguments.keep / name)
-    try:
-        shown = comparison.baseline.first
-        dataset = dataset_for(shown.config.data)
-        images = dataset.test.images if dataset.fingerprint() == shown.summary["data"].get("sha256") else None
-    except UserError:
-        images = None
+    wanted = comparison.rivals or arguments.report
+    images, why = _test_images(comparison.baseline.first, dataset_for) if wanted else (None, "")
     content, written = write(comparison, arguments.output, images, arguments.figures)
     if arguments.report:
         from experiment.reporting import html
@@ -105,11 +101,22 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(content, indent=1) if arguments.format == "json" else text.markdown(comparison, content))
     else:
         text.print_summary(comparison)
-        if comparison.rivals and images is None:
-            print("no figure of disagreements: the test images are not available")
+        if why:
+            print(f"the test images are not shown: {why}")
         print(f"written: {', '.join(written)} in {arguments.output}")
     check_printed()
     return _SOME_LEFT_OUT if left_out else 0
+
+
+def _test_images(result, dataset_for):
+    """The test images uint8 [n, h, w, c] of a result, or None, and why they are not available."""
+    try:
+        dataset = dataset_for(result.config.data)
+    except UserError as error:
+        return None, str(error).splitlines()[0]
+    if dataset.fingerprint() != result.summary["data"].get("sha256"):
+        return None, f"{dataset.source} contains other images than {result.name} was trained on"
+    return dataset.test.images, ""
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     run = RunDirectory(_best(arguments.run or ROOT / "results"))
     summary = run.read_summary()
-    shape, classes = image_shape_of(summary), class_names_of(summary)
+    shape, classes = image_shape_of(summary), class_names_of(summary, run.summary_file)
     images, classified, refused = [], [], []
     for picture in arguments.pictures:
         try:

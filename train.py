@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     from experiment.run_directory import RunDirectory
     from experiment.training import start
 
-    config = sources.settle(configuration.load(arguments.config, arguments.set, arguments.seed), arguments.data)
+    config = sources.with_data(configuration.load(arguments.config, arguments.set, arguments.seed), arguments.data)
     if arguments.tensorboard and find_spec("tensorboard") is None:
         raise UserError("--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'")
     if arguments.print_config:

@@ -41,7 +41,7 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
     dataset = synthetic.generate(batch * steps, 10)
     images = dataset.train
     if ours:
-        cores = hardware.settle(hardware.choose_cores(config, dataset))
+        cores = hardware.set_threads(hardware.choose_cores(config, dataset))
         loop.make_deterministic(config.seed)
     floats = np.asarray(preprocess(images.images))
     times = []

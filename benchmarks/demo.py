@@ -26,7 +26,7 @@ def main() -> None:
     from experiment.data import synthetic
 
     dataset = synthetic.generate()
-    cores = hardware.settle(hardware.choose_cores(configuration.load("bn.yaml", SETTINGS), dataset))
+    cores = hardware.set_threads(hardware.choose_cores(configuration.load("bn.yaml", SETTINGS), dataset))
     runs = []
     for seed in map(int, arguments.seeds.split(",")):
         for network in ("plain", "bn"):

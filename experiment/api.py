@@ -43,7 +43,7 @@ def load_data(data: str | None = None) -> Dataset:
 def train(
     config: Config, run_dir: str | Path, data: str | None = None, existing: Existing = "refuse", quiet: bool = False
 ) -> RunDirectory:
-    """Trains a run in a process of its own, with the bits and the guards of `train.py`, and returns its directory.
+    """Trains a run in a process of its own, with the results and checks of `train.py`, and returns its directory.
 
     Args:
         config: as `load_config` gives it.
@@ -57,7 +57,7 @@ def train(
         Interrupted: by Ctrl-C; the run can be resumed.
     """
     run = _run(run_dir)
-    process.train(sources.settle(config, data), run, data, existing, quiet)
+    process.train(sources.with_data(config, data), run, data, existing, quiet)
     return run
 
 

@@ -38,8 +38,8 @@ class Data(Section):
     / in its path), whose pictures are resized to `image_size` x `image_size` pixels. See docs/your-own-images.md.
 
     `held_out` splits `validation_images` off the training set, stratified by class and seeded by `split_seed`.
-    `test_as_validation` trains on all training images and selects the weights on the test set, as the report did: an
-    optimistic estimate, marked as such wherever its numbers appear. `training_images` limits training to a stratified
+    `test_as_validation` trains on all training images and selects the weights on the test set: an optimistic
+    estimate, marked as such wherever its numbers appear. `training_images` limits training to a stratified
     subset of that size; null trains on all.
     """
 

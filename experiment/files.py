@@ -141,6 +141,14 @@ def make_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if it is there. Raises a UserError if that fails."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be removed: {error.strerror or error}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a small file atomically."""
     write_bytes(path, text.encode("utf-8"))

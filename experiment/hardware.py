@@ -64,7 +64,7 @@ def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> 
     return Cores(count, count if sharded else 1)
 
 
-def settle(cores: Cores) -> Cores:
+def set_threads(cores: Cores) -> Cores:
     """Sets TensorFlow's numbers of threads, and returns the resulting use of the cores.
 
     The variable TF_NUM_INTRAOP_THREADS takes precedence, and so do the settings of a TensorFlow that is already

@@ -98,11 +98,15 @@ def opened_zip(path: Path, largest: int, follow: bool = False):
 
 def _check_directory(file) -> None:
     """Limits the size of the directory, which `zipfile` reads completely, according to the record at the end."""
-    file.seek(max(0, file.seek(0, os.SEEK_END) - 42))
-    locator, end = (tail := file.read(42))[:-22], tail[-22:]
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 98))
+    tail = file.read(98)
+    end, locator, large = tail[-22:], tail[-42:-22], tail[-98:-42]  # `large`: of an archive of more than 2 GiB
     if end[:4] != b"PK\5\6" or end[-2:] != b"\0\0":
         raise ValueError("it is not a complete zip archive")
-    if locator[:4] == b"PK\6\7" or int.from_bytes(end[12:16], "little") > _LARGEST_DIRECTORY:
+    size = int.from_bytes(end[12:16], "little")
+    if locator[:4] == b"PK\6\7":
+        size = int.from_bytes(large[40:48], "little") if large[:4] == b"PK\6\6" else math.inf
+    if size > _LARGEST_DIRECTORY:
         raise ValueError("it has too many members")
 
 

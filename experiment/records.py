@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiment.printable import printable
+from experiment.schema import explain
 
 MOST_EPOCHS = 10_000
 _LARGEST = 3.5e38  # about float32's maximum, so that sums stay finite in float64
@@ -34,6 +35,15 @@ class Epoch(_Record):
     images_per_second: Amount
 
 
+class Images(_Record):
+    """What a run was trained on; older summaries have the name alone."""
+
+    name: str
+    sha256: str | None = None
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    image_shape: Annotated[list[Annotated[int, Field(gt=0, lt=2**14)]], Field(min_length=3, max_length=3)] | None = None
+
+
 class _Summary(_Record):
     """summary.json; before the end of the run only the status is required."""
 
@@ -45,14 +55,12 @@ class _Summary(_Record):
     images_per_second: Amount | None = None
     parameters: Annotated[int, Field(ge=0, le=10**12)] | None = None
     precision: str | None = None
-    data: Any = None
+    data: Images | None = None
     weights: str | None = None  # the SHA-256 of best.keras; missing in older runs
 
     @model_validator(mode="after")
     def _complete_if_finished(self):
         missing = [key for key in type(self).model_fields if key != "weights" and getattr(self, key) is None]
-        if not missing and not (isinstance(self.data, dict) and isinstance(self.data.get("name"), str)):
-            missing = ["data.name"]
         if self.status == "finished" and missing:
             raise ValueError(f"{missing[0]} is missing")
         return self
@@ -101,10 +109,7 @@ def _check(kind: type[_Record], values: Any) -> None:
     try:
         kind.model_validate(values)
     except ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, mistake["loc"]))
-        message = mistake["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message}" if where else message) from None
+        raise ValueError(explain(error.errors()[0], [])) from None
 
 
 def _cleaned(value: Any) -> Any:

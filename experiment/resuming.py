@@ -19,7 +19,7 @@ def is_finished(config: Config, run: RunDirectory) -> bool:
         UserError: it does, but its files contradict each other, or both its weights and its predictions are missing.
     """
     check_configured(run)
-    if not run.summary_file.exists() or run.read_summary()["status"] != "finished":
+    if not (run.exists() and run.summary_file.exists()) or run.read_summary()["status"] != "finished":
         return False
     if configuration.differences(run.read_config(), config):
         return False

@@ -96,10 +96,7 @@ class RunDirectory:
     def remove_files(self) -> None:
         """Removes the files of a run, and nothing else."""
         for file in [*self.files(), *self.tensorboard_folder.glob("*/events.out.tfevents.*")]:
-            try:
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                raise UserError(f"{file} cannot be removed: {error.strerror or error}") from None
+            files.remove(file)
 
     @contextmanager
     def locked(self, wait: bool = False):
@@ -184,7 +181,7 @@ class RunDirectory:
     def new_best(self):
         """Yields the path to save better weights to; removes the predictions of the former weights first."""
         for file in self.all_predictions():
-            file.unlink(missing_ok=True)
+            files.remove(file)
         with atomic(self.best_file) as temporary:
             yield temporary
 
@@ -250,8 +247,7 @@ class RunDirectory:
         """Raises a UserError if the run was trained on other images than those of `fingerprint`."""
         if not self.summary_file.exists():
             return
-        facts = self.read_summary().get("data")
-        if not isinstance(facts, dict) or facts.get("sha256") != fingerprint:
+        if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
 
     # ---- copies
@@ -263,7 +259,9 @@ class RunDirectory:
         return {file.name: reading.read_bytes(file, _LARGEST_PREDICTIONS) for file in regular}
 
     def write_small_files(self, contents: dict[str, bytes]) -> None:
-        """Writes the small files of a run that was trained elsewhere, unless a finished run is here."""
+        """Writes the small files of a run that was trained elsewhere, unless they or a finished run are here."""
+        if self.small_files() == contents:
+            return  # trained here: the weights and the checkpoint stay
         if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
@@ -276,7 +274,7 @@ class RunDirectory:
         files.make_folder(destination)
         for file in copy.all_predictions():
             if file.name not in contents:
-                file.unlink(missing_ok=True)
+                files.remove(file)
         copy._write_small(contents)
 
     def _write_small(self, contents: dict[str, bytes]) -> None:

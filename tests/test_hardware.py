@@ -35,7 +35,7 @@ def threads(monkeypatch):
     ],
 )
 def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, settings, count, expected, shards):
-    cores = hardware.settle(
+    cores = hardware.set_threads(
         hardware.choose_cores(configuration.load(config, settings), synthetic.generate(200, 10), count)
     )
     assert threads == expected
@@ -44,7 +44,7 @@ def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, set
 
 def test_threads_that_the_user_chose_are_left_alone(threads, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    assert hardware.settle(hardware.Cores(2, 2)) == hardware.Cores(1)
+    assert hardware.set_threads(hardware.Cores(2, 2)) == hardware.Cores(1)
     assert threads == {"intra": 0, "inter": 0}
 
 
@@ -55,7 +55,7 @@ def test_a_tensorflow_that_runs_already_keeps_its_threads(threads, monkeypatch):
     monkeypatch.setattr(hardware.tf.config.threading, "set_intra_op_parallelism_threads", begun)
     for within, across, expected in ((1, 4, hardware.Cores(4, 4)), (3, 3, hardware.Cores(3))):
         threads.update(intra=within, inter=across)
-        assert hardware.settle(hardware.Cores(2, 2)) == expected
+        assert hardware.set_threads(hardware.Cores(2, 2)) == expected
 
 
 @pytest.mark.parametrize(

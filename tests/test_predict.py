@@ -38,6 +38,14 @@ def main(*arguments) -> int:
     return predict.main(predict.parse_arguments([*map(str, arguments)]))
 
 
+def test_a_run_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path, photos):
+    run = make_run(tmp_path / "run")
+    run.best_file.write_bytes(b"weights")
+    run.write_summary({"status": "running"})
+    with pytest.raises(UserError, match=r"summary\.json: data\.class_names is missing"):
+        main(*photos, "--run", run.path)
+
+
 def test_a_line_for_each_picture_with_its_three_likeliest_classes(trained, photos, capsys):
     assert main(*photos, "--run", trained.path) == 0
     printed = capsys.readouterr()

@@ -589,7 +589,7 @@ def test_a_run_on_the_same_data_passes(tmp_path):
     make_run(tmp_path / "run").check_same_data("0" * 64, "here")
 
 
-@pytest.mark.parametrize("facts", [{"sha256": "1" * 64}, {}, [], "cifar10", None])
+@pytest.mark.parametrize("facts", [{"name": "cifar10", "sha256": "1" * 64}, {"name": "cifar10"}, None])
 def test_a_run_on_other_data_is_refused(tmp_path, facts):
     run = make_run(tmp_path / "run")
     run.write_summary({"status": "interrupted", "data": facts})

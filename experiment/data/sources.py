@@ -16,13 +16,14 @@ from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 
 CIFAR = {version.name: version for version in (cifar.CIFAR10, cifar.CIFAR100)}
+KEYWORDS = ("download", "synthetic", "generated")  # values of `--data` that are no paths
 
 
 class NotFound(UserError):
     """The data set was not found."""
 
 
-def settle(config: Config, where: str | None) -> Config:
+def with_data(config: Config, where: str | None) -> Config:
     """Replaces `data.name` if `--data` names a data set, not just the location of CIFAR.
 
     Paths become absolute, so that the run's configuration records the location of its images.
@@ -43,10 +44,8 @@ def settle(config: Config, where: str | None) -> Config:
 
 
 def _name_of(where: str | None) -> str | None:
-    if where in ("synthetic", "generated"):
-        return "synthetic"
-    if where is None or where == "download":
-        return None
+    if where is None or where in KEYWORDS:
+        return "synthetic" if where in KEYWORDS[1:] else None
     path = _expanded(where)
     if path.suffix.lower() == ".npz":
         return str(path.absolute())
@@ -73,13 +72,13 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
     Raises:
         UserError: the data set was not found (the message lists what was tried), or a file is invalid.
     """
-    settings = settings or settle(Config(), where).data
+    settings = settings or with_data(Config(), where).data
     if settings.name == "synthetic":
         return synthetic.generate()
     if settings.own_images:
         named = _name_of(where)
         path = _expanded(settings.name if named in (None, "synthetic") else named)
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 (never raises)
             raise UserError(f"there is no {path} (data.name). If it was moved, say where it is: --data PATH")
         return arrays.read(path) if path.suffix.lower() == ".npz" else folder.read(path, settings.image_size)
     version = CIFAR[settings.name]

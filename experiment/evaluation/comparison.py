@@ -3,6 +3,7 @@
 All numbers of a comparison are computed here, once, for text, figures and page.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -135,13 +136,15 @@ def compare(results: Sequence[RunResult], baseline: str | None = None, left_out:
     groups.sort(key=lambda group: (group is not chosen, not group.comparable(chosen)))
     compared = [group for group in groups if group.comparable(chosen)]
     differences = _family([_difference(group, chosen) for group in compared[1:]])
-    best, *others = sorted(compared, key=lambda group: -group.mean)
+    ranked = sorted(compared, key=lambda group: -group.mean)
+    # The best was chosen from the same runs, so its differences are corrected for all pairs of arms.
+    all_pairs = _family([_difference(one, other) for one, other in itertools.combinations(ranked, 2)])
     places = {identity(group.first): place for place, group in enumerate(groups)}
     return Comparison(
         results=tuple(sorted(results, key=lambda result: places[identity(result)])),
         groups=tuple(groups),
         differences=tuple(differences),
-        best_minus_others=tuple(_family([_difference(best, other) for other in others])),
+        best_minus_others=tuple(all_pairs[: len(ranked) - 1]),
         pairs=tuple(_pairs(differences, results)),
         optimism=tuple(_optimism(groups)),
         left_out=tuple(left_out),
@@ -184,13 +187,18 @@ def _optimism(groups: Sequence[Group]) -> list[Optimism]:
     for group in groups:
         if group.config.data.protocol != "test_as_validation":
             continue
-        same_data = [other for other in groups if other.first.data == group.first.data]
-        keys = [list(configuration.arm_differences(other.config, group.config)) for other in same_data]
-        held_out = next((other for other, own in zip(same_data, keys, strict=True) if own == ["data.protocol"]), None)
-        gains = [run.summary["val_accuracy"] - run.history[-1]["val_accuracy"] for run in group.runs]
-        gain = {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains, _DIFFERENCE)}
+        held_out = next((other for other in groups if _held_out_twin(other, group)), None)
+        courses = [[row["val_accuracy"] for row in run.history] for run in group.runs]
+        gains = [max(course) - course[-1] for course in courses]
+        gain = {"mean": float(np.mean(gains)), "interval_95": metrics.mean_interval(gains, (0, 1))}
         found.append(Optimism(group, gain, held_out and _difference(group, held_out)))
     return found
+
+
+def _held_out_twin(other: Group, group: Group) -> bool:
+    """Whether another group, on the same images, differs from a group in the protocol alone."""
+    keys = configuration.arm_differences(other.config, group.config)
+    return other.first.data == group.first.data and list(keys) == ["data.protocol"]
 
 
 # ---- as JSON ---------------------------------------------------------------------------------------------------------

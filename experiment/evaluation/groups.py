@@ -72,7 +72,7 @@ class Group:
     @property
     def class_accuracy(self) -> np.ndarray:
         """In 0..1, [c]; 0 for a class without test images."""
-        return self.confusion_matrix.diagonal() / np.maximum(self.confusion_matrix.sum(1), 1)
+        return metrics.class_shares(self.confusion_matrix).diagonal()
 
     @cached_property
     def mean_probabilities(self) -> np.ndarray:

@@ -76,6 +76,11 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     return matrix
 
 
+def class_shares(matrix: np.ndarray) -> np.ndarray:
+    """A confusion matrix as shares of each true class, in 0..1; 0 for a class without test images."""
+    return matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+
+
 # ---- two runs on the same test images --------------------------------------------------------------------------------
 
 

@@ -30,11 +30,11 @@ def predict_missing(
     Args:
         run: a finished run.
         dataset_for: returns the data set of a configuration; called only if it is needed.
-        engine: as in `predict`; "numpy" ignores stored logits.
+        engine: as in `predict`; "numpy" neither reads nor writes stored logits.
         tta: the test-time augmentation, whose logits are stored in addition to the plain ones.
 
     Returns:
-        The predictions that could not be stored, since the run's directory is read-only: {tta: (logits, labels)}.
+        The predictions that are not stored, by NumPy or in a read-only directory: {tta: (logits, labels)}.
 
     Raises:
         UserError: the run is not finished, one of its files is missing, damaged or contradicts the others, or both the
@@ -53,11 +53,17 @@ def predict_missing(
             dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
             logits = predict(run, dataset.test.images, engine, views_of)
-            if os.access(run.path, os.W_OK):
+            if engine == "keras" and os.access(run.path, os.W_OK):
                 run.write_predictions(logits, dataset.test.labels, views_of, weights)
             else:
                 unwritten[views_of] = run.as_stored(logits), dataset.test.labels
     return unwritten
+
+
+def needs_images(run: RunDirectory, engine: str, tta: TestTimeAugmentation) -> bool:
+    """Whether `predict_missing` would predict a finished run."""
+    stored = run.has_predictions() and run.has_predictions(tta)
+    return run.best_file.exists() and (engine == "numpy" or not stored)
 
 
 def predict(
@@ -118,8 +124,8 @@ def _network(run: RunDirectory):
     from models.network import build_model
 
     summary = run.read_summary()
-    shape, names = image_shape_of(summary, run.summary_file), class_names_of(summary, run.summary_file)
-    return build_model(run.read_config().model, shape, len(names), seed=0)
+    classes = len(class_names_of(summary, run.summary_file))
+    return build_model(run.read_config().model, image_shape_of(summary), classes, seed=0)
 
 
 def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
@@ -128,7 +134,7 @@ def probabilities(run: RunDirectory, images: np.ndarray) -> np.ndarray:
     Raises:
         UserError: the images are not uint8, or have another shape than the training images; or as for `predict`.
     """
-    shape = image_shape_of(run.read_summary(), run.summary_file)
+    shape = image_shape_of(run.read_summary())
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise UserError(
             f"images are {images.dtype} {list(images.shape)}; this network takes uint8 {['n', *shape]}".replace("'", "")

@@ -41,7 +41,7 @@ class RunResult:
 
     @property
     def directory(self) -> str:
-        """Where it lies, without the directory of its seed: by default the name of its configuration's file."""
+        """The run's name without `/seed<n>`: by default the name of its configuration's file."""
         return self.name.removesuffix(f"/seed{self.config.seed}")
 
     @property
@@ -50,7 +50,7 @@ class RunResult:
 
     @property
     def data(self) -> str:
-        """What tells data sets apart, whatever they are called: results on different ones are never compared."""
+        """The SHA-256 of its images (older runs: their name). Results on different images are never compared."""
         return self.summary["data"].get("sha256") or self.data_name
 
     @property
@@ -97,7 +97,7 @@ class RunResult:
     def measures(self) -> dict:
         """Every number of this run that is reported, ready for JSON."""
         matrix = self.confusion_matrix()
-        shares = matrix.diagonal() / np.maximum(matrix.sum(1), 1)  # a class may have no test image
+        shares = metrics.class_shares(matrix).diagonal()
         best_epoch = self.summary["best_epoch"]
         return {
             "run": self.name,
@@ -180,18 +180,14 @@ def load_result(
 
 
 def class_names_of(summary: dict, where: object = "summary.json") -> tuple[str, ...]:
-    """The classes that a run was trained on. Raises UserError where its summary has no names for them."""
-    facts = summary["data"]
-    names = facts.get("class_names", _CLASS_NAMES_BEFORE.get(facts["name"]))
-    if not (isinstance(names, list | tuple) and len(names) > 1 and set(map(type, names)) == {str}):
-        raise UserError(f"{where}: data.class_names is missing, or is no list of names")
+    """The classes that a run was trained on. Raises UserError if its summary, read from `where`, does not name them."""
+    facts = summary.get("data") or {}
+    names = facts.get("class_names") or _CLASS_NAMES_BEFORE.get(facts.get("name", ""))
+    if not names:
+        raise UserError(f"{where}: data.class_names is missing")
     return tuple(names)
 
 
-def image_shape_of(summary: dict, where: object = "summary.json") -> tuple[int, int, int]:
-    """Height, width and channels of the images that a run was trained on. Raises UserError where they are odd."""
-    shape = summary["data"].get("image_shape", cifar.IMAGE_SHAPE)
-    sound = isinstance(shape, list | tuple) and all(type(size) is int and 0 < size < 2**14 for size in shape)
-    if not (sound and len(shape) == 3):
-        raise UserError(f"{where}: data.image_shape is no list of height, width and channels")
-    return tuple(shape)
+def image_shape_of(summary: dict) -> tuple[int, int, int]:
+    """Height, width and channels of the images that a run was trained on."""
+    return tuple((summary.get("data") or {}).get("image_shape") or cifar.IMAGE_SHAPE)

@@ -77,7 +77,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def _why_undecided(difference: Difference) -> tuple[str, str]:
-    """In a sentence on one difference, and before the names of several arms."""
+    """Why a difference is not decided: as a clause, and as the beginning of a list of arms."""
     if difference.decided is not None:
         return "which is not significant", "no significant difference from"
     if min(difference.numbers["runs"]) < FEWEST_FOR_AN_INTERVAL:
@@ -120,8 +120,9 @@ def _tests(difference: Difference) -> str:
     tests = f"A t test gives p = {numbers['t_test_p']:.2g}, {permutation}."
     if difference.decided:
         pairs, share = numbers["runs"][0] * numbers["runs"][1], numbers["chance_of_being_ahead"]
-        ahead = difference.first if numbers["difference"] > 0 else difference.second
-        return f"{tests} {ahead.label} is ahead in {100 * max(share, 1 - share):.0f} % of the {pairs} pairs of runs."
+        won = numbers["difference"] > 0
+        ahead, share = (difference.first, share) if won else (difference.second, 1 - share)
+        return f"{tests} {ahead.label} is ahead in {100 * share:.0f} % of the {pairs} pairs of runs."
     farthest = 100 * max(map(abs, numbers["interval_95"]))
     fits = f"differences of up to {farthest:.2f} points are compatible with these runs"
     return f"{tests} That is no evidence that they are equal: {fits}."
@@ -130,7 +131,7 @@ def _tests(difference: Difference) -> str:
 def _against_the_baseline(comparison: Comparison) -> str:
     kinds = {"ahead": [], "behind": [], "no significant difference": [], "not tested": []}
     for each in comparison.differences:
-        kinds[verdict(each)].append(each.first.label)
+        kinds[outcome(each)].append(each.first.label)
     # Not tested: fewer than three seeds, or no spread.
     found = "; ".join(f"{kind}: {_listed(labels)}" for kind, labels in kinds.items() if labels)
     tests = sum(each.decided is not None for each in comparison.differences)
@@ -138,7 +139,7 @@ def _against_the_baseline(comparison: Comparison) -> str:
     return f"Against the baseline, {comparison.baseline.label}: {found}{how}."
 
 
-def verdict(difference: Difference) -> str:
+def outcome(difference: Difference) -> str:
     """The result of the test of a difference from the baseline."""
     if difference.decided is None:
         return "not tested"
@@ -156,15 +157,17 @@ def _accuracy(group: Group) -> str:
     values, mean = list(group.accuracies.values()), f"{100 * group.mean:.2f} %"
     if len(values) == 1:
         return f"{mean}, 1 seed"
-    return f"{mean} ({spread(group)}, {len(values)} seeds)"
+    spread = f"95 % interval {_range(group.interval_95)}" if group.interval_95 else f"from {_range(sorted(values))}"
+    return f"{mean} ({spread}, {len(values)} seeds)"
 
 
-def spread(group: Group) -> str:
-    """The interval of the mean; if there is none, the range of the runs."""
-    values = group.accuracies.values()
-    if group.interval_95 is not None:
-        return "95 % interval {:.2f} to {:.2f}".format(*(100 * bound for bound in group.interval_95))
-    return "" if len(values) == 1 else f"from {100 * min(values):.2f} to {100 * max(values):.2f}"
+def interval_of(group: Group) -> str:
+    """The 95 % interval of the mean, in per cent; empty if there is none."""
+    return _range(group.interval_95) if group.interval_95 else ""
+
+
+def _range(shares: Sequence[float]) -> str:
+    return f"{100 * shares[0]:.2f} to {100 * shares[-1]:.2f}"
 
 
 def notes_in_files(comparison: Comparison) -> list[str]:
@@ -174,20 +177,19 @@ def notes_in_files(comparison: Comparison) -> list[str]:
 
 def notes(comparison: Comparison) -> list[str]:
     """Remarks on the arms: reported accuracies, repeated runs, the gain from choosing on the test set, precisions."""
-    remarks = {group.label: [*group.first.remarks] for group in comparison.groups}
+    mixed = len({run.summary["precision"] for run in comparison.results}) > 1
+    lines = []
     for group in comparison.groups:
+        remarks = [*group.first.remarks]
         if reported := group.reported:
-            remarks[group.label].append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
-    for group in comparison.groups:
+            remarks.append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
         if repeated := [run.name for run in comparison.repeated if comparison.group_of(run) is group]:
-            said = f"not counted, since another run has the same seed: {', '.join(repeated)}"
-            remarks[group.label].append(said)
-    for entry in comparison.optimism:
-        remarks[entry.group.label] += _optimism(entry)
-    if len({run.summary["precision"] for run in comparison.results}) > 1:
-        for group in comparison.groups:
-            remarks[group.label].append(_precisions(group))
-    return [f"{label}: {'; '.join(lines)}." for label, lines in remarks.items() if lines]
+            remarks.append(f"not counted, since another run has the same seed: {', '.join(repeated)}")
+        for entry in comparison.optimism:
+            remarks += _optimism(entry) if entry.group is group else []
+        remarks += [_precisions(group)] if mixed else []
+        lines += [f"{group.label}: {'; '.join(remarks)}."] if remarks else []
+    return lines
 
 
 def _precisions(group: Group) -> str:

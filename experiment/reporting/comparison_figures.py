@@ -108,7 +108,7 @@ def _plot_group(axes, group: Group, place: int, column: str, factor: float, styl
 @styled
 def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     """The confusion matrix of each group, in per cent of each true class; the colour scale covers the errors only."""
-    shares = [per_cent(group.confusion_matrix) for group in groups]
+    shares = [100 * metrics.class_shares(group.confusion_matrix) for group in groups]
     largest = max(errors(share).max(initial=0) for share in shares) or 1
     many = len(class_names) > MANY_CLASSES
     columns = 2 if many else min(len(groups), 2 if len(groups) < 5 else 3)
@@ -136,10 +136,6 @@ def confusion(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     # Labels are a little larger than the layout takes them to be.
     figure.set_layout_engine("constrained", rect=(0, 0.02, 1, 0.97))
     return figure
-
-
-def per_cent(matrix: np.ndarray) -> np.ndarray:
-    return 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
 
 
 def errors(shares: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ escaping or its `tojson`.
 import base64
 import datetime
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
 from experiment.evaluation.result import RunResult
 from experiment.reporting import answer, figures, text
-from experiment.reporting.comparison_figures import ENOUGH_IMAGES, MANY_CLASSES, errors, most_confused, per_cent
+from experiment.reporting.comparison_figures import ENOUGH_IMAGES, MANY_CLASSES, errors, most_confused
 
 _PARTS = Path(__file__).with_name("page")
 _CELL_IMAGES = 8  # of a cell of the confusion matrices, over all arms
@@ -118,12 +119,12 @@ def _studies(folder: Path | None) -> list[dict]:
     """The contents of all verdict.json files in a folder, with the name and the figure of each study."""
     found = []
     for file in sorted(folder.rglob("verdict.json")) if folder else []:
-        figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if path.exists()), None)
+        figure = next((path for path in map(file.with_name, _STUDY_FIGURES) if os.path.lexists(path)), None)
         found.append(
             {
                 **reading.read_json(file, _check_verdict),
                 "name": file.parent.relative_to(folder).as_posix(),
-                "figure": figure and _inline(figure.read_bytes(), _STUDY_FIGURES[figure.name]),
+                "figure": figure and _inline(reading.read_bytes(figure, 8 * reading.MIB), _STUDY_FIGURES[figure.name]),
             }
         )
     return found
@@ -134,6 +135,9 @@ def _check_verdict(content: Any) -> dict:
     for key, kind in {"question": str, "answer": str, "command": str, "table": list}.items():
         if not (isinstance(content, dict) and isinstance(content.get(key), kind)):
             raise ValueError(f"{key} is missing")
+    for key, kind in {"claim": str, "scope": str, "caveats": list, "unfinished": list, "runs": int}.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise ValueError(f"{key} is no {kind.__name__}")
     if not all(isinstance(row, list) for row in content["table"]):
         raise ValueError("table is not a list of rows")
     return content
@@ -141,18 +145,17 @@ def _check_verdict(content: Any) -> dict:
 
 def _confusions(groups: Sequence[Group], class_names: tuple[str, ...]) -> list[dict]:
     """The confusion matrices in per cent of each true class, shaded alike, and with many classes the largest errors."""
-    matrices = [per_cent(group.confusion_matrix) for group in groups]
+    matrices = [100 * metrics.class_shares(group.confusion_matrix) for group in groups]
     largest = max(errors(shares).max() for shares in matrices) or 1
     most = [_pairs(group) if len(class_names) > MANY_CLASSES else None for group in groups]
-    labels = [group.label for group in groups]
     return [
-        {"label": label, "largest": largest, "rows": shares.tolist(), "most": pairs}
-        for label, shares, pairs in zip(labels, matrices, most, strict=True)
+        {"label": group.label, "largest": largest, "rows": shares.tolist(), "most": pairs}
+        for group, shares, pairs in zip(groups, matrices, most, strict=True)
     ]
 
 
 def _pairs(group: Group) -> list[tuple[int, int]]:
-    return most_confused(errors(per_cent(group.confusion_matrix)), _MOST_CONFUSED)
+    return most_confused(errors(metrics.class_shares(group.confusion_matrix)), _MOST_CONFUSED)
 
 
 class _Images:

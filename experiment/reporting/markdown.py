@@ -16,7 +16,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: in
     """
     header, *rows = [[plain(cell) for cell in row] for row in [header, *rows]]
     first = len(header) if numbers_from is None else numbers_from
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     rule = ["-" * width if column < first else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
 

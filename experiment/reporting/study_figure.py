@@ -41,7 +41,7 @@ class Panel:
     @property
     def horizontal(self) -> bool:
         """Whether to exchange the axes, since the names of the categories need too much width."""
-        return any(isinstance(x, str) for x in self.xs) and sum(map(len, self.xs)) > 50
+        return any(isinstance(x, str) for x in self.xs) and sum(len(str(x)) for x in self.xs) > 50
 
 
 @figures.styled

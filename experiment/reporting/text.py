@@ -6,7 +6,7 @@ from typing import Any
 from experiment.evaluation.comparison import Comparison, Difference, Pair
 from experiment.evaluation.groups import Group
 from experiment.evaluation.result import MILESTONES, RunResult
-from experiment.reporting.answer import answer, notes, notes_in_files, p_value, points, seeds_of, spread, verdict
+from experiment.reporting.answer import answer, interval_of, notes, notes_in_files, outcome, p_value, points, seeds_of
 from experiment.reporting.markdown import plain
 from experiment.reporting.markdown import table as markdown_table
 
@@ -33,7 +33,7 @@ def arms(comparison: Comparison) -> Table:
         "arm": lambda group: group.label,
         "seeds": lambda group: str(len(group.runs)),
         "test %": lambda group: f"{100 * group.mean:.2f}",
-        "95 % interval": lambda group: spread(group).removeprefix("95 % interval ") if group.interval_95 else "",
+        "95 % interval": interval_of,
         "minus baseline": minus_baseline,
         "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
         "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
@@ -65,7 +65,7 @@ def differences_table(differences: Sequence[Difference]) -> Table:
         "seeds": lambda each: seeds_of(each.numbers),
         "t test p, Holm's": p_values("t_test_p"),
         "permutation p, Holm's": p_values("permutation_p"),
-        "result": verdict,
+        "result": outcome,
         "differs in": lambda each: ", ".join(each.keys),
     }
     return _table(differences, columns)

@@ -60,7 +60,7 @@ def write(
     for stem in comparison_figures.NAMES:  # of an earlier evaluation
         for name in (f"{stem}.{each}" for each in get_args(FigureFormat)):
             if name not in written:
-                (folder / name).unlink(missing_ok=True)
+                files.remove(folder / name)
     return content, written
 
 

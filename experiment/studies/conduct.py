@@ -65,7 +65,7 @@ def conduct(
             print(f"{name}: {study.trials} runs, at most about {minutes:.0f} minutes on this machine")
             return 0
         return conclude(name, study, _search(name, study, base, checkpoints, data, execution), output)
-    planned = [replace(each, config=sources.settle(each.config, data)) for each in plan(name, study, checkpoints)]
+    planned = [replace(each, config=sources.with_data(each.config, data)) for each in plan(name, study, checkpoints)]
     planned = take_equal_runs(planned, roots, images)
     waiting = [each for each in planned if not has_ended(each, images)]
     if dry_run:
@@ -112,7 +112,7 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: 
         search = Search(name, study, checkpoints, data, execution)
         print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
-            settings = {sources.settle(base.config, data).data}
+            settings = {sources.with_data(base.config, data).data}
             for job, outcome in runner.execute(search.next_job, execution, data, settings):
                 if row := search.learn(job, outcome):
                     advance(f"{row['run']}: {_in_short(row)}")

@@ -1,8 +1,9 @@
 """Plans the runs of a study: their configurations and directories, and which of them already exist."""
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,21 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images
     Configuration and images determine a run, so that none has to be trained twice.
     """
     keys = [_key(each.config, images(each.config.data)) for each in planned]
-    experiments = {experiment for experiment, _ in keys}
     finished: dict[tuple[str, str], RunDirectory] = {}
-    for run in itertools.chain(*(finding.find(root) for root in roots)):
-        try:
-            summary = run.read_summary()
-            experiment = str(configuration.experiment_of(run.read_config()))
-            if experiment in experiments and summary["status"] == "finished":
+    for run, summary in _summaries(roots):
+        if summary["status"] == "finished" and (run.best_file.exists() or run.predictions_file.exists()):
+            with contextlib.suppress(UserError):  # unreadable runs are trained again
+                experiment = str(configuration.experiment_of(run.read_config()))
                 for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):
                     finished.setdefault((experiment, images_of), run)
-        except (UserError, KeyError, TypeError):
-            continue  # unreadable runs are trained again
     return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
+
+
+def _summaries(roots: Sequence[Path]) -> Iterator[tuple[RunDirectory, dict]]:
+    """The runs under `roots` with valid summaries, each once."""
+    for run in {run.path.resolve(): run for root in roots for run in finding.find(root)}.values():
+        with contextlib.suppress(UserError):
+            yield run, run.read_summary()
 
 
 def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
@@ -97,12 +101,11 @@ def has_ended(planned: PlannedRun, images: Loader) -> bool:
         UserError: the directory contains a run of another configuration or on other images.
     """
     run = planned.run
-    if not run.summary_file.exists():
+    if not (run.exists() and run.summary_file.exists()):
         return False
     summary = run.read_summary()
     differing = configuration.differences(run.read_config(), planned.config)
-    dataset, facts = images(planned.config.data), summary.get("data")
-    facts = facts if isinstance(facts, dict) else {}
+    dataset, facts = images(planned.config.data), summary.get("data") or {}
     same = facts.get("sha256") == dataset.fingerprint() if dataset else facts.get("name") == planned.config.data.name
     if differing or not same:
         what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
@@ -112,12 +115,7 @@ def has_ended(planned: PlannedRun, images: Loader) -> bool:
 
 def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> float:
     """An estimate of the time for all runs, one after the other, from the speed of the runs under `roots`."""
-    speeds = []
-    for run in itertools.chain(*(finding.find(root) for root in roots)):
-        try:
-            speeds.append(float(run.read_summary()["images_per_second"]))
-        except (UserError, KeyError, TypeError, ValueError):
-            continue
+    speeds = [found for _, summary in _summaries(roots) if (found := summary.get("images_per_second"))]
     speed = float(np.median(speeds)) if speeds else _TYPICAL_SPEED
     count = 0
     for each in planned:

@@ -47,7 +47,7 @@ class Execution:
 
     def job(self, config: Config, run: RunDirectory, data: str | None, until: int | None = None) -> "Job":
         cores = self.cpus_per_run or max(1, tensorflow_setup.available_cores() // self.workers)
-        where = str(Path(data).resolve()) if data and Path(data).exists() else data
+        where = data if data is None or data in sources.KEYWORDS else str(Path(data).absolute())
         return Job(config, run.path, where, cores, until)
 
 
@@ -181,7 +181,7 @@ def _end_with_parent() -> None:
 def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Dataset | None) -> Outcomes:
     """As `execute`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
 
-    It is sent all jobs that there are, and decides when each has its cores.
+    Ray gets all jobs at once, and starts each when enough cores are free.
 
     Raises:
         UserError: Ray is not installed, or it cannot connect to the address.

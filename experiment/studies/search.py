@@ -93,7 +93,7 @@ class Search:
         # Three digits, so that a person can type the settings.
         point = {key: _short(value, self._study.search[key]) for key, value in point.items()}
         planned = plan_run(self._name, self._study, point, self._study.seeds[0], self._checkpoints)
-        return PlannedRun(point, sources.settle(planned.config, self._data), planned.run)
+        return PlannedRun(point, sources.with_data(planned.config, self._data), planned.run)
 
     def learn(self, job: Job, outcome: Outcome) -> dict | None:
         """Takes the outcome of a job; returns the row of its run, or None if the run goes on."""

@@ -81,7 +81,7 @@ def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
                 curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
                 curve.update(_points(study, measure, row))
         ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
-        result.append(Panel(measure, value, ordered, max(map(_chance, rows), default=0.0)))
+        result.append(Panel(measure, value, ordered, max(map(_chance, _trained(rows)), default=0.0)))
     return result
 
 
@@ -92,6 +92,11 @@ def _points(study: Study, measure: str, row: dict) -> Curve:
     if measure.endswith("_accuracy") and row["status"] == "diverged":
         return {row[study.x]: _chance(row)}
     return {row[study.x]: row[measure]} if measure in row else {}
+
+
+def _trained(rows: Sequence[dict]) -> list[dict]:
+    """The rows that say what the runs were trained on; those of failed runs do not."""
+    return [row for row in rows if row["status"] != "failed"]
 
 
 def _chance(row: dict) -> float:
@@ -125,7 +130,7 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
             sides = [by_value.get(value, {}) for value in (first, second)]
             finding = _finding(study, panel.measure, about, (study.label(first), study.label(second)), sides)
             if diverged & {first, second}:
-                finding = replace(finding, answer=UNDECIDED, seeds_needed=None)
+                finding = replace(finding, answer=UNDECIDED, sd=None, seeds_needed=None)
             found.append(finding)
     return found
 
@@ -180,7 +185,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
     """The verdict of a study; `command` reproduces it."""
     found, answer = (_claim if study.claim else _best_of_search if study.search else _best)(study, rows)
     words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
-    data = {row.get("data", "cifar10"): None for row in rows}
+    data = {row.get("data", "cifar10"): None for row in _trained(rows)}
     other = "" if "cifar10" in data else ", not CIFAR-10"
     caveats = (
         [f"On {', '.join(data)} images{other}.".replace("generated", "synthetic")] if [*data] != ["cifar10"] else []
@@ -197,10 +202,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
             "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
         )
     if any(finding.interval_95 for finding in found[1:]) and not study.claim:
-        caveats.append(
-            "The intervals are corrected for the number of comparisons (Bonferroni). The best was chosen from the same "
-            "runs, so all of them together cover somewhat less than 95 %."
-        )
+        caveats.append("The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %.")
     elif len(found) > 5:
         caveats.append("Even if nothing differed, about one in twenty of such comparisons would be decided.")
     return Verdict(
@@ -235,7 +237,7 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     if not its_scores or all(row["status"] == "diverged" for row in rows):
         return [], "No run finished"
     first = study.measures[0]
-    count = max(1, len(others))  # the best was chosen after seeing all
+    count = max(1, math.comb(len(others) + 1, 2))  # all pairs: the best was chosen from the same runs
     found = [_finding(study, first, measure.title, (best, name), (its_scores, side), count) for name, side in others]
     mean = measure.factor * np.mean(list(its_scores.values()))
     seeds = f"mean of {len(its_scores)} seeds" if len(its_scores) > 1 else "one seed"
@@ -281,7 +283,7 @@ def _listed(study: Study) -> str:
 
 
 def _sign(study: Study) -> int:
-    """Of a score, so that the best is the smallest."""
+    """1 if lower is better, else -1: scores times this sort the best first."""
     return 1 if study.expected == "lower" else -1
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def power(name: str, study: Study, results: Path) -> list[str]:
     with contextlib.suppress(UserError):  # there is none yet, or it is of a former version of the study
         rows = table.read_table(results / "studies" / name / "runs.csv", _needed(study))
     found = verdict(name, study, rows, "").findings if rows else []
-    tests = 1 if study.claim else len(found)  # the best of a sweep is compared with all others
+    tests = 1 if study.claim else math.comb(len(found) + 1, 2)  # in a sweep, all pairs of settings
     for finding in found:
         if finding.sd is not None:
             sizes = (0.5, 1, 2) if finding.unit == "points" else [finding.sd * share for share in (0.5, 1, 2)]

@@ -41,7 +41,7 @@ def fit(
 
     Args:
         run: a prepared directory, empty unless `resume`.
-        cores: the result of `hardware.settle`.
+        cores: the result of `hardware.set_threads`.
         resume: continue after the last completed epoch.
         progress, tensorboard, figure_format, until: as in `start.train`.
 

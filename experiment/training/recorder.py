@@ -62,6 +62,8 @@ class Recorder(keras.callbacks.Callback):
     def begin(self, config: Config) -> None:
         """Writes the configuration and the first summary."""
         self._images = config.images_per_epoch(self.facts["data"]["training_images"])
+        if self.history:  # before the configuration: with more epochs than before, the run is no longer finished
+            self.write_summary("running")
         self.run.write_config(config)
         self.run.write_history(self.history)  # remove the row of an epoch without a checkpoint
         self.write_summary("running")

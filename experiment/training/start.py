@@ -79,7 +79,7 @@ def train(
     from experiment import hardware
     from experiment.training import loop
 
-    use = hardware.settle(hardware.choose_cores(config, dataset, cores))
+    use = hardware.set_threads(hardware.choose_cores(config, dataset, cores))
     loop.check_network(config, dataset)
     wait = existing == "finish"
     run.prepare(wait)

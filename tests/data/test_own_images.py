@@ -190,7 +190,7 @@ def pets(tmp_path) -> Path:
 
 
 def test_a_folder_of_classes_is_read(pets):
-    read = sources.load(str(pets), settings=sources.settle(configuration.Config(), str(pets)).data)
+    read = sources.load(str(pets), settings=sources.with_data(configuration.Config(), str(pets)).data)
     assert (read.name, read.class_names, read.image_shape) == ("pets/", ("cats", "dogs"), (32, 32, 3))
     assert read.train.labels.tolist() == [0] * 6 + [1] * 6
     assert read.test.labels.tolist() == [0] * 2 + [1] * 2
@@ -230,6 +230,24 @@ def test_hidden_files_do_not_count(pets):
         (pets / "train" / "cats" / name).touch()
         (pets / "train" / name).touch()
     assert len(folder.read(pets, 8).train.labels) == 12
+
+
+@pytest.mark.parametrize("members", [4, 2**40])
+def test_an_archive_of_the_size_that_needs_64_bits_is_read_unless_it_says_that_it_has_too_many_members(
+    tmp_path, monkeypatch, members
+):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # instead of 2 GiB
+    np.savez(tmp_path / "large.npz", **contents())
+    monkeypatch.undo()
+    content = bytearray((tmp_path / "large.npz").read_bytes())
+    assert content[-42:-38] == b"PK\6\7"
+    if members > 4:
+        content[-58:-50] = members.to_bytes(8, "little")
+        (tmp_path / "large.npz").write_bytes(content)
+        with pytest.raises(UserError, match="too many members"):
+            arrays.read(tmp_path / "large.npz")
+    else:
+        assert len(arrays.read(tmp_path / "large.npz").train.images) == 40
 
 
 def large_png(width: int, height: int) -> bytes:
@@ -332,7 +350,7 @@ def test_more_pictures_than_there_is_memory_for_are_refused_unread(pets, monkeyp
 
 
 def settled(where: str | None, *overrides: str) -> str:
-    return sources.settle(configuration.load("plain.yaml", list(overrides)), where).data.name
+    return sources.with_data(configuration.load("plain.yaml", list(overrides)), where).data.name
 
 
 def test_data_names_a_data_set_or_a_place(pets, tmp_path, monkeypatch):

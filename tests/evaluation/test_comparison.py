@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiment.errors import UserError
+from experiment.evaluation import metrics
 from experiment.evaluation.comparison import compare
 from experiment.reporting import answer
 
@@ -130,6 +131,21 @@ def test_the_best_is_compared_with_every_other_and_shown_beside_the_baseline(thr
     assert [each.second.label for each in found.best_minus_others] == ["plain", "slow"]  # the runner-up first
     assert [group.label for group in found.rivals] == ["slow", "batch norm, epochs=3"]
     assert [group.label for group in compare(three_arms, "bn").rivals] == ["batch norm, epochs=3", "plain"]
+
+
+def test_the_best_is_corrected_for_all_pairs_of_arms_and_a_difference_from_the_baseline_for_those(evaluated):
+    arms = {"plain": (70, 72, 71, 74), "slow": (74, 75, 73, 77), "slower": (78, 80, 77, 78)}
+    runs = [
+        evaluated(f"{name}/seed{seed}", f"batch_size={10 + place}", correct=correct)
+        for place, (name, counts) in enumerate(arms.items())
+        for seed, correct in enumerate(counts)
+    ]
+    found = compare(runs)
+    pairs = [each.numbers["t_test_p"] for each in found.best_minus_others]
+    pairs += [each.numbers["t_test_p"] for each in found.differences if each.first is not found.best]
+    assert [each.numbers["t_test_p_holm"] for each in found.best_minus_others] == metrics.holm(pairs)[:2]
+    own = [each.numbers["t_test_p"] for each in found.differences]
+    assert [each.numbers["t_test_p_holm"] for each in found.differences] == metrics.holm(own)
 
 
 def test_one_arm_alone_has_no_difference_and_no_rival(evaluated):

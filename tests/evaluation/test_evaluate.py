@@ -255,6 +255,18 @@ def test_a_run_in_a_directory_that_cannot_be_written_is_evaluated_as_any_other(t
     assert not run.predictions_file.exists()
 
 
+def test_numpys_predictions_replace_no_stored_ones(tmp_path, monkeypatch):
+    dataset = synthetic.generate(20, 10)
+    run = make_run(tmp_path / "run", data="generated")
+    run.best_file.write_bytes(b"weights")
+    facts = run.read_summary()
+    run.write_summary(facts | {"data": facts["data"] | {"sha256": dataset.fingerprint()}})
+    before = run.predictions_file.read_bytes()
+    monkeypatch.setattr(predicting, "predict", lambda *arguments: np.eye(10)[dataset.test.labels])
+    assert predict_and_load(run, "run", lambda settings: dataset, "numpy").accuracy == 1
+    assert run.predictions_file.read_bytes() == before
+
+
 # ---- which runs
 
 

@@ -418,7 +418,7 @@ def test_whether_shards_are_possible_is_known_before_tensorflow_begins(tmp_path)
         f"import models; models.__path__.append({str(tmp_path)!r})\n"
         "from experiment.config import load; from experiment import hardware; from experiment.data import synthetic\n"
         "chosen = hardware.choose_cores(load('plain', ['model.name=layer_norm']), synthetic.generate(10, 10), 2)\n"
-        "print(chosen == hardware.settle(chosen) == hardware.Cores(2, 2))"
+        "print(chosen == hardware.set_threads(chosen) == hardware.Cores(2, 2))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == "True\n", result.stderr

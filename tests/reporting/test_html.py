@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment.errors import UserError
 from experiment.evaluation.comparison import compare
 from experiment.evaluation.result import RunResult
 from experiment.reporting import html, write
@@ -232,6 +233,23 @@ def test_the_gallery_and_the_studies_are_there(opened):
     study.locator("summary").click()
     assert "<i>Is it?</i>" in study.inner_text()  # shown as it is, not obeyed
     assert study.locator("table tr").all_inner_texts() == ["compared\tverdict", "b\tyes"]
+
+
+@pytest.mark.parametrize("change", [{"unfinished": 3}, {"caveats": "none"}, {"table": ["no rows"]}])
+def test_a_study_with_an_odd_verdict_is_refused(evaluated, tmp_path, change):
+    verdict = {"question": "?", "answer": "Supported", "command": "python study.py", "table": []}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict | change))
+    with pytest.raises(UserError, match=next(iter(change))):
+        write_page([evaluated()], tmp_path, tmp_path)
+
+
+def test_a_figure_that_is_a_link_is_not_shown_as_a_study_s(evaluated, tmp_path):
+    verdict = {"question": "?", "answer": "Supported", "command": "python study.py", "table": []}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "figure.svg").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="symbolic link"):
+        write_page([evaluated()], tmp_path, tmp_path)
 
 
 def test_names_from_files_do_no_harm(opened, page_file):

@@ -83,7 +83,10 @@ def test_as_many_runs_at_a_time_as_there_are_workers(tmp_path):
 def test_a_run_pauses_after_a_quarter_and_half_of_its_epochs_unless_nothing_is_stopped(tmp_path):
     search = opened(tmp_path)
     first = search.next_job()
-    assert (first.until, search.learn(first, trained(first, 0.5))) == (2, None)
+    outcome = trained(first, 0.5)
+    (first.path / "state.npz").write_bytes(b"the checkpoint")
+    assert (first.until, search.learn(first, outcome)) == (2, None)
+    assert (first.path / "state.npz").exists()  # the next part goes on from there
     second = search.next_job()
     assert (second.path, second.until, search.learn(second, trained(second, 0.5))) == (first.path, 4, None)
     last = search.next_job()

@@ -212,6 +212,8 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     run_like(tmp_path / "results" / "synthetic", planned[4].config, data="generated")
     other = run_like(tmp_path / "results" / "other-images", planned[5].config)
     other.write_summary(other.read_summary() | {"data": other.read_summary()["data"] | {"sha256": "1" * 64}})
+    lost = run_like(tmp_path / "results" / "without-weights-and-predictions", planned[6].config)
+    lost.predictions_file.unlink()
     (tmp_path / "results" / "damaged").mkdir()
     (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
     taken = plan.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], images)
@@ -567,11 +569,11 @@ def test_the_more_settings_the_best_is_chosen_from_the_more_it_takes_to_tell_it_
         _, study = studies.sweep("bn.yaml", [f"optimizer.learning_rate={','.join(map(str, accuracies))}"], "0-2", [])
         found = verdict.verdict("sweep", study, sweep_rows(accuracies), "")
         answers.append(found.findings[0].answer)
-        # Student's t of 2 degrees of freedom at 1 - 0.05 / 2 / comparisons, from a table
-        half = {0: 4.303, 1: 6.205, 2: 7.649, 3: 8.860}[more] * found.findings[0].sd / math.sqrt(3)
+        # Student's t of 2 degrees of freedom at 1 - 0.05 / 2 / (pairs of settings: 1, 3, 6, 10), from a table
+        half = {0: 4.303, 1: 7.649, 2: 10.886, 3: 14.089}[more] * found.findings[0].sd / math.sqrt(3)
         assert found.findings[0].interval_95[0] == pytest.approx(found.findings[0].difference - half, abs=1e-3)
         assert any("corrected" in caveat for caveat in found.caveats) == (more > 0)
-    assert answers == ["supported", "supported", "supported", "not decided"]
+    assert answers == ["supported", "supported", "not decided", "not decided"]
 
 
 def test_a_sweep_of_numbers_is_one_curve_under_its_question_and_answer():
@@ -642,6 +644,21 @@ def test_a_sweep_of_a_measure_that_has_no_best_value_is_refused(tmp_path):
     assert sweep_of(tmp_path, "mean_scatter", expected="lower", **keys).expected == "lower"
 
 
+def test_a_run_that_failed_does_not_change_what_the_others_were_trained_on(little):
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), data="cifar100", classes=100)
+    failed = {key: rows[0][key] for key in ("run", "model.batch_norm", "optimizer.learning_rate", "seed")}
+    rows[0] = failed | {"status": "failed", "reason": "no memory"}
+    study = load(little())
+    assert "On cifar100 images, not CIFAR-10." in page(study, rows)
+    assert verdict.panels(study, rows)[0].chance == 0.01
+
+
+def test_a_number_with_a_name_may_stand_beside_numbers_without(little):
+    labels = {"0.001": "little"}
+    study, rows = load(little(labels=labels)), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    write.draw(study, verdict.verdict("little", study, rows, ""), rows)
+
+
 def test_a_run_that_diverged_never_converged_sooner(tmp_path):
     study = sweep_of(tmp_path, "epochs_to", claim="A rate of 0.01 converges sooner", expected="lower")
     rows = epochs_rows([4, 5, 6.5])
@@ -699,7 +716,7 @@ def test_the_power_of_a_sweep_counts_all_its_comparisons_and_a_table_of_another_
     table.write_table(sweep_rows(accuracies), folder / "runs.csv")
     line = write.power("sweep", study, tmp_path)[1]
     sd = 100 * np.std([0.01, -0.01, 0.01], ddof=1)
-    assert f"{runs_needed(sd, 1, comparisons=2)} for 1," in line and line.endswith("for 2 points\n")
+    assert f"{runs_needed(sd, 1, comparisons=3)} for 1," in line and line.endswith("for 2 points\n")
     assert write.power("sweep", studies.sweep("bn.yaml", ["batch_size=8,16"], "0-2", [])[1], tmp_path) == []
 
 

@@ -28,7 +28,7 @@ def write_npz(path: Path, shape: tuple[int, ...], classes: int, each: int = 10) 
 
 
 def trained(path: Path, data: Path, name: str, *overrides: str, tta: str = "none") -> RunResult:
-    config = sources.settle(configuration.load(name, ["batch_size=25", "epochs=1", *overrides]), str(data))
+    config = sources.with_data(configuration.load(name, ["batch_size=25", "epochs=1", *overrides]), str(data))
     run = RunDirectory(path / "run")
     start.train(config, run, sources.load(settings=config.data), progress="lines")
     assert run.read_config() == config
@@ -74,12 +74,12 @@ def test_images_that_are_not_square_in_many_classes(tmp_path, capsys):
 def test_a_run_is_bound_to_its_images(tmp_path):
     one, other = (write_npz(tmp_path / f"{name}.npz", (8, 8), classes) for name, classes in (("one", 2), ("other", 3)))
     trained(tmp_path, one, "plain.yaml")
-    config = sources.settle(configuration.load("plain.yaml", ["batch_size=25", "epochs=1"]), str(other))
+    config = sources.with_data(configuration.load("plain.yaml", ["batch_size=25", "epochs=1"]), str(other))
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(UserError, match="was trained on other data than"):
         start.train(config, run, sources.load(settings=config.data), "finish", progress="quiet")
     moved = one.rename(tmp_path / "moved.npz")
-    config = sources.settle(config, str(moved))
+    config = sources.with_data(config, str(moved))
     assert start.train(config, run, sources.load(settings=config.data), "finish", progress="quiet")["epochs"] == 1
 
 

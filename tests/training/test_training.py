@@ -186,6 +186,22 @@ def test_more_epochs_of_a_constant_schedule_are_those_of_the_longer_run(tmp_path
     assert killing.differences(killing.outcome(tmp_path / "long"), killing.outcome(tmp_path / "raised")) == []
 
 
+def test_a_kill_while_epochs_are_raised_leaves_a_run_that_can_be_resumed(tmp_path, images, monkeypatch):
+    constant = ["schedule.name=constant"]
+    run, _ = train(tmp_path / "run", images, *constant, "epochs=1")
+    original = RunDirectory.write_config
+
+    def write_config(self, config):
+        original(self, config)
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(RunDirectory, "write_config", write_config)
+        train(run.path, images, *constant, "epochs=2", resume=True)
+    check_resumable(small_config(*constant, "epochs=2"), run)
+    assert train(run.path, images, *constant, "epochs=2", resume=True)[1]["status"] == "finished"
+
+
 def test_a_state_of_another_network_is_refused(tmp_path, images):
     train(tmp_path / "run", images, "epochs=1")
     before = RunDirectory(tmp_path / "run").state_file.read_bytes()
