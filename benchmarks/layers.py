@@ -4,8 +4,8 @@
 
 One process; the two take turns, and medians are reported. The layers run at the shapes of the networks, a batch of 100.
 TensorFlow gets its tensors in its own layout, and uses as many threads as it likes; NumPy's BLAS uses one, since its
-threads wait for each other at every product, unless OPENBLAS_NUM_THREADS says otherwise. Writes layers.json and
-layers.md to results/benchmarks.
+threads wait for each other at every product, unless OPENBLAS_NUM_THREADS says otherwise. The whole network takes a
+batch per core at a time, as `evaluate.py --engine numpy` does. Writes layers.json and layers.md to results/benchmarks.
 """
 
 import argparse
@@ -128,6 +128,7 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     import numpy as np
 
     from experiment import config as configuration
+    from experiment import tensorflow_setup
     from experiment.data import sources, synthetic
     from experiment.evaluation import weights
     from experiment.run_directory import RunDirectory
@@ -148,7 +149,7 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     def keep(name: str, predict: Callable) -> Callable:
         return lambda: answers.__setitem__(name, predict())
 
-    ours = keep("ours", lambda: network.predict(images))
+    ours = keep("ours", lambda: network.predict(images, tensorflow_setup.available_cores()))
     times = compare(ours, keep("keras", lambda: model.predict(images, verbose=0)), arguments.network_rounds)
     return times | {
         "network": config.title or config.model.name,

@@ -84,7 +84,8 @@ def predict(
     if engine == "numpy":
         from numpy_layers.network import NumpyNetwork
 
-        logits_of = NumpyNetwork.from_keras(model).predict
+        network = NumpyNetwork.from_keras(model)
+        logits_of = functools.partial(network.predict, threads=tensorflow_setup.available_cores())
     else:
         import tensorflow as tf
 

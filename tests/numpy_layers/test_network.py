@@ -44,6 +44,7 @@ def test_batches_do_not_change_the_results_and_may_be_empty(images):
     numpy_network, inputs = NumpyNetwork.from_keras(network("none")), np.asarray(preprocess(images[:40]))
     one_by_one = [numpy_network.predict(inputs[number : number + 1]) for number in range(40)]
     np.testing.assert_allclose(np.concatenate(one_by_one), numpy_network.predict(inputs), atol=1e-5)
+    np.testing.assert_array_equal(numpy_network.predict(inputs), numpy_network.predict(inputs, threads=2))
     assert numpy_network.predict(inputs[:0]).shape == (0, 10)
     with pytest.raises(ValueError, match="the shape of images is"):
         numpy_network.predict(inputs[0])
