@@ -86,12 +86,11 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"{self.path} cannot be used as a run directory: {error.strerror}") from None
 
-    def prepare(self, wait: bool = False) -> None:
-        """Creates the directory, and removes the temporary files of killed writers; `wait` as in `locked`."""
+    def prepare(self) -> None:
+        """Creates the directory, and removes the temporary files of killed writers."""
         self.check_usable()
         files.make_folder(self.path)
-        with self.locked(wait):
-            files.remove_leftovers(self.path)
+        files.remove_leftovers(self.path)
 
     def remove_files(self) -> None:
         """Removes the files of a run, and nothing else."""
@@ -221,11 +220,8 @@ class RunDirectory:
         logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, records.check_predictions)
         summary = self.read_summary() if self.summary_file.exists() else {}
         expected = self.weights_digest() or summary.get("weights")
-        if weights is None and self.best_file.exists():  # no digest in files of earlier versions: compare their times
-            fits = path.stat().st_mtime_ns >= self.best_file.stat().st_mtime_ns
-        else:
-            fits = None in (weights, expected) or weights == expected
-        if not fits:
+        unknown = None in (weights, expected) and not self.best_file.exists()  # of a run of an earlier version
+        if weights != expected and not unknown:
             raise UserError(f"{path} is not from the weights in {self.best_file.name}: evaluate the run again")
         return logits, labels
 
@@ -265,8 +261,9 @@ class RunDirectory:
         if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
-        self.remove_files()
-        self._write_small(contents)
+        with self.locked():
+            self.remove_files()
+            self._write_small(contents)
 
     def copy_small_files(self, destination: Path) -> None:
         """Copies the small files, and removes predictions at the destination that this run does not have."""

@@ -82,7 +82,7 @@ def train(
     use = hardware.set_threads(hardware.choose_cores(config, dataset, cores))
     loop.check_network(config, dataset)
     wait = existing == "finish"
-    run.prepare(wait)
+    run.prepare()
     with run.locked(wait):
         todo = plan(config, run, existing)  # again: another process may have trained it meanwhile
         if todo == "finished":
