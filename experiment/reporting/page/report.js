@@ -187,12 +187,14 @@ function drawCalibration() {
   table("calibration-table", ["arm", "confidence, %", "accuracy, %"], data.calibration.map((row) => [row.group, row.confidence, row.accuracy]));
   const x = { field: "confidence", type: "quantitative", title: "confidence: largest probability (%)", scale: { domain: [0, 100] } };
   const y = { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } };
+  const validation = data.compared.map((label) => lineStyle.get(label).validation);
+  const dash = { field: "group", type: "nominal", title: null, scale: { domain: data.compared, range: validation } };
   return draw("calibration-chart", {
     layer: [
       { data: { values: [{ confidence: 0, accuracy: 0 }, { confidence: 100, accuracy: 100 }] },
         mark: { type: "line", strokeDash: [2, 3], color: "currentColor" }, encoding: { x, y } },
       { data: { values: data.calibration }, mark: { type: "line", point: true },
-        encoding: { x, y, color: colour, tooltip: [{ field: "group", title: "arm" }, { field: "confidence" }, { field: "accuracy" }] } },
+        encoding: { x, y, color: { ...colour, legend: { symbolType: "stroke", symbolSize: 400 } }, strokeDash: dash, tooltip: [{ field: "group", title: "arm" }, { field: "confidence" }, { field: "accuracy" }] } },
     ],
   }, "Accuracy over confidence for each arm; the values are in the table below");
 }
