@@ -47,47 +47,29 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment import finding
     from experiment.data import sources
     from experiment.evaluation.comparison import compare
-    from experiment.evaluation.predict import check_numpy, needs_images, predict_missing
-    from experiment.evaluation.result import load_result
+    from experiment.evaluation.predict import check_numpy, needs_images
     from experiment.reporting import text
     from experiment.reporting.write import write
 
     if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)
         raise UserError(f"--studies {arguments.studies}: needs --report, and must be a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
-    parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
-
     # With stored predictions, images are needed only for the figure of disagreements: not worth a download.
     download = any(needs_images(run, arguments.engine, arguments.tta) for run in runs)
     dataset_for = sources.loader(arguments.data, download)
     if arguments.engine == "numpy":
         check_numpy(runs)
 
-    results, evaluated, left_out = [], [], []
-    for run in runs:
-        try:
-            name = run.path.resolve().relative_to(parent).as_posix()
-            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta)
-            results.append(load_result(run, name, arguments.tta, unwritten))
-            evaluated.append((run, name))
-        except sources.NotFound:
-            raise
-        except UserError as error:  # evaluate the other runs
-            left_out.append(str(error))
+    evaluated, left_out = _evaluate(runs, dataset_for, arguments)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    if not results:
+    if not evaluated:
         raise UserError("none of these runs could be evaluated")
-    # Without an order from the user, `plain` comes first, optimistic and synthetic runs last.
-    if len(arguments.runs) < 2:
-        results.sort(
-            key=lambda result: (
-                bool(result.remarks),
-                "plain" not in (result.directory.rpartition("/")[2], result.config.title),
-            )
-        )
+    results = [result for *_, result in evaluated]
+    if len(arguments.runs) < 2:  # there is no order from the user
+        results.sort(key=_default_place)
     comparison = compare(results, arguments.baseline, left_out)
-    for run, name in evaluated if arguments.keep else []:
+    for run, name, _ in evaluated if arguments.keep else []:
         run.copy_small_files(arguments.keep / name)
     wanted = comparison.rivals or arguments.report
     images, why = _test_images(comparison.baseline.first, dataset_for) if wanted else (None, "")
@@ -106,6 +88,31 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"written: {', '.join(written)} in {arguments.output}")
     check_printed()
     return _SOME_LEFT_OUT if left_out else 0
+
+
+def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
+    """The runs that can be evaluated, as (run, name, result), and why the others cannot."""
+    from experiment.data import sources
+    from experiment.evaluation.predict import predict_missing
+    from experiment.evaluation.result import load_result
+
+    parent = Path(os.path.commonpath([run.path.resolve().parent.parent for run in runs]))
+    evaluated, left_out = [], []
+    for run in runs:
+        name = run.path.resolve().relative_to(parent).as_posix()
+        try:
+            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta)
+            evaluated.append((run, name, load_result(run, name, arguments.tta, unwritten)))
+        except sources.NotFound:
+            raise
+        except UserError as error:
+            left_out.append(str(error))
+    return evaluated, left_out
+
+
+def _default_place(result):
+    """A key that sorts `plain` first, optimistic and synthetic runs last."""
+    return bool(result.remarks), "plain" not in (result.directory.rpartition("/")[2], result.config.title)
 
 
 def _test_images(result, dataset_for):
