@@ -19,7 +19,7 @@ def is_finished(config: Config, run: RunDirectory) -> bool:
         UserError: it does, but its files contradict each other, or both its weights and its predictions are missing.
     """
     check_configured(run)
-    if not (run.exists() and run.summary_file.exists()) or run.read_summary()["status"] != "finished":
+    if not run.has_summary() or run.read_summary()["status"] != "finished":
         return False
     if configuration.differences(run.read_config(), config):
         return False
@@ -61,7 +61,7 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
         raise UserError(f"{run.path} contains no run to resume; leave out --resume to start one")
     old = run.read_config()
     # Without a summary, the run was killed after it wrote its configuration.
-    summary = run.read_summary() if run.summary_file.exists() else {"status": "running"}
+    summary = run.read_summary() if run.has_summary() else {"status": "running"}
     differing = configuration.differences(old, config)
     if set(differing) == {"epochs"} and config.epochs > old.epochs:
         if config.schedule.name != "constant":

@@ -79,6 +79,10 @@ class RunDirectory:
         """Whether any of a run's files is present."""
         return any(os.path.lexists(file) for file in self.files())
 
+    def has_summary(self) -> bool:
+        """Whether there is a summary; false, too, where the directory may not be read."""
+        return os.path.exists(self.summary_file)  # noqa: PTH110 (never raises)
+
     def check_usable(self) -> None:
         """Raises a UserError if the directory cannot be written to or created; changes nothing."""
         try:
@@ -127,7 +131,7 @@ class RunDirectory:
         config = configuration.read_resolved(self.config_file)
         with contextlib.suppress(UserError, KeyError, TypeError):
             # Older configurations have no `data.name`: only the summary tells that the images are synthetic.
-            if self.summary_file.exists() and self.read_summary()["data"]["name"] == "generated":
+            if self.has_summary() and self.read_summary()["data"]["name"] == "generated":
                 return config.on_data("synthetic")
         return config
 
@@ -218,7 +222,7 @@ class RunDirectory:
         """Test logits [n, classes] and labels [n]. Raises a UserError if they are not from the run's weights."""
         path = self.predictions_under(tta)
         logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, records.check_predictions)
-        summary = self.read_summary() if self.summary_file.exists() else {}
+        summary = self.read_summary() if self.has_summary() else {}
         expected = self.weights_digest() or summary.get("weights")
         unknown = None in (weights, expected) and not self.best_file.exists()  # of a run of an earlier version
         if weights != expected and not unknown:
@@ -241,7 +245,7 @@ class RunDirectory:
 
     def check_same_data(self, fingerprint: str, source: str) -> None:
         """Raises a UserError if the run was trained on other images than those of `fingerprint`."""
-        if not self.summary_file.exists():
+        if not self.has_summary():
             return
         if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
@@ -258,7 +262,7 @@ class RunDirectory:
         """Writes the small files of a run that was trained elsewhere, unless they or a finished run are here."""
         if self.small_files() == contents:
             return  # trained here: the weights and the checkpoint stay
-        if self.summary_file.exists() and self.read_summary()["status"] in ("finished", "diverged"):
+        if self.has_summary() and self.read_summary()["status"] in ("finished", "diverged"):
             return
         self.prepare()
         with self.locked():

@@ -49,7 +49,7 @@ def predict_missing(
             if not run.predictions_under(views_of).exists():
                 files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
                 raise UserError(f"{run.path}: both {files} are missing")
-        elif engine == "numpy" or not run.has_predictions(views_of):
+        elif _is_missing(run, engine, views_of):
             dataset, weights = dataset_for(config.data), run.weights_digest()
             run.check_same_data(dataset.fingerprint(), dataset.source)
             logits = predict(run, dataset.test.images, engine, views_of)
@@ -62,8 +62,11 @@ def predict_missing(
 
 def needs_images(run: RunDirectory, engine: str, tta: TestTimeAugmentation) -> bool:
     """Whether `predict_missing` would predict a finished run."""
-    stored = run.has_predictions() and run.has_predictions(tta)
-    return run.best_file.exists() and (engine == "numpy" or not stored)
+    return run.best_file.exists() and any(_is_missing(run, engine, views_of) for views_of in {"none", tta})
+
+
+def _is_missing(run: RunDirectory, engine: str, views_of: TestTimeAugmentation) -> bool:
+    return engine == "numpy" or not run.has_predictions(views_of)
 
 
 def predict(

@@ -101,7 +101,7 @@ def has_ended(planned: PlannedRun, images: Loader) -> bool:
         UserError: the directory contains a run of another configuration or on other images.
     """
     run = planned.run
-    if not (run.exists() and run.summary_file.exists()):
+    if not run.has_summary():
         return False
     summary = run.read_summary()
     differing = configuration.differences(run.read_config(), planned.config)
