@@ -185,7 +185,7 @@ def load(name_or_path: str, overrides: Sequence[str] | Mapping[str, Any] = (), s
         values["reported"] = nested.get("reported")
     if seed is not None:
         values["seed"] = seed
-    return check(values, where=f"{path} with {', '.join(experiment)}" if experiment else str(path))
+    return check(values, where=f"{path} (with {', '.join(experiment)} changed)" if experiment else str(path))
 
 
 def check(values: Any, where: str, kind: type[Section] = Config) -> Section:

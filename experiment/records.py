@@ -56,11 +56,13 @@ class _Summary(_Record):
     parameters: Annotated[int, Field(ge=0, le=10**12)] | None = None
     precision: str | None = None
     data: Images | None = None
-    weights: str | None = None  # the SHA-256 of best.keras; missing in older runs
+    weights: str | None = None  # the SHA-256 of best.keras
+    architecture: str | None = None  # a digest of the network
 
     @model_validator(mode="after")
     def _complete_if_finished(self):
-        missing = [key for key in type(self).model_fields if key != "weights" and getattr(self, key) is None]
+        later = ("weights", "architecture")  # older runs do not have them
+        missing = [key for key in type(self).model_fields if key not in later and getattr(self, key) is None]
         if self.status == "finished" and missing:
             raise ValueError(f"{missing[0]} is missing")
         return self

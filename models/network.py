@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,9 +182,12 @@ def build_model(
             raise UserError(f"{file}: build returns {type(outputs).__name__} rather than one Keras tensor")
         if (outputs.shape, outputs.dtype) != ((None, classes), "float32"):
             shape = ", ".join("n" if size is None else str(size) for size in outputs.shape)
+            remedy = (
+                "layers.dense(classes)" if len(outputs.shape) == 2 else "pooling or Flatten, and layers.dense(classes)"
+            )
             raise UserError(
                 f"{file}: build returns [{shape}] in {outputs.dtype} rather than logits [n, {classes}] in float32; "
-                "end it with layers.dense(classes)"
+                f"end it with {remedy}"
             )
         last = outputs._keras_history.operation
         if {type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")} & _NOT_LOGITS:
@@ -197,11 +201,17 @@ def build_model(
     except UserError:
         raise
     except Exception as error:  # `build` is the user's code
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
-        raise UserError(f"{place_of(error, file)}: build fails: {type(error).__name__}: {reason}") from None
+        raise UserError(f"{place_of(error, file)}: build fails: {type(error).__name__}: {_reason(error)}") from None
     for layer, scale in layers.scaled:
         layer.kernel.assign(scale * layer.kernel)
     return model
+
+
+def _reason(error: Exception) -> str:
+    """The first paragraph of a message, but for Keras's "Exception encountered when calling ..."."""
+    paragraphs = re.sub(r"\x1b\[\d*m", "", str(error)).strip().split("\n\n")  # Keras prints some in bold
+    first = len(paragraphs) > 1 and paragraphs[0].startswith("Exception encountered when calling")
+    return " ".join(paragraphs[first].split())[:300]
 
 
 @contextmanager

@@ -520,7 +520,7 @@ def test_a_changed_arm_without_a_title_has_that_of_its_file(write):
 
 
 def test_a_mistake_in_an_override_is_not_laid_to_the_file_alone():
-    with pytest.raises(UserError, match=r"bn\.yaml with optimizer\.learning_rat is not a valid configuration"):
+    with pytest.raises(UserError, match=r"bn\.yaml \(with optimizer\.learning_rat changed\) is not a valid"):
         configuration.load("bn.yaml", ["optimizer.learning_rat=1"])
 
 

@@ -101,13 +101,31 @@ def identity(result: RunResult) -> str:
 
 
 def groups_of(results: Sequence[RunResult]) -> list[Group]:
-    """The groups in order of their first runs. If a group has several runs of a seed, only the first counts."""
+    """The groups in order of their first runs. If a group has several runs of a seed, only the first counts.
+
+    Raises:
+        UserError: two groups have the same title, or a network was changed between the runs of a group.
+    """
     by_experiment: dict[str, dict[int, RunResult]] = {}
     for result in results:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
     members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
+    for runs in members:
+        _refuse_changed_networks(runs)
     labels, shared = _labels(members)
     return [Group(printable_name(label), runs, shared) for label, runs in zip(labels, members, strict=True)]
+
+
+def _refuse_changed_networks(runs: Sequence[RunResult]) -> None:
+    """Raises a UserError for runs of one configuration whose networks differ."""
+    for key in ("parameters", "architecture"):
+        ones = {run.summary[key]: run for run in runs if run.summary.get(key)}
+        if len(ones) > 1:
+            first, other, *_ = ones.values()
+            raise UserError(
+                f"{first.name} and {other.name} have the same configuration, but different networks: models/"
+                f"{first.config.model.name}.py was changed between them. Train one of them again, or name only one"
+            )
 
 
 def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:

@@ -1,5 +1,6 @@
 """Reads weights from untrusted `.keras` archives, without executing any code in them."""
 
+import hashlib
 import io
 import json
 import tempfile
@@ -16,6 +17,7 @@ _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__sli
 # Of a layer's description, what does not change its predictions: momentum is that of moving averages in training.
 _WITHOUT_EFFECT = {"name", "dtype", "trainable", "momentum", "seed", "build_config", "registered_name"}
 _LARGEST_MEMBER = 4 * reading.MIB  # in addition to the size of the weights
+_OWN_LAYERS = "only Keras's own layers are allowed"
 _MOST_OBJECTS = 20_000  # groups and arrays
 
 
@@ -39,8 +41,8 @@ def check_archive(model, network: str) -> None:
         raise UserError(f"{tempfile.gettempdir()} cannot be written: {error.strerror or error}") from None
     except Exception as error:
         reason = _first_line(error).rpartition("refused: ")[2]
-        told = f"models/{network}.py: Keras cannot load this network from best.keras: {reason}"
-        raise UserError(f"{told}; use Keras's own layers and operations") from None
+        remedy = "" if reason.endswith(_OWN_LAYERS) else "; use Keras's own layers and operations"
+        raise UserError(f"models/{network}.py: Keras cannot load it from best.keras: {reason}{remedy}") from None
     finally:
         registered.update(before)
 
@@ -73,6 +75,20 @@ def load_weights(model, path: Path) -> None:
     except Exception as error:  # Keras, h5py and zipfile raise exceptions of any type for a damaged file
         reason = _first_line(error)
         raise UserError(f"{path} is damaged, or its weights are not those of the configuration: {reason}") from None
+
+
+def architecture(model) -> str:
+    """A digest of a model's layers: their classes, activations, results' shapes and numbers of parameters."""
+    layers = [
+        (
+            type(layer).__name__,
+            getattr(getattr(layer, "activation", None), "__name__", ""),
+            [output.shape for node in layer._inbound_nodes for output in node.output_tensors],
+            layer.count_params(),
+        )
+        for layer in model.layers
+    ]
+    return hashlib.sha256(repr(layers).encode()).hexdigest()
 
 
 def _check_same_network(description: dict, model) -> None:
@@ -128,7 +144,7 @@ def _check_classes(description) -> None:
         own = isinstance(module, str) and module.split(".")[0] == "keras"
         own &= description.get("registered_name") in (None, name)  # a registered class has "package>name"
         if name not in (None, *_VALUES) and (not own or name in ("Lambda", "__lambda__", "function")):
-            raise UserError(f"it contains the class {module}.{name}; only Keras's own layers are allowed")
+            raise UserError(f"it contains the class {module}.{name}; {_OWN_LAYERS}")
         for part in description.values():
             _check_classes(part)
 

@@ -56,14 +56,14 @@ def fit(
         batch = evaluation_batch()
         shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, batch))
         model = compiled_model(config, dataset, steps, precision, shards)
-    facts = _facts(config, dataset, model, precision, training_images, cores)
+    stock_model = _stock_model(config, dataset)
+    check_exchangeable(config.model, stock_model, model)
+    facts = _facts(config, dataset, stock_model, precision, training_images, cores)
     # Each ghost batch updates the averages.
     if momentum := _cold_momentum(model, steps * config.epochs * ghost_batches(config.model)):
         facts["cold_averages"] = True
         if progress != "quiet" and not resume:
             _warn_of_cold_averages(config, momentum, steps * config.epochs)
-    stock_model = _stock_model(config, dataset)
-    check_exchangeable(config.model, stock_model, model)
     recorder = Recorder(run, stock_model, facts)
     if resume:
         recorder.restore(model)
@@ -133,6 +133,7 @@ def _facts(config: Config, dataset: Dataset, model, precision: str, training_ima
     """The part of the summary that is known before training."""
     return {
         "network": config.model.name,
+        "architecture": weights.architecture(model),
         "parameters": model.count_params(),
         "trainable_parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "seed": config.seed,

@@ -47,7 +47,8 @@ class Recorder(keras.callbacks.Callback):
         facts, arrays = self.run.read_state(sum(np.asarray(variable).nbytes + 1000 for variable in variables))
         kinds = [(variable.shape, variable.dtype) for variable in map(np.asarray, variables)]
         if [(array.shape, array.dtype) for array in arrays] != kinds or not {"history", "precision"} <= facts.keys():
-            raise UserError(f"{self.run.state_file} does not match the configuration's network and optimiser")
+            changed = f"if models/{self.facts['network']}.py was changed, restore it"
+            raise UserError(f"{self.run.state_file} does not match the network and its optimiser; {changed}")
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "

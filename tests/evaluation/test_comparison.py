@@ -33,6 +33,15 @@ def test_a_seed_that_comes_twice_counts_once(evaluated):
     assert [run.name for run in group.runs] == ["plain/seed0", "plain/seed1"]
 
 
+@pytest.mark.parametrize("summary", [{"parameters": 10}, {"architecture": "1" * 64}])
+def test_runs_of_a_network_that_was_changed_between_them_are_no_arm(evaluated, summary):
+    first = {"architecture": "0" * 64} if "architecture" in summary else {}
+    runs = [evaluated("plain/seed0", **first), evaluated("plain/seed1"), evaluated("plain/seed2", **summary)]
+    with pytest.raises(UserError, match=r"plain/seed[01] and plain/seed2 have the same .* models/vgg.py was changed"):
+        compare(runs)
+    assert len(compare(runs[:2]).baseline.runs) == 2  # an older run has no digest
+
+
 def test_an_arm_is_called_by_its_title(evaluated):
     runs = [evaluated("plain/seed0"), evaluated("plain/seed1", "title=Network A"), evaluated("bn/seed0", BN)]
     assert labels(compare(runs)) == ["Network A", "bn"]  # one of its runs says so: the others are older

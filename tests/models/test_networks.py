@@ -136,6 +136,8 @@ def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, messag
         ("x = keras.layers.Conv2D(4, 99)(x)" + END, "line 8: build fails"),
         ("return layers.dense(5)(keras.layers.Flatten()(x))", "returns [n, 5] in float32 rather than logits [n, 10]"),
         ("return layers.dense(classes)(x)", "returns [n, 32, 32, 10] in float32"),
+        ("return layers.dense(classes)(x)", "end it with pooling or Flatten, and layers.dense(classes)"),
+        ("x = keras.layers.Reshape((7,))(x)" + END, "ValueError: The total size of the tensor must be unchanged"),
         ("return keras.layers.Dense(10, dtype='float16')(keras.layers.Flatten()(x))", "returns [n, 10] in float16"),
         ("return None", "returns NoneType"),
         ("return keras.layers.Dense(classes, activation='softmax')(keras.layers.Flatten()(x))", "not in logits"),
@@ -143,9 +145,9 @@ def test_a_file_that_holds_no_network_is_refused_by_its_name(write, text, messag
         ("return keras.ops.sigmoid(layers.dense(classes)(keras.layers.Flatten()(x)))", "not in logits"),
         ("return [layers.dense(classes)(keras.layers.Flatten()(x))]", "returns list"),
         ("return keras.layers.Input((10,))", "models/mine.py: build fails"),
-        ("import tensorflow as tf; x = tf.nn.relu(x)" + END, "line 8: build fails"),
+        ("import tensorflow as tf; x = tf.nn.relu(x)" + END, "input to a Keras layer or a Keras operation"),
         ("x = keras.layers.Lambda(lambda x: 2 * x)(x)" + END, "Lambda; only Keras's own layers are allowed"),
-        ("x = keras.layers.Activation(lambda x: 2 * x)(x)" + END, "cannot load this network"),
+        ("x = keras.layers.Activation(lambda x: 2 * x)(x)" + END, "Keras cannot load it from best.keras"),
         ("x = Own()(x)" + END, "Own; only Keras's own layers are allowed"),
         ("x = Registered()(x)" + END, "Registered; only Keras's own layers are allowed"),
     ],
@@ -175,6 +177,18 @@ def test_a_network_of_keras_own_layers_can_be_kept(write, name):
         other = model_of(name, seed=1, precision=precision, fast=True)
         assert [weight.shape for weight in other.weights] == [weight.shape for weight in model.weights]
         assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+def test_a_change_of_a_network_changes_its_digest(write):
+    write("mine", BUILD + END.strip())
+    before = weights.architecture(model_of("mine", seed=1))
+    assert weights.architecture(model_of("mine", seed=2)) == before
+    for line in ("keras.layers.ReLU()(x)", "keras.layers.Conv2D(3, 3)(x)", "keras.layers.Conv2D(3, 3, strides=2)(x)"):
+        sys.modules.pop("models.mine")
+        write("mine", BUILD + f"x = {line}" + END)
+        after = weights.architecture(model_of("mine", seed=1))
+        assert after != before
+        before = after
 
 
 # ---- as a section of a configuration

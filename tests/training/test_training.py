@@ -18,7 +18,8 @@ from experiment import config as configuration
 from experiment.data import synthetic
 from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted, UserError
-from experiment.evaluation.predict import predict
+from experiment.evaluation import weights
+from experiment.evaluation.predict import best_model, predict
 from experiment.hardware import Cores
 from experiment.reporting import figures
 from experiment.resuming import check_resumable
@@ -85,6 +86,7 @@ def test_a_run_writes_what_it_promises(tmp_path, images):
     assert summary == run.read_summary()
     assert summary["status"] == "finished"
     assert (summary["parameters"], summary["trainable_parameters"]) == (17_370, 17_178)  # of two blocks
+    assert summary["architecture"] == weights.architecture(best_model(run))
     assert summary["epochs"] == 3
     assert summary["data"]["name"] == "synthetic"
     assert summary["data"]["training_images"] == 700
@@ -205,7 +207,7 @@ def test_a_kill_while_epochs_are_raised_leaves_a_run_that_can_be_resumed(tmp_pat
 def test_a_state_of_another_network_is_refused(tmp_path, images):
     train(tmp_path / "run", images, "epochs=1")
     before = RunDirectory(tmp_path / "run").state_file.read_bytes()
-    with pytest.raises(UserError, match="does not match"):
+    with pytest.raises(UserError, match=r"does not match .* if models/vgg\.py was changed, restore it"):
         train(tmp_path / "run", images, "model.batch_norm=none", resume=True)
     assert RunDirectory(tmp_path / "run").state_file.read_bytes() == before
 
