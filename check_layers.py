@@ -25,7 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     only("--picture", nargs="?", const=PICTURE, type=path, metavar="FILE", help="draw what the layers do to an image")
     add("--cases", type=whole(1), default=100, metavar="N", help="random cases of each layer (default: 100)")
     add("--seed", type=whole(), default=0, metavar="N", help="of the random cases (default: 0)")
-    add("--precision", choices=["float32", "float64"], default="float32", help="of inputs and results")
+    add("--precision", choices=["float32", "float64"], default="float32", help="of all numbers (default: float32)")
     add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
     return parser.parse_args(arguments)
 

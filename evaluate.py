@@ -21,7 +21,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         f"Exit code: 0 if all runs were evaluated, {_SOME_LEFT_OUT} if only some were, 2 for an error.",
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=path, help="runs, or directories of them (default: in checkpoints/, but no studies)")
+    add("runs", nargs="*", type=path, help="runs, or directories of them (default: all but studies and the demo)")
     where = "the location of the images (default: where the runs found them)"
     add("--data", type=place, metavar="DIR|FILE|download", help=where)
     add("--output", type=path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")

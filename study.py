@@ -20,7 +20,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/studies/")
+    what.add_argument("--config", type=place, metavar="NAME_OR_PATH", help="a file, or its name in configs/studies/")
     what.add_argument("--base", type=place, metavar="NAME_OR_PATH", help="the configuration of a sweep without a file")
     add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="sweep: the values of a key; repeatable")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="sweep: a value for all runs; repeatable")

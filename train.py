@@ -14,10 +14,10 @@ CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         description="Train a network, on CIFAR-10 by default, and keep the weights of the highest validation accuracy.",
-        epilog="Example: python train.py --config bn.yaml --seed 1 --set optimizer.learning_rate=0.003",
+        epilog="Example: python train.py --config bn.yaml --seed 1",
     )
     add = parser.add_argument
-    add("--config", required=True, type=place, metavar="NAME_OR_PATH", help="a file, or one's name in configs/")
+    add("--config", required=True, type=place, metavar="NAME_OR_PATH", help="a YAML file, or its name in configs/")
     add("--seed", type=whole(), metavar="N", help="replaces the configuration's seed")
     what = "synthetic, FILE.npz, a folder of classes, or the location of CIFAR: its folder, or download (default: "
     what += "CIFAR10_DIR, Keras's cache, the official download)"

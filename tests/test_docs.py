@@ -11,9 +11,12 @@ import pytest
 
 import check_layers
 import evaluate
+import models
 import predict
 import study
 import train
+from experiment import config as configuration
+from experiment import plain_yaml
 from experiment.run_directory import RunDirectory
 from tests.processes import ROOT
 
@@ -124,3 +127,19 @@ def test_the_seconds_of_the_commands_are_those_of_the_benchmark():
 
 def test_the_readme_is_for_a_newcomer():
     assert len((ROOT / "README.md").read_text().split()) <= 1_200
+
+
+def test_every_key_is_explained_with_its_default():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    rows = [row.split(" | ") for row in page.partition("## What a run")[0].splitlines() if row.startswith("| `")]
+    cells = [(re.findall("`([^`]+)`", row[0]), re.findall("`([^`]+)`", row[-1])) for row in rows]
+    explained = {
+        key: default for keys, defaults in cells for key, default in zip(keys, defaults or [""] * 9, strict=False)
+    }
+    known = [key for name in ("vgg", "resnet") for key in configuration.known_keys(network=name)]
+    former = {f"model.{key}" for key in models.get("vgg").former_keys}
+    assert explained.keys() - {"extends"} == {*known} - former
+    defaults = dict(configuration.experiment_of(configuration.Config()))
+    for key, default in explained.items():
+        if key in defaults:
+            assert plain_yaml.parse(default, key) == defaults[key], key
