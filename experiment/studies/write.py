@@ -13,9 +13,10 @@ from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.reporting import figures, markdown, study_figure
 from experiment.studies import table
+from experiment.studies.findings import UNDECIDED, Finding, Panel, panels
 from experiment.studies.measures import MEASURES
 from experiment.studies.study import Study
-from experiment.studies.verdict import STOPPED, UNDECIDED, Finding, Panel, Verdict, panels, ranked, verdict
+from experiment.studies.verdict import STOPPED, Verdict, ranked, verdict
 
 _SHOWN = 5  # settings of a search, in verdict.md
 _TOLD = 3  # differences, in a figure's title
