@@ -112,7 +112,8 @@ def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
 
 def _default_place(result):
     """A key that sorts `plain` first, optimistic and synthetic runs last."""
-    return bool(result.remarks), "plain" not in (result.directory.rpartition("/")[2], result.config.title)
+    last = result.synthetic or result.config.data.protocol == "test_as_validation"
+    return last, "plain" not in (result.directory.rpartition("/")[2], result.config.title)
 
 
 def _test_images(result, dataset_for):

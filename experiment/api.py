@@ -17,7 +17,7 @@ from experiment.training import process
 from experiment.training.start import Existing
 
 
-def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
+def load_config(name_or_path: str | Path = "plain.yaml", **keys) -> Config:
     """A checked configuration: `load_config("bn.yaml", epochs=2, optimizer__learning_rate=0.003)`.
 
     Args:
@@ -27,7 +27,7 @@ def load_config(name_or_path: str = "plain.yaml", **keys) -> Config:
     Raises:
         UserError: the file is missing, or a key or value is not allowed.
     """
-    return configuration.load(name_or_path, {key.replace("__", "."): _plain(value) for key, value in keys.items()})
+    return configuration.load(str(name_or_path), {key.replace("__", "."): _plain(value) for key, value in keys.items()})
 
 
 def _plain(value: object) -> object:
@@ -74,7 +74,7 @@ def load_result(run: RunDirectory | str | Path, data: str | None = None) -> RunR
 
 def predict(run: RunDirectory | str | Path, images: np.ndarray) -> np.ndarray:
     """The probabilities [n, classes] of a run's best weights for images uint8 [n, h, w, c] of its data's shape."""
-    return predicting.probabilities(_run(run), images)
+    return predicting.probabilities(_run(run), np.asarray(images))
 
 
 def compare(results: list[RunResult], baseline: str | None = None) -> comparison.Comparison:

@@ -73,9 +73,10 @@ class Augmentation(Section):
 
 
 class Optimizer(Section):
-    """`weight_decay` is decoupled (AdamW, SGDW); `momentum` and `nesterov` belong to sgd and muon.
+    """`momentum` and `nesterov` belong to sgd and muon; `weight_decay` is decoupled (AdamW, SGDW), of all weights.
 
-    muon orthogonalises the updates of convolution kernels; Adam updates all other weights, at the same learning rate.
+    muon orthogonalises the updates of convolution kernels, and decays them alone; Adam updates all other weights, at
+    the same learning rate.
     """
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"

@@ -57,7 +57,7 @@ class _Summary(_Record):
     precision: str | None = None
     data: Images | None = None
     weights: str | None = None  # the SHA-256 of best.keras
-    architecture: str | None = None  # a digest of the network
+    architecture: str | None = None  # Keras's version, and the SHA-256 of the network's layers
 
     @model_validator(mode="after")
     def _complete_if_finished(self):

@@ -1,5 +1,7 @@
 """Checks whether a run is finished or can be resumed, before any weights are read or any file is replaced."""
 
+from collections.abc import Sequence
+
 from experiment import config as configuration
 from experiment.config import Config
 from experiment.errors import Diverged, UserError
@@ -48,6 +50,22 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
         best = f"best_epoch is {summary['best_epoch']}"
         raise UserError(f"{run.summary_file}: {best}, but {run.history_file.name} has {len(history)} epochs")
     return config, summary, history
+
+
+def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> None:
+    """Raises a UserError for runs (name, summary) of one configuration whose networks differ.
+
+    Digests are compared only if they are of the same version of Keras. Older runs have none.
+    """
+    seen: dict[tuple, tuple[str, object]] = {}
+    for name, summary in runs:
+        version, _, digest = (summary.get("architecture") or "").partition(" ")
+        for key, value in ((("parameters",), summary.get("parameters")), (("architecture", version), digest)):
+            other, before = seen.setdefault(key, (name, value)) if value else ("", value)
+            if before != value:
+                told = f"{other} and {name} have" if other != name else f"{name} has"
+                told += f" one configuration, but two networks: models/{network}.py was changed in between"
+                raise UserError(f"{told}. Restore it, or train again")
 
 
 def _reason(summary: dict) -> str:

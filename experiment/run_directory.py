@@ -34,7 +34,7 @@ from experiment.reading import MIB
 
 HISTORY_COLUMNS = {name: field.annotation for name, field in records.Epoch.model_fields.items()}  # with their types
 DIAGNOSTICS_COLUMNS = {"epoch": int, "layer": int, "measure": str, "value": float}
-_LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
+LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
 _LARGEST_PREDICTIONS = 96 * MIB  # 50,000 images of 1,000 classes
 
@@ -174,7 +174,7 @@ class RunDirectory:
 
     def read_facts(self) -> dict:
         """The facts of the checkpoint, without reading its arrays."""
-        with reading.opened_zip(self.state_file, 8 * _LARGEST_WEIGHTS) as archive:
+        with reading.opened_zip(self.state_file, 8 * LARGEST_WEIGHTS) as archive:
             member = archive.getinfo("facts.npy")
             if member.file_size > _LARGEST_FACTS:
                 raise ValueError("its facts are too long")
@@ -192,7 +192,7 @@ class RunDirectory:
         """The SHA-256 of best.keras, which is stored with its predictions; None if the file is missing."""
         if not self.best_file.exists():
             return None
-        with reading.opened(self.best_file, _LARGEST_WEIGHTS) as file:
+        with reading.opened(self.best_file, LARGEST_WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def as_stored(self, logits: np.ndarray) -> np.ndarray:
@@ -239,7 +239,7 @@ class RunDirectory:
 
     def check_weights(self) -> None:
         """Raises a UserError if best.keras is missing, or its checksums do not match."""
-        with reading.opened_zip(self.best_file, _LARGEST_WEIGHTS) as archive:
+        with reading.opened_zip(self.best_file, LARGEST_WEIGHTS) as archive:
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} does not match")
 

@@ -76,6 +76,10 @@ def _set_globals(keras, tensorflow) -> None:
     keras.config.set_image_data_format("channels_last")
     keras.config.set_epsilon(1e-7)
     numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # float32 means float32, on a GPU, too
+    with contextlib.suppress(RuntimeError):  # TensorFlow already uses the GPUs
+        for gpu in tensorflow.config.list_physical_devices("GPU"):  # else one process reserves all of their memory
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
     if "TF_NUM_INTRAOP_THREADS" not in os.environ and available_cores() < _cores():
         with contextlib.suppress(RuntimeError):  # TensorFlow is already running, with other numbers of threads
             tensorflow.config.threading.set_intra_op_parallelism_threads(available_cores())

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 from experiment import tensorflow_setup
@@ -9,6 +10,7 @@ from experiment.errors import UserError
 from models.network import Network, place_of
 
 DEFAULT = "vgg"  # the network of a configuration without `model.name`
+_imported: dict[str, int] = {}  # when the files were changed, in nanoseconds
 _SHARED = {"network", "fast_layers"}  # files without a network
 
 
@@ -29,6 +31,10 @@ def get(name: Any) -> type[Network]:
     tensorflow_setup.set_environment()  # for a file that imports Keras
     try:
         module = importlib.import_module(f"models.{name}")
+        changed = Path(module.__file__ or "").stat().st_mtime_ns
+        if _imported.setdefault(name, changed) != changed:  # in a notebook
+            module = importlib.reload(module)
+            _imported[name] = changed
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{place_of(error, file)}: it cannot be imported: {reason}") from None

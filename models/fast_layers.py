@@ -33,7 +33,7 @@ class QuickGradientConv2D(keras.layers.Conv2D):
         # Without a gradient the stock layer is faster: TensorFlow fuses its convolution, bias and ReLU.
         if not (training and simple and self.compute_dtype == "bfloat16"):
             return super().call(inputs)
-        small = inputs.shape[1] is not None and inputs.shape[1] <= _LARGEST_MAP
+        small = all(side is not None and side <= _LARGEST_MAP for side in inputs.shape[1:3])
         kernel = tf.cast(self.kernel, inputs.dtype)
         outputs = _convolution(inputs, kernel) if small else tf.nn.conv2d(inputs, kernel, 1, "SAME")
         if self.use_bias:
@@ -69,11 +69,12 @@ def _relu(inputs):
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis of [n, h, w, c], by TensorFlow's fused kernel.
 
-    The stock layer is used for masks, synchronised statistics, other axes, and without scale or shift.
+    The stock layer is used for masks, synchronised statistics, renormalisation, other axes, and without scale or shift.
     """
 
     def call(self, inputs, training=None, mask=None):
-        applies = mask is None and not self.synchronized and self.scale and self.center
+        simple = mask is None and not self.synchronized and not getattr(self, "renorm", False)
+        applies = simple and self.scale and self.center
         if not (applies and inputs.shape.rank == 4 and self.axis in (-1, 3)):
             return super().call(inputs, training=training, mask=mask)
         of_the_batch = bool(training and self.trainable)

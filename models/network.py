@@ -131,7 +131,9 @@ class Layers:
         place, seed = next(self._places), None
         if self._seed is not None:
             seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0] >> 1)
-        return keras.initializers.get({"class_name": name, "config": {"seed": seed}})
+        found = keras.initializers.get(name)
+        settings = found.get_config()
+        return type(found).from_config(settings | {"seed": seed}) if "seed" in settings else found  # zeros have none
 
     def _with_kernel(self, kind, scale, initializer, *arguments, **options):
         drawn = self.initializer(initializer) if isinstance(initializer, str) else initializer
@@ -193,6 +195,10 @@ def build_model(
         if {type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")} & _NOT_LOGITS:
             raise UserError(f"{file}: build ends in {last.name}, not in logits; return layers.dense(classes)(x)")
         model = keras.Model(inputs, outputs)
+        regularised = ghost_batches(network) > 1 and [layer for layer in model.layers if layer.activity_regularizer]
+        if regularised:
+            where = f"{file}: {regularised[0].name} has an activity_regularizer"
+            raise UserError(f"{where}, which each of the ghost_batches would count")
         if shards > 1 and (ghost_batches(network) > 1 or images_are_independent(model)):
             from models.fast_layers import ShardedModel
 

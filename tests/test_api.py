@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import experiment
 import predict
 from experiment.data import pictures
 from experiment.errors import UserError
-from experiment.run_directory import HISTORY_COLUMNS
+from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 from tests import killing
 from tests.conftest import make_run
 from tests.processes import ROOT
@@ -46,6 +47,10 @@ def test_a_configuration_takes_keys_and_names_a_wrong_one():
     assert (config.epochs, config.optimizer.learning_rate, config.optimizer.name) == (2, 0.003, "adamw")
     with pytest.raises(UserError, match="did you mean 'epochs'"):
         experiment.load_config("bn.yaml", epoch=2)
+
+
+def test_a_configuration_is_named_by_a_path_too():
+    assert experiment.load_config(ROOT / "configs" / "bn.yaml") == experiment.load_config("bn")
 
 
 @pytest.mark.parametrize("title", ["net #2", "2024", "a: b", "a 'quoted' name"])
@@ -182,3 +187,26 @@ def test_a_network_is_trained_from_python_names_pictures_and_is_exported(tmp_pat
     for pixels in (image, image.astype("float32")):
         assert np.asarray(model(pixels))[0] == pytest.approx(expected, abs=1e-5)
     assert json.loads((tmp_path / "network.keras.json").read_text())["class_names"] == list(answer["probabilities"])
+
+
+@pytest.mark.slow
+def test_a_training_ends_with_the_process_that_started_it(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    code = (
+        "import experiment; config = experiment.load_config('bn.yaml', epochs=1000)\n"
+        f"experiment.train(config, {str(run.path)!r}, data='synthetic', quiet=True)"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    wait_until(lambda: run.has_summary() and run.read_summary()["status"] == "running")
+    caller.kill()
+    caller.wait()
+    wait_until(lambda: run.read_summary()["status"] == "interrupted")
+    with run.locked(wait=True):  # nobody trains it any more
+        assert not run.best_file.exists() or run.read_history()
+
+
+def wait_until(condition, seconds: int = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.1)

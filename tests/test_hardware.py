@@ -30,13 +30,14 @@ def threads(monkeypatch):
         ("plain", [], 1, {"intra": 1, "inter": 1}, 1),
         ("plain", ["batch_size=32"], 2, {"intra": 2, "inter": 2}, 1),  # too few images to divide
         ("plain", ["batch_size=64", "data.training_images=129"], 2, {"intra": 2, "inter": 2}, 1),  # the last has one
+        ("plain", ["data.validation_images=1"], 2, {"intra": 2, "inter": 2}, 1),  # and that of validation
         ("plain", ["devices=all"], 2, {"intra": 2, "inter": 2}, 1),
         ("bn", [], 2, {"intra": 2, "inter": 2}, 1),
     ],
 )
 def test_cores_take_shards_of_a_batch_where_that_is_quicker(threads, config, settings, count, expected, shards):
     cores = hardware.set_threads(
-        hardware.choose_cores(configuration.load(config, settings), synthetic.generate(200, 10), count)
+        hardware.choose_cores(configuration.load(config, settings), synthetic.generate(250, 10), count)
     )
     assert threads == expected
     assert cores == hardware.Cores(count, shards)

@@ -17,6 +17,7 @@ from experiment.config import DATA_NAMES, Config, Data
 from experiment.errors import UserError
 
 MOST_CLASSES = 1_000
+EVALUATION_BATCH = 500  # images
 _SMALLEST_SIDE = 8  # pixels; the networks halve an image three times
 _LONGEST_NAME = 100  # of a class, in characters
 

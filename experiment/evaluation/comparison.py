@@ -3,7 +3,7 @@
 All numbers of a comparison are computed here, once, for text, figures and page.
 """
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,8 +33,9 @@ class Difference:
 
     @property
     def decided(self) -> bool | None:
-        """Whether the difference is significant at 5 %, with Holm's correction; None if there are too few runs."""
-        p = self.numbers.get("t_test_p_holm", self.numbers["t_test_p"])
+        """Whether the difference is significant at 5 %, with the correction; None if there are too few runs."""
+        ways = ("t_test_p_bonferroni", "t_test_p_holm", "t_test_p")
+        p = next(self.numbers[way] for way in ways if way in self.numbers)
         return None if p is None else p < 1 - metrics.CONFIDENCE
 
 
@@ -138,13 +139,13 @@ def compare(results: Sequence[RunResult], baseline: str | None = None, left_out:
     differences = _family([_difference(group, chosen) for group in compared[1:]])
     ranked = sorted(compared, key=lambda group: -group.mean)
     # The best was chosen from the same runs, so its differences are corrected for all pairs of arms.
-    all_pairs = _family([_difference(one, other) for one, other in itertools.combinations(ranked, 2)])
+    pairs = max(1, math.comb(len(ranked), 2))
     places = {identity(group.first): place for place, group in enumerate(groups)}
     return Comparison(
         results=tuple(sorted(results, key=lambda result: places[identity(result)])),
         groups=tuple(groups),
         differences=tuple(differences),
-        best_minus_others=tuple(all_pairs[: len(ranked) - 1]),
+        best_minus_others=tuple(_difference(ranked[0], other, pairs) for other in ranked[1:]),
         pairs=tuple(_pairs(differences, results)),
         optimism=tuple(_optimism(groups)),
         left_out=tuple(left_out),
@@ -154,8 +155,12 @@ def compare(results: Sequence[RunResult], baseline: str | None = None, left_out:
 # ---- differences, pairs, optimism ------------------------------------------------------------------------------------
 
 
-def _difference(first: Group, second: Group) -> Difference:
-    return Difference(first, second, metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE))
+def _difference(first: Group, second: Group, comparisons: int | None = None) -> Difference:
+    """The difference of two groups, with Bonferroni's correction of interval and p-values for so many `comparisons`."""
+    numbers = metrics.compare_groups(first.accuracies, second.accuracies, _DIFFERENCE, comparisons or 1)
+    for test in _TESTS if comparisons else ():
+        numbers[f"{test}_bonferroni"] = None if numbers[test] is None else min(1.0, comparisons * numbers[test])
+    return Difference(first, second, numbers)
 
 
 def _family(differences: Sequence[Difference]) -> list[Difference]:

@@ -1,5 +1,6 @@
 """Groups runs into the arms of an experiment, and labels them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from experiment import config as configuration
-from experiment import finding
+from experiment import finding, resuming
 from experiment.config import Config, Reported
 from experiment.errors import UserError
 from experiment.evaluation import metrics
@@ -39,7 +40,7 @@ class Group:
 
     @property
     def mean(self) -> float:
-        return float(np.mean(list(self.accuracies.values())))
+        return math.fsum(self.accuracies.values()) / len(self.accuracies)  # the same in any order
 
     @property
     def interval_95(self) -> tuple[float, float] | None:
@@ -111,21 +112,9 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
     members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
     for runs in members:
-        _refuse_changed_networks(runs)
+        resuming.refuse_changed_networks([(run.name, run.summary) for run in runs], runs[0].config.model.name)
     labels, shared = _labels(members)
     return [Group(printable_name(label), runs, shared) for label, runs in zip(labels, members, strict=True)]
-
-
-def _refuse_changed_networks(runs: Sequence[RunResult]) -> None:
-    """Raises a UserError for runs of one configuration whose networks differ."""
-    for key in ("parameters", "architecture"):
-        ones = {run.summary[key]: run for run in runs if run.summary.get(key)}
-        if len(ones) > 1:
-            first, other, *_ = ones.values()
-            raise UserError(
-                f"{first.name} and {other.name} have the same configuration, but different networks: models/"
-                f"{first.config.model.name}.py was changed between them. Train one of them again, or name only one"
-            )
 
 
 def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:

@@ -3,6 +3,7 @@
 Accuracies and probabilities are in 0..1, intervals cover 95 %, p-values are two-sided.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -180,8 +181,9 @@ def compare_groups(
     """
     paired = first.keys() == second.keys()
     a, b = (np.array([group[seed] for seed in sorted(group)]) for group in (first, second))
+    difference = float(a.mean() - b.mean())
     content = {
-        "difference": float(a.mean() - b.mean()),
+        "difference": difference if abs(difference) > ROUNDING else 0.0,
         "paired": paired,
         "seeds": sorted(first) if paired else None,
         "runs": [len(a), len(b)],
@@ -195,7 +197,9 @@ def compare_groups(
     if fewest < 2:
         return content
     if fewest >= FEWEST_FOR_AN_INTERVAL and (_spread(a - b) if paired else _spread(a) or _spread(b)):
-        test = scipy.stats.ttest_1samp(a - b, 0) if paired else scipy.stats.ttest_ind(a, b, equal_var=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # SciPy's, of a group without spread
+            test = scipy.stats.ttest_1samp(a - b, 0) if paired else scipy.stats.ttest_ind(a, b, equal_var=False)
         interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
         content["interval_95"] = tuple(np.clip(interval, *bounds).tolist())
         content["t_test_p"] = float(test.pvalue)

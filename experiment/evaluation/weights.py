@@ -78,17 +78,25 @@ def load_weights(model, path: Path) -> None:
 
 
 def architecture(model) -> str:
-    """A digest of a model's layers: their classes, activations, results' shapes and numbers of parameters."""
-    layers = [
-        (
-            type(layer).__name__,
-            getattr(getattr(layer, "activation", None), "__name__", ""),
-            [output.shape for node in layer._inbound_nodes for output in node.output_tensors],
-            layer.count_params(),
-        )
-        for layer in model.layers
-    ]
-    return hashlib.sha256(repr(layers).encode()).hexdigest()
+    """Keras's version, which determines how it describes layers, and a digest of the layers with all their options."""
+    import keras
+
+    layers = json.loads(model.to_json())["config"]["layers"]
+    # Keras numbers the names of layers on, from model to model, and draws the seeds of initialisers.
+    numbers = {name: at for at, name in enumerate(_names(layers))}
+
+    def described(part):
+        if isinstance(part, dict):
+            kept = {
+                key: part[key] for key in part.keys() - {"seed", "build_config"} if not key.endswith("_initializer")
+            }
+            return {key: described(value) for key, value in kept.items()}
+        if isinstance(part, list):
+            return [described(each) for each in part]
+        return numbers.get(part, part) if isinstance(part, str) else part
+
+    text = json.dumps(described(layers), sort_keys=True)
+    return f"{keras.__version__} {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _check_same_network(description: dict, model) -> None:

@@ -6,6 +6,7 @@ from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
 
+_NUMBERS = {1: "one", 2: "two"}
 MANY_IMAGES = 1_000  # their Wilson interval is at most 6.2 points wide
 
 
@@ -56,15 +57,16 @@ def headline(comparison: Comparison) -> str:
     if not others:
         return f"{best.label}: {100 * best.mean:.2f} % test accuracy"
     mean, of = f"{100 * best.mean:.2f} % test accuracy", "" if len(others) == 1 else f" of {len(others) + 1} arms"
+    evidence = _evidence(others[0], len(others) + 1)
     lead, second = 100 * others[0].numbers["difference"], others[0].second.label
     if not lead and len(others) == 1:
-        return f"{best.label} and {second} have the same mean: {mean} ({_evidence(others[0])})"
+        return f"{best.label} and {second} have the same mean: {mean} ({evidence})"
     nearest = f"{lead:.2f} points ahead of {second}" if lead else f"the same as {second}"
     if all(each.decided for each in others):
-        return f"{best.label} is the best{of}: {mean}, {nearest} ({_evidence(others[0])})"
+        return f"{best.label} is the best{of}: {mean}, {nearest} ({evidence})"
     told = f"{best.label} has the highest mean{of}: {mean}, {nearest}"
     if len(others) == 1:
-        return f"{told}, {_why_undecided(others[0])[0]} ({_evidence(others[0])})"
+        return f"{told}, {_why_undecided(others[0])[0]} ({evidence})"
     reasons: dict[str, list[str]] = {}
     for each in others:
         if not each.decided:
@@ -73,7 +75,7 @@ def headline(comparison: Comparison) -> str:
         f"{why} {_listed(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         for why, names in reasons.items()
     ]
-    return f"{told} ({_evidence(others[0])}); {'; '.join(undecided)}"
+    return f"{told} ({evidence}); {'; '.join(undecided)}"
 
 
 def _why_undecided(difference: Difference) -> tuple[str, str]:
@@ -85,12 +87,13 @@ def _why_undecided(difference: Difference) -> tuple[str, str]:
     return "the same for every seed, which has no test", "the same difference for every seed, which has no test, from"
 
 
-def _evidence(difference: Difference) -> str:
+def _evidence(difference: Difference, arms: int) -> str:
     interval = difference.numbers["interval_95"]
     seeds = seeds_of(difference.numbers)
     if interval is None:
         return f"{seeds}, no interval"
-    return "95 % interval {:+.2f} to {:+.2f}, ".format(*(100 * bound for bound in interval)) + seeds
+    corrected = " (corrected for all pairs of arms)" if arms > 2 else ""
+    return "95 % interval {:+.2f} to {:+.2f}".format(*(100 * bound for bound in interval)) + f"{corrected}, {seeds}"
 
 
 def seeds_of(numbers: dict) -> str:
@@ -104,8 +107,9 @@ def _tests(difference: Difference) -> str:
     """The tests of a single difference, and what they do not show."""
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
-        few = [group.label for group in (difference.second, difference.first) if len(group.runs) == 1]
-        more = "two more of each" if len(few) == 2 else f"two more of {_listed(few)}"
+        missing = {group.label: 3 - len(group.runs) for group in (difference.second, difference.first)}
+        few = [f"{_NUMBERS[count]} more of {_listed([label])}" for label, count in missing.items() if count > 0]
+        more = "two more of each" if [*missing.values()] == [2, 2] else " and ".join(few)
         return (
             f"One seed of an arm does not show how much of a difference is chance: train {more} "
             "(train.py --seed 1, --seed 2) for an interval."
@@ -180,7 +184,7 @@ def notes(comparison: Comparison) -> list[str]:
     mixed = len({run.summary["precision"] for run in comparison.results}) > 1
     lines = []
     for group in comparison.groups:
-        remarks = [*group.first.remarks]
+        remarks = _remarks(group)
         if reported := group.reported:
             remarks.append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
         if repeated := [run.name for run in comparison.repeated if comparison.group_of(run) is group]:
@@ -190,6 +194,18 @@ def notes(comparison: Comparison) -> list[str]:
         remarks += [_precisions(group)] if mixed else []
         lines += [f"{group.label}: {'; '.join(remarks)}."] if remarks else []
     return lines
+
+
+def _remarks(group: Group) -> list[str]:
+    """The remarks of the runs, with the seeds of those that have one, unless all do."""
+    seeds: dict[str, list[str]] = {}
+    for run in group.runs:
+        for remark in run.remarks:
+            seeds.setdefault(remark, []).append(str(run.config.seed))
+    return [
+        remark if len(own) == len(group.runs) else f"{remark} (seed{'s' * (len(own) > 1)} {', '.join(own)})"
+        for remark, own in seeds.items()
+    ]
 
 
 def _precisions(group: Group) -> str:

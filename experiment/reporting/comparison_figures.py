@@ -216,11 +216,11 @@ def reliability(groups: Sequence[Group]) -> Figure:
         error = np.mean([each.expected_error for each in group.calibrations])
         labels.append(f"{group.label} (calibration error {100 * error:.1f} points)")
     if not any(line.get_xdata().size for line in axes.lines[1:]):
-        axes.text(50, 50, f"no bin has {ENOUGH_IMAGES} images", ha="center")
-    axes.set_title(f"bins of at least {ENOUGH_IMAGES} test images", fontsize=10)
+        axes.text(50, 50, f"no bin has {ENOUGH_IMAGES} predictions", ha="center")
+    axes.set_title(f"bins of at least {ENOUGH_IMAGES} predictions", fontsize=10)
     shares.set_title("all bins", fontsize=10)
     axes.set_ylabel("test accuracy (%)")
-    shares.set_ylabel("share of the test images (%)")
+    shares.set_ylabel("share of the predictions (%)")
     for each in (axes, shares):
         each.set_xlabel("confidence: largest probability (%)")
     legend_below(figure, [*_handles(labels), *perfect])

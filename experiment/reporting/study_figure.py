@@ -163,10 +163,11 @@ def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:
     if not panel.log and low >= 0:
         lowest = max(lowest, -0.02 * room)
     (axes.set_xlim if panel.horizontal else axes.set_ylim)(inverse(lowest), inverse(highest))
+    axis = axes.xaxis if panel.horizontal else axes.yaxis
     if not panel.log and (ys == ys.round()).all():  # such as epochs
-        (axes.xaxis if panel.horizontal else axes.yaxis).get_major_locator().set_params(integer=True)
+        axis.get_major_locator().set_params(integer=True)
     if panel.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if highest - lowest < 2.5 else (1,)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+        (axes.set_xscale if panel.horizontal else axes.set_yscale)("log")
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if highest - lowest < 2.5 else (1,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())

@@ -27,6 +27,8 @@ DEFINITIONS = {
     "t_test_p": "two-sided p-value of the t test whose interval is interval_95",
     "permutation_p": "two-sided p-value of the permutation test of the difference of means (within pairs where paired)",
     "t_test_p_holm": "t_test_p with Holm's correction for all comparisons with the baseline; so permutation_p_holm",
+    "t_test_p_bonferroni": "of the best arm: t_test_p with Bonferroni's correction for all pairs of arms, which its "
+    "interval_95 has, too; so permutation_p_bonferroni",
     "smallest_possible_p": "the smallest permutation_p that so many runs can give",
     "chance_of_being_ahead": "share of pairs, one run of each group, in which the first is ahead; ties count half",
     "bootstrap_95": "95 % percentile interval of a paired bootstrap over the test images: other images, the same runs",

@@ -101,7 +101,18 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
                 each.run.write_small_files(outcome)
                 rows[each.name] = row_of(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
+    _refuse_changed_networks(planned)
     return [rows[each.name] for each in planned]
+
+
+def _refuse_changed_networks(planned: Sequence[PlannedRun]) -> None:
+    """Raises a UserError if a network was changed between the runs of one point."""
+    runs: dict[str, list[tuple[str, dict]]] = {}
+    for each in planned:
+        if each.run.has_summary():
+            runs.setdefault(repr(each.point), []).append((str(each.run.path), each.run.read_summary()))
+    for each in planned:
+        resuming.refuse_changed_networks(runs.pop(repr(each.point), []), each.config.model.name)
 
 
 def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: str | None, execution) -> list[dict]:

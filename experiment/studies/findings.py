@@ -54,13 +54,18 @@ def panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
     result = []
     for measure, value in itertools.product(study.measures, values):
         curves: dict[tuple[str, int], Curve] = {}
-        for row in rows:
-            if study.panel is None or row[study.panel] == value:
-                curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
-                curve.update(points_of(study, measure, row))
+        own = _rows_of(study, value, rows)
+        for row in own:
+            curve = curves.setdefault((str(row[study.series]), row["seed"]), {})
+            curve.update(points_of(study, measure, row))
         ordered = {key: dict(sorted(curve.items())) for key, curve in curves.items() if curve}
-        result.append(Panel(measure, value, ordered, max(map(_chance, trained(rows)), default=0.0)))
+        result.append(Panel(measure, value, ordered, max(map(_chance, trained(own)), default=0.0)))
     return result
+
+
+def _rows_of(study: Study, value: Any, rows: Sequence[dict]) -> list[dict]:
+    """The rows of the panel of this value."""
+    return [row for row in rows if study.panel is None or row[study.panel] == value]
 
 
 def points_of(study: Study, measure: str, row: dict) -> Curve:
@@ -100,14 +105,12 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
     """A finding for each of the study's comparisons, in each panel of a primary measure."""
     found = []
     for panel in primary_panels(study, rows):
-        by_value = scores(study, panel)
-        about = MEASURES[panel.measure].title
-        about += "" if panel.value is None else f", {study.panel_label(panel.value)}"
-        diverged = left_out(study, panel, rows)
+        by_value, about = scores(study, panel), about_of(study, panel)
+        without = without_score(study, panel, rows)
         for first, second in study.comparisons:
             sides = [by_value.get(value, {}) for value in (first, second)]
             finding = finding_of(study, panel.measure, about, (study.label(first), study.label(second)), sides)
-            if diverged & {first, second}:
+            if without & {first, second}:
                 finding = replace(finding, answer=UNDECIDED, sd=None, seeds_needed=None)
             found.append(finding)
     return found
@@ -117,11 +120,29 @@ def primary_panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
     return [panel for panel in panels(study, rows) if panel.measure in (study.primary or study.measures[:1])]
 
 
-def left_out(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
-    """The values of the series with a diverged run that the panel's measure cannot count."""
-    own = [row for row in rows if study.panel is None or row[study.panel] == panel.value]
-    diverged = {(str(row[study.series]), row["seed"]) for row in own if row["status"] == "diverged"}
-    return {value for value, _ in diverged - panel.curves.keys()}
+def about_of(study: Study, panel: Panel) -> str:
+    """What is compared in a panel, with its unit: the measure, or its score where that has another unit."""
+    unit = SCORES[study.score].unit
+    about = f"{score_label(study)} ({unit})" if unit else MEASURES[panel.measure].title
+    return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
+
+
+def score_label(study: Study) -> str:
+    words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
+    return study.score_label or SCORES[study.score].label.format(**words)
+
+
+def without_score(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
+    """The values of the series with a seed whose runs all ended, but have no score: one diverged, or never learned.
+
+    To leave such seeds out would favour the value that fails.
+    """
+    statuses: dict[tuple[str, int], set[str]] = {}
+    for row in _rows_of(study, panel.value, rows):
+        statuses.setdefault((str(row[study.series]), row["seed"]), set()).add(row["status"])
+    scored = {(value, seed) for value, by_seed in scores(study, panel).items() for seed in by_seed}
+    ended = {key for key, found in statuses.items() if found <= {"finished", "diverged"}}
+    return {value for value, _ in ended - scored}
 
 
 def finding_of(
@@ -142,6 +163,8 @@ def finding_of(
     target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
     interval, means = compared["interval_95"], tuple(float(np.mean(list(side.values()))) for side in (first, second))
     needed = None if sd is None else runs_needed(sd, target, power, comparisons)
+    if study.margin and abs(compared["difference"]) >= study.margin:
+        needed = None  # no number of seeds makes such a difference equivalent
     numbers = (means, compared["difference"], interval, sd, tuple(compared["runs"]), compared["paired"], needed)
     return Finding(about, *names, unit, _answer(study, interval), *numbers)
 

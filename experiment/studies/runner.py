@@ -80,11 +80,6 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
         UserError: the directory contains a run of another configuration, or on other images.
     """
     dataset, run = shipped or sources.load(job.where, settings=job.config.data), RunDirectory(job.path)
-    tensorflow_setup.start()
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):  # otherwise one run reserves all memory of a shared GPU
-        tf.config.experimental.set_memory_growth(gpu, True)
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores, until=job.until)
     except Diverged:

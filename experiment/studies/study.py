@@ -274,6 +274,11 @@ def _wrong_claim(study: Study) -> Iterator[str]:
                 yield f"score: largest_usable needs numbers above 0 along x, not {value!r}"
     if study.claim and not study.expected:
         yield "expected: a claim needs higher, lower or equal"
+    for key in ("compare", "primary", "score", "score_label", "margin") if not study.claim else ():
+        if getattr(study, key) != Study.model_fields[key].get_default(call_default_factory=True):
+            yield f"{key}: it belongs to a study with a claim"
+    if not study.claim and study.expected == "equal":
+        yield "expected: in a sweep, higher or lower is better"
     if (study.expected == "equal") != (study.margin is not None):
         yield "margin: required for expected: equal, and not allowed otherwise"
     named = study.compare if isinstance(study.compare, list) else [study.compare] * (study.compare is not None)

@@ -2,7 +2,7 @@
 
 import collections
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,13 @@ from experiment.studies.findings import (
     Scores,
     finding_of,
     findings,
-    left_out,
     points_of,
     primary_panels,
+    score_label,
     trained,
+    without_score,
 )
 from experiment.studies.measures import MEASURES
-from experiment.studies.scores import SCORES
 from experiment.studies.study import Study
 
 _NAMED = 3  # settings in the answer of a sweep
@@ -49,41 +49,53 @@ class Verdict:
 def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verdict:
     """The verdict of a study; `command` reproduces it."""
     found, answer = (_claim if study.claim else _best_of_search if study.search else _best)(study, rows)
-    words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
-    data = {row.get("data", "cifar10"): None for row in trained(rows)}
-    other = "" if "cifar10" in data else ", not CIFAR-10"
-    caveats = (
-        [f"On {', '.join(data)} images{other}.".replace("generated", "synthetic")] if [*data] != ["cifar10"] else []
-    )
-    if any(row.get("protocol") == "test_as_validation" for row in rows):
-        caveats.append("Optimistic: weights chosen on the test set.")
-    if study.claim and any(left_out(study, panel, rows) for panel in primary_panels(study, rows)):
-        caveats.append("Diverged runs have no such measure, so comparisons with them are not decided.")
     unfinished = [row for row in rows if row["status"] not in ("finished", STOPPED)]
-    if study.search:
-        stopped = sum(row["status"] == STOPPED for row in rows)
-        caveats.append(
-            f"{len(rows)} runs, {stopped} of them stopped early. The best of many is partly luck: its validation "
-            "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
-        )
-    if any(finding.interval_95 for finding in found[1:]) and not study.claim:
-        caveats.append("The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %.")
-    elif len(found) > 5:
-        caveats.append("Even if nothing differed, about one in twenty of such comparisons would be decided.")
     return Verdict(
         study=name,
         claim=study.claim,
         question=study.question or f"Which {_listed(study)} best?",
         answer=answer,
-        score=study.score_label or SCORES[study.score].label.format(**words),
+        score=score_label(study),
         expected=study.expected or "higher",
         findings=found,
-        caveats=caveats,
+        caveats=list(_caveats(study, rows, found)),
         unfinished=[f"{row['run']}: {row['status']}; {row.get('reason', '')}" for row in unfinished],
         runs=len(rows),
         scope=study.scope,
         command=command,
     )
+
+
+def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> Iterator[str]:
+    data = {row.get("data", "cifar10"): None for row in trained(rows)}
+    other = "" if "cifar10" in data else ", not CIFAR-10"
+    if [*data] != ["cifar10"]:
+        yield f"On {', '.join(data)} images{other}.".replace("generated", "synthetic")
+    if any(row.get("protocol") == "test_as_validation" for row in rows):
+        yield "Optimistic: weights chosen on the test set."
+    if not study.claim and study.measures[0] == "test_accuracy":
+        yield "Optimistic: settings chosen on the test set."
+    compared = study.primary or study.measures[:1]
+    machines = {(row.get("cpu"), row.get("threads"), row.get("computed_in")) for row in trained(rows)}
+    precisions = {precision: None for *_, precision in machines if precision}
+    if "seconds_to" in compared and len(machines) > 1:
+        yield "The seconds are of different processors, numbers of threads or precisions."
+    elif len(precisions) > 1 and "precision" not in study.varied:
+        yield f"Computed in {' and '.join(sorted(precisions))}."
+    if any(row["status"] == "diverged" for row in rows) and any(name.endswith("_accuracy") for name in compared):
+        yield "Diverged runs count as guessing."
+    if study.claim and any(without_score(study, panel, rows) for panel in primary_panels(study, rows)):
+        yield "Runs that diverged, or never learned, have no such score, so comparisons with them are not decided."
+    if study.search:
+        stopped = sum(row["status"] == STOPPED for row in rows)
+        yield (
+            f"{len(rows)} runs, {stopped} of them stopped early. The best of many is partly luck: its validation "
+            "accuracy is too high an estimate. Compare the best settings over new seeds in a sweep."
+        )
+    elif not study.claim and len(found) > 1 and any(finding.interval_95 for finding in found):
+        yield "The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %."
+    elif study.claim and len(found) > 5:
+        yield "Even if nothing differed, about one in twenty of such comparisons would be decided."
 
 
 def _claim(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
@@ -99,7 +111,7 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     """The best settings of a sweep, compared with each of the others, and the answer in a sentence."""
     measure = MEASURES[study.measures[0]]
     (best, its_scores), *others = _ranked(study, rows)
-    if not its_scores or all(row["status"] == "diverged" for row in rows):
+    if not its_scores or not any(row["status"] == "finished" for row in rows):
         return [], "No run finished"
     first = study.measures[0]
     count = max(1, math.comb(len(others) + 1, 2))  # all pairs: the best was chosen from the same runs
@@ -109,7 +121,7 @@ def _best(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     answer = f"Best: {best}, with {mean:.4g} {measure.unit} {measure.label} ({seeds})"
     untold: dict[str, list[str]] = {}
     for finding in found:
-        if finding.answer != "supported":
+        if finding.answer == UNDECIDED:  # else it is ahead, with runs missing
             untold.setdefault(_why_undecided(finding), []).append(finding.second)
     for told, names in untold.items():
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -6,14 +6,16 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from experiment import files
+from experiment.config import FigureFormat
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.reporting import figures, markdown, study_figure
 from experiment.studies import table
-from experiment.studies.findings import UNDECIDED, Finding, Panel, panels
+from experiment.studies.findings import UNDECIDED, Finding, Panel, about_of, panels
 from experiment.studies.measures import MEASURES
 from experiment.studies.study import Study
 from experiment.studies.verdict import STOPPED, Verdict, ranked, verdict
@@ -37,6 +39,8 @@ def write(
     files.write_text(folder / "verdict.json", json.dumps(content, indent=1) + "\n")
     files.write_text(folder / "verdict.md", markdown_of(found, cells))
     figures.save(draw(study, found, read), folder / f"figure.{figure_format}")
+    for other in {*get_args(FigureFormat)} - {figure_format}:  # of an earlier command
+        files.remove(folder / f"figure.{other}")
     return folder
 
 
@@ -74,7 +78,10 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
         size = "to show that they are equal" if found.expected == "equal" else "to detect a difference of the size seen"
-        parts.append(f"Seeds needed: about how many it takes {size} with 80 % power, by the spread of these runs.")
+        parts.append(
+            f"Seeds needed: about how many new ones it takes {size} with 80 % power, by the spread of these runs."
+        )
+        parts[-1] += " Adding seeds to these and testing again makes a false positive likelier than 5 %."
     if found.unfinished:
         parts.append(f"{len(found.unfinished)} of {found.runs} runs did not finish:")
         parts.append("\n".join(f"- {line}" for line in found.unfinished))
@@ -101,7 +108,7 @@ def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
 def _cells(finding: Finding) -> list[str]:
     about = _about(finding)
     if finding.means is None:
-        return [about, "", "", "too few runs ended", "", finding.answer, ""]
+        return [about, "", "", "too few runs have a score", "", finding.answer, ""]
     runs = (
         f"{finding.runs[0]} pair{'s' * (finding.runs[0] > 1)}" if finding.paired else "{} and {}".format(*finding.runs)
     )
@@ -141,7 +148,7 @@ def draw(study: Study, found: Verdict, rows: Sequence[dict]):
 def _in_words(finding: Finding) -> str:
     """The difference with its interval and the number of runs, for a title."""
     if finding.difference is None:
-        return "too few runs ended"
+        return "too few runs have a score"
     runs = f"n = {finding.runs[0]} pairs" if finding.paired else "n = {} and {}".format(*finding.runs)
     return f"{_difference(finding)} {finding.unit}, {runs}".replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
 
@@ -149,8 +156,7 @@ def _in_words(finding: Finding) -> str:
 def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     measure = MEASURES[panel.measure]
     title = "" if panel.value is None else study.panel_label(panel.value)
-    about = ", ".join([measure.title, *filter(None, [title])])
-    own = [finding for finding in found.findings if finding.about == about]
+    own = [finding for finding in found.findings if finding.about == about_of(study, panel)]
     if len(own) == 1 < len(found.findings) and study.claim:
         title = ": ".join([*filter(None, [title]), own[0].answer]) + f"\n{_in_words(own[0])}"
     # If the series is the x-axis, its numbers form one curve.

@@ -76,7 +76,7 @@ def convolutions_of(model: keras.Model) -> list:
     kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
     nodes = [node for layer in model.layers if isinstance(layer, kinds) for node in layer._inbound_nodes]
     if not nodes:
-        raise UserError("diagnostics: batch_statistics needs a network with convolutions")
+        raise UserError("diagnostics: batch_statistics needs a network with convolutions (outside of nested models)")
     return [output for node in nodes for output in node.output_tensors]
 
 

@@ -7,10 +7,8 @@ import tensorflow as tf
 
 from experiment.config import Config
 from experiment.data.augmentation import AugmentedImages
-from experiment.data.dataset import Images
+from experiment.data.dataset import EVALUATION_BATCH, Images
 from models.network import preprocess
-
-_EVALUATION_BATCH = 500
 
 
 def batches_per_epoch(images: Images, config: Config) -> int:
@@ -41,7 +39,7 @@ def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf
 def evaluation_batch() -> int:
     """The number of images of a validation batch: a multiple of the number of devices."""
     devices = tf.distribute.get_strategy().num_replicas_in_sync
-    return _EVALUATION_BATCH // devices * devices
+    return EVALUATION_BATCH // devices * devices
 
 
 def evaluation_dataset(images: Images, batch: int) -> tf.data.Dataset:

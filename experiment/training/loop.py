@@ -15,7 +15,7 @@ from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
-from experiment.run_directory import RunDirectory
+from experiment.run_directory import LARGEST_WEIGHTS, RunDirectory
 from experiment.training.diagnostics import Diagnostics, convolutions_of
 from experiment.training.input_pipeline import batches_per_epoch, evaluation_batch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
@@ -36,6 +36,7 @@ def fit(
     tensorboard: bool = False,
     figure_format: FigureFormat = "png",
     until: int | None = None,
+    overwrite: bool = False,
 ) -> dict:
     """Trains one run to its end and returns its summary. Call `start.train` instead, which checks the arguments.
 
@@ -43,6 +44,7 @@ def fit(
         run: a prepared directory, empty unless `resume`.
         cores: the result of `hardware.set_threads`.
         resume: continue after the last completed epoch.
+        overwrite: remove the files of an earlier run, when nothing can prevent the training any more.
         progress, tensorboard, figure_format, until: as in `start.train`.
 
     Raises:
@@ -69,6 +71,8 @@ def fit(
         recorder.restore(model)
         if progress != "quiet":
             print(f"going on after epoch {len(recorder.history)} of {config.epochs}", flush=True)
+    if overwrite:
+        run.remove_files()
     recorder.begin(config)
     drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
@@ -113,7 +117,8 @@ def _cold_momentum(model: keras.Model, steps: int) -> float | None:
     Each step keeps the fraction `momentum` of them: after 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial
     values remain.
     """
-    momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    kind = keras.layers.BatchNormalization
+    momenta = [layer.momentum for layer in model._flatten_layers() if isinstance(layer, kind)]
     return max(momenta) if momenta and steps * (1 - max(momenta)) < 3 else None
 
 
@@ -159,6 +164,9 @@ def _title(config: Config, run: RunDirectory, dataset: Dataset) -> str:
 def check_network(config: Config, dataset: Dataset) -> None:
     """Raises a UserError if the network cannot be built, saved as best.keras, or diagnosed as configured."""
     model = _stock_model(config, dataset)
+    count, most = model.count_params(), LARGEST_WEIGHTS // 5  # four bytes each, and what describes them
+    if count > most:
+        raise UserError(f"models/{config.model.name}.py: {count:,} parameters; at most {most:,} can be kept")
     weights.check_archive(model, config.model.name)
     if config.diagnostics == "batch_statistics":
         convolutions_of(model)
@@ -207,17 +215,18 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
         UserError: a batch has too few images for the ghost batches or for the devices.
     """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
-    smallest = min(len(images.labels) % size or size for images, size in batched)
-    for images, size in batched if devices > 1 else ():
+    lasts = [len(images.labels) % size or size for images, size in batched]
+    for (images, size), last in zip(batched, lasts, strict=True) if devices > 1 else ():
         first = min(size, len(images.labels))
-        if first % devices or smallest < devices:
+        if first % devices or last < devices:
             raise UserError(
-                f"devices: all: batches of {first} images, and a last one of {smallest}, cannot be divided among "
+                f"devices: all: batches of {first} images, and a last one of {last}, cannot be divided among "
                 f"{devices} devices. Choose a batch_size and a number of images that are multiples of {devices}"
             )
+    smallest = min(lasts)
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
-        raise UserError(f"model.ghost_batches: {ghosts} is more than the {smallest} images of an epoch's last batch")
+        raise UserError(f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch")
     if ghosts > 1:
         return ghosts
     return 1 if devices > 1 or smallest < cores.shards else cores.shards

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from experiment.config import Config
@@ -35,9 +36,10 @@ def train(
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
         job.write_bytes(pickle.dumps((config, run, data, existing, "quiet" if quiet else "lines")))
         command = [sys.executable, "-m", "experiment.training.process", str(job), str(outcome)]
+        environment, pipe = os.environ | {"PYTHONPATH": path}, subprocess.PIPE
         # In a new session, Ctrl-C reaches only the caller, which forwards it once.
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
+            command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
         ) as child:
             try:
                 _show(child)
@@ -60,7 +62,14 @@ def _show(child: subprocess.Popen) -> None:
         print(line, end="", flush=True)
 
 
+def _end_with_caller() -> None:
+    """Stops the training when the caller ends for any reason, such as a notebook's kernel that is restarted."""
+    sys.stdin.read()  # until the caller's end of the pipe is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _main(job: str, outcome: str) -> None:
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     config, run, data, existing, progress = pickle.loads(Path(job).read_bytes())
     sys.argv = ["experiment.train"]  # the command in the run's summary
     try:

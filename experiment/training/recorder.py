@@ -16,6 +16,7 @@ from experiment.config import Config
 from experiment.errors import STOP_SIGNALS, Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.reporting import figures
+from experiment.resuming import refuse_changed_networks
 from experiment.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_DRAWINGS = 30
@@ -49,6 +50,8 @@ class Recorder(keras.callbacks.Callback):
         if [(array.shape, array.dtype) for array in arrays] != kinds or not {"history", "precision"} <= facts.keys():
             changed = f"if models/{self.facts['network']}.py was changed, restore it"
             raise UserError(f"{self.run.state_file} does not match the network and its optimiser; {changed}")
+        summaries = [self.run.read_summary(), self.facts] if self.run.has_summary() else []
+        refuse_changed_networks([(str(self.run.path), each) for each in summaries], self.facts["network"])
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "

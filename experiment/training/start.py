@@ -87,6 +87,6 @@ def train(
         todo = plan(config, run, existing)  # again: another process may have trained it meanwhile
         if todo == "finished":
             return run.read_summary()
-        if existing == "overwrite":
-            run.remove_files()
-        return loop.fit(config, run, dataset, use, todo == "resume", progress, tensorboard, figure_format, until)
+        ways = {"resume": todo == "resume", "overwrite": existing == "overwrite"}
+        options = {"progress": progress, "tensorboard": tensorboard, "figure_format": figure_format, "until": until}
+        return loop.fit(config, run, dataset, use, **ways, **options)

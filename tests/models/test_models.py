@@ -156,6 +156,14 @@ def test_a_frozen_fused_batch_norm_uses_the_moving_averages_in_training_too():
     np.testing.assert_allclose(before, frozen(inputs, training=False).numpy())
 
 
+def test_fused_batch_norm_leaves_renormalisation_to_keras():
+    inputs = tf.random.stateless_normal((8, 4, 4, 3), seed=(1, 2)) * 2 + 1
+    layers = FusedBatchNormalization(renorm=True), keras.layers.BatchNormalization(renorm=True)
+    for _ in range(3):
+        outputs = [layer(inputs, training=True) for layer in layers]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
 def test_fused_batch_norm_has_the_stock_configuration():
     fused, stock = FusedBatchNormalization(name="n"), keras.layers.BatchNormalization(name="n")
     assert fused.get_config() == stock.get_config()

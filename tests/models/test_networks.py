@@ -179,11 +179,48 @@ def test_a_network_of_keras_own_layers_can_be_kept(write, name):
         assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
 
 
+def test_a_file_that_changes_while_a_notebook_runs_is_read_again(write, tmp_path):
+    write("mine", START + "    width: int = 1\n    def build(self): ...")
+    assert models.get("mine")().width == 1
+    write("mine", START + "    width: int = 20\n    def build(self): ...")
+    os.utime(tmp_path / "networks" / "models" / "mine.py", ns=(1, 1))
+    assert models.get("mine")().width == 20
+
+
+def test_initialisers_without_a_seed_are_those_of_keras(write):
+    write("mine", BUILD + END.replace("dense(classes)", "dense(classes, kernel_initializer='zeros')").strip())
+    assert not model_of("mine", seed=1).layers[-1].kernel.numpy().any()
+
+
+def test_ghost_batches_would_count_an_activity_regulariser_twice(write):
+    field = "    ghost_batches: int = 2\n    def build"
+    body = "x = keras.layers.Conv2D(3, 3, activity_regularizer='l2')(x)"
+    write("mine", (BUILD + body + END).replace("    def build", field))
+    with pytest.raises(UserError, match="has an activity_regularizer, which each of the ghost_batches would count"):
+        model_of("mine", seed=1)
+
+
+def test_batch_norm_in_a_nested_model_is_seen_to_be_cold(write, tmp_path, capsys):
+    body = "x = keras.Sequential([keras.layers.Input((32, 32, 3)), keras.layers.BatchNormalization()])(x)"
+    write("mine", BUILD + body + END)
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    config = configuration.load("bn", ["model.name=mine", "epochs=1", "schedule.warmup_epochs=0.5", "batch_size=50"])
+    summary = loop.fit(config, run, synthetic.generate(120, 20), Cores(1))
+    assert summary["cold_averages"] and "its moving averages do not converge" in capsys.readouterr().out
+
+
 def test_a_change_of_a_network_changes_its_digest(write):
     write("mine", BUILD + END.strip())
     before = weights.architecture(model_of("mine", seed=1))
     assert weights.architecture(model_of("mine", seed=2)) == before
-    for line in ("keras.layers.ReLU()(x)", "keras.layers.Conv2D(3, 3)(x)", "keras.layers.Conv2D(3, 3, strides=2)(x)"):
+    drops = [f"keras.layers.Dropout({rate})(x)" for rate in (0.1, 0.2)]
+    for line in (
+        "keras.layers.ReLU()(x)",
+        "keras.layers.Conv2D(3, 3)(x)",
+        "keras.layers.Conv2D(3, 3, strides=2)(x)",
+        *drops,
+    ):
         sys.modules.pop("models.mine")
         write("mine", BUILD + f"x = {line}" + END)
         after = weights.architecture(model_of("mine", seed=1))
@@ -396,7 +433,7 @@ def test_ghost_batches_have_statistics_of_their_own():
 @pytest.mark.parametrize(("ghosts", "cores", "shards"), [(2, 2, 2), (4, 2, 2), (2, 4, 1), (1, 2, 1)])
 def test_cores_take_ghost_batches_where_there_is_one_for_each(ghosts, cores, shards):
     config = configuration.load("bn", [f"model.ghost_batches={ghosts}"])
-    assert choose_cores(config, synthetic.generate(10, 10), cores) == Cores(cores, shards)
+    assert choose_cores(config, synthetic.generate(100, 10), cores) == Cores(cores, shards)
 
 
 @pytest.mark.parametrize(
@@ -431,7 +468,7 @@ def test_whether_shards_are_possible_is_known_before_tensorflow_begins(tmp_path)
     code = (
         f"import models; models.__path__.append({str(tmp_path)!r})\n"
         "from experiment.config import load; from experiment import hardware; from experiment.data import synthetic\n"
-        "chosen = hardware.choose_cores(load('plain', ['model.name=layer_norm']), synthetic.generate(10, 10), 2)\n"
+        "chosen = hardware.choose_cores(load('plain', ['model.name=layer_norm']), synthetic.generate(100, 10), 2)\n"
         "print(chosen == hardware.set_threads(chosen) == hardware.Cores(2, 2))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -508,7 +545,7 @@ def test_a_run_of_a_network_that_was_changed_since_is_neither_resumed_nor_evalua
     del sys.modules["models.tiny"]
     with pytest.raises(UserError, match=r"best\.keras: refused: its network is not the one .* models/"):
         predict(run, dataset.test.images)
-    with pytest.raises(UserError, match="its network is not the one that the configuration builds"):
+    with pytest.raises(UserError, match=r"two networks: models/tiny\.py was changed in between"):
         train(run.path, dataset, "model.name=tiny", "schedule.name=constant", resume=True)
 
 

@@ -63,8 +63,27 @@ def test_an_arm_that_is_behind_the_baseline_is_not_said_to_be_ahead(told):
     assert said.startswith("plain is the best: 91.00 %") and "plain is ahead in 100 %" in said
 
 
+def test_arms_of_equal_accuracies_in_another_order_have_the_same_mean(told):
+    assert told(plain=[88, 75, 78, 81], bn=[81, 75, 78, 88]).startswith("plain and bn have the same mean: 80.50 %")
+
+
+def test_the_interval_of_the_best_of_three_is_corrected_as_its_test_is(told):
+    said = told(plain=[70, 72, 74, 71, 73], slow=[70, 72, 75, 71, 72], bn=[71, 73, 76, 71, 74])
+    assert "(corrected for all pairs of arms)" in said and "no significant difference from plain" in said
+
+
+def test_each_arm_says_how_many_seeds_it_lacks(told):
+    assert "train one more of plain and two more of bn" in told(plain=[80, 81], bn=[84])
+
+
+def test_a_remark_on_some_runs_names_their_seeds(evaluated):
+    runs = [evaluated(f"plain/seed{seed}", cold_averages=seed == 1) for seed in range(3)]
+    (line,) = answer.notes(compare(runs))
+    assert line.endswith("moving averages of batch normalisation (seed 1).")
+
+
 def test_arms_that_overlap_are_not_told_apart_nor_called_equal(told):
-    said = told(plain=[80, 85, 82], bn=[84, 80, 83])
+    said = told(plain=[80, 85, 82], bn=[84, 80, 84])
     assert "which is not significant" in said and "is the best" not in said
     assert "no evidence that they are equal: " in said
 
@@ -225,7 +244,12 @@ def test_remarks_stand_beside_the_runs(evaluated, tmp_path):
 
 def test_every_number_that_needs_a_definition_has_one(three_runs):
     found = three_runs.as_dict()
-    numbers = {*found["group_differences"][0], *three_runs.results[0].measures(), *found["pairs"][0]}
+    numbers = {
+        *found["group_differences"][0],
+        *found["best_minus_others"][0],
+        *three_runs.results[0].measures(),
+        *found["pairs"][0],
+    }
     assert {"interval_95", "permutation_p", "chance_of_being_ahead"} <= numbers & set(write.DEFINITIONS)
     assert set(write.DEFINITIONS) <= numbers | {"gain_over_last_epoch", "gain_over_held_out", "sd"}
 

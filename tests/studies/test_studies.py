@@ -16,8 +16,9 @@ from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
-from experiment.studies import measures, plan, scores, table, verdict, write
+from experiment.studies import conduct, findings, measures, plan, scores, table, verdict, write
 from experiment.studies import study as studies
+from experiment.studies.runner import Execution
 from tests import processes
 from tests.conftest import make_run
 
@@ -35,6 +36,7 @@ LITTLE = {
     "expected": "higher",
 }
 BN = {"model.batch_norm": ["none", "after_activation"]}
+RATE = "optimizer.learning_rate"
 FILES = sorted(studies.FOLDER.rglob("*.yaml"))
 
 
@@ -223,6 +225,17 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     ]
 
 
+def test_a_study_does_not_average_two_networks(little, tmp_path, monkeypatch):
+    monkeypatch.setattr(conduct.sources, "loader", lambda *_, **__: images)
+    config = little(settings=LITTLE["settings"] | {"epochs": 3})
+    planned = plan.plan("little", load(config), tmp_path)
+    for each in planned:
+        run_like(each.run.path, each.config, parameters=10 + each.config.seed)
+    output = conduct.Output(tmp_path, "python study.py")
+    with pytest.raises(UserError, match=r"have one configuration, but two networks: models/vgg.py was changed"):
+        conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
+
+
 def test_of_several_files_of_images_each_has_its_own_runs(little, tmp_path):
     names = [str(tmp_path / f"{name}.npz") for name in "ab"]
     planned = plan.plan(
@@ -337,7 +350,7 @@ def page(study: studies.Study, rows: list[dict]) -> str:
 
 
 def word(study: studies.Study, rows: list[dict]) -> str:
-    (finding,) = verdict.findings(study, rows)
+    (finding,) = findings.findings(study, rows)
     return finding.answer
 
 
@@ -364,7 +377,7 @@ def test_values_of_the_series_survive_the_table(little, tmp_path):
         for seed in (0, 1)
     ]
     table.write_table(rows, tmp_path / "runs.csv")
-    (finding,) = verdict.findings(study, table.read_table(tmp_path / "runs.csv"))
+    (finding,) = findings.findings(study, table.read_table(tmp_path / "runs.csv"))
     assert (finding.first, finding.second) == ("False", "True") and finding.means == pytest.approx((50, 60))
 
 
@@ -385,7 +398,7 @@ def test_a_run_that_diverged_counts_as_chance_and_is_reported(little):
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "diverged", "reason": "the loss became NaN", "val_accuracy": 0.7}
     del rows[1]["test_accuracy"]
-    (panel,) = verdict.panels(study, rows)
+    (panel,) = findings.panels(study, rows)
     assert panel.curves["none", 0] == {0.001: 0.7, 0.01: 0.1}
     text = page(study, rows)
     assert "1 of 12 runs did not finish" in text and "none 0.01 0: diverged; the loss became NaN" in text
@@ -396,7 +409,7 @@ def test_a_run_that_failed_takes_its_seed_out_of_the_comparison_and_is_reported(
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     rows[1] = {**rows[1], "status": "failed", "reason": "disk full"}
     del rows[1]["test_accuracy"]
-    (finding,) = verdict.findings(study, rows)
+    (finding,) = findings.findings(study, rows)
     assert finding.runs == (3, 2) and not finding.paired
     assert "none 0.01 0: failed; disk full" in page(study, rows)
 
@@ -461,7 +474,7 @@ def test_each_value_of_the_panel_key_is_judged_by_itself(little):
     assert "**Supported.**" in page(study, rows)
     rows += rows_of(curves_of([0.8, 0.8], [0.7, 0.7]), **{"optimizer.name": "sgd"})
     assert "**Mixed: of 2 comparisons 1 supported, 1 contradicted.**" in page(study, rows)
-    said = {finding.about: finding.answer for finding in verdict.findings(study, rows)}
+    said = {finding.about: finding.answer for finding in findings.findings(study, rows)}
     assert said == {"test accuracy (%), adam": "supported", "test accuracy (%), sgd": "contradicted"}
 
 
@@ -486,7 +499,7 @@ def test_each_variant_is_compared_with_the_first(little):
         for name, accuracy in accuracies.items()
         for seed, noise in enumerate((0.0, 0.001, 0.003) if name == "all" else (0.001, 0.0, 0.002))
     ]
-    said = {(finding.first, finding.second): finding.answer for finding in verdict.findings(study, rows)}
+    said = {(finding.first, finding.second): finding.answer for finding in findings.findings(study, rows)}
     assert said == {("no smoothing", "all"): "supported", ("no flips", "all"): "contradicted"}
 
 
@@ -508,7 +521,7 @@ def test_equal_is_supported_within_the_margin_only(little):
 def test_what_is_not_decided_says_how_many_seeds_it_takes(little):
     study = load(little())
     rows = rows_of(curves_of([0.7, 0.7], [0.7005, 0.7005]))  # sd of the difference: 0.1 points
-    (finding,) = verdict.findings(study, rows)
+    (finding,) = findings.findings(study, rows)
     assert finding.answer == "not decided" and finding.seeds_needed == runs_needed(finding.sd, finding.difference)
     assert f"| {finding.seeds_needed} |" in " ".join(page(study, rows).split())
 
@@ -650,7 +663,7 @@ def test_a_run_that_failed_does_not_change_what_the_others_were_trained_on(littl
     rows[0] = failed | {"status": "failed", "reason": "no memory"}
     study = load(little())
     assert "On cifar100 images, not CIFAR-10." in page(study, rows)
-    assert verdict.panels(study, rows)[0].chance == 0.01
+    assert findings.panels(study, rows)[0].chance == 0.01
 
 
 def test_a_number_with_a_name_may_stand_beside_numbers_without(little):
@@ -665,7 +678,7 @@ def test_a_run_that_diverged_never_converged_sooner(tmp_path):
     assert verdict.verdict("little", study, rows, "").answer == "Supported"
     rows[-1] = {key: rows[-1][key] for key in ("run", "optimizer.learning_rate", "seed")} | {"status": "diverged"}
     found = verdict.verdict("little", study, rows, "")
-    assert found.answer == "Not decided" and any("Diverged" in caveat for caveat in found.caveats)
+    assert found.answer == "Not decided" and any("no such score" in caveat for caveat in found.caveats)
 
 
 def test_a_diverged_run_without_a_measure_that_is_only_drawn_is_no_caveat(little):
@@ -675,7 +688,7 @@ def test_a_diverged_run_without_a_measure_that_is_only_drawn_is_no_caveat(little
     for row in rows[-2:]:  # both rates of one network and seed
         del row["test_accuracy"], row["mean_scatter"]
         row["status"] = "diverged"
-    assert not any("Diverged" in caveat for caveat in verdict.verdict("little", study, rows, "").caveats)
+    assert verdict.verdict("little", study, rows, "").caveats == ["Diverged runs count as guessing."]
 
 
 def test_a_network_of_fewer_layers_has_a_score_of_its_shorter_curve(tmp_path):
@@ -685,7 +698,7 @@ def test_a_network_of_fewer_layers_has_a_score_of_its_shorter_curve(tmp_path):
     for row in rows:
         layers = 3 if row["optimizer.learning_rate"] == 0.001 else 2
         row |= {f"gradient_norm_{layer}": 10.0 ** (layer * (1 + 0.1 * row["seed"])) for layer in range(1, layers + 1)}
-    (finding,) = verdict.findings(study, rows)
+    (finding,) = findings.findings(study, rows)
     assert finding.means == pytest.approx((1.1, 2.2))
     assert math.isnan(scores.SCORES["imbalance"].of({1: 2.0}, 0.1))
 
@@ -837,3 +850,83 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
     assert told_again.returncode == 0  # the quoted command names it
     assert (folder / "verdict.md").read_bytes() == kept["verdict.md"]
+
+
+# ---- what a verdict may not say
+
+
+def test_a_seed_that_never_learned_is_not_dropped_from_a_claim(little):
+    study = load(little(score="largest_usable"))
+    rows = rows_of(curves_of([0.7, 0.6], [0.7, 0.7]))
+    for row in rows:
+        row["test_accuracy"] += 0.01 * row["seed"] * (row["test_accuracy"] < 0.65)
+    assert word(study, rows) == "supported"
+    dead = [
+        row | {"test_accuracy": 0.1} if (row["model.batch_norm"], row["seed"]) == ("none", 1) else row for row in rows
+    ]
+    assert word(study, dead) == "not decided"
+    assert "Runs that diverged, or never learned, have no such score" in page(study, dead)
+
+
+def test_a_score_in_another_unit_has_its_own_name_in_the_table(little):
+    said = page(load(little(score="largest_usable")), rows_of(curves_of([0.7, 0.6], [0.7, 0.7])))
+    assert "largest learning rate within 5 points of the best (powers of ten): " in said and "accuracy (%)" not in said
+
+
+def test_no_number_of_seeds_makes_a_difference_beyond_the_margin_equal(little):
+    study = load(little(expected="equal", margin=0.5))
+    assert findings.findings(study, rows_of(curves_of([0.7, 0.7], [0.711, 0.71])))[0].seeds_needed is None
+
+
+def test_a_setting_that_is_better_but_lacks_runs_is_not_said_to_be_equal():
+    _, study = studies.sweep("bn.yaml", [f"{RATE}=0.001,0.01"], "0-3", [])
+    rows = sweep_rows({0.001: [0.7, 0.71, 0.72, 0.71], 0.01: [0.8, 0.81, 0.82]})
+    assert "no significant difference" not in verdict.verdict("sweep", study, rows, "").answer
+
+
+def test_a_sweep_by_test_accuracy_is_optimistic(tmp_path):
+    study = sweep_of(tmp_path, "test_accuracy")
+    rows = [row | {"test_accuracy": row["val_accuracy"]} for row in sweep_rows({0.001: [0.7] * 3, 0.01: [0.8] * 3})]
+    assert "Optimistic: settings chosen on the test set." in page(study, rows)
+
+
+@pytest.mark.parametrize("key", ["margin", "score", "compare", "primary", "score_label", "expected"])
+def test_keys_of_a_claim_are_refused_in_a_sweep(tmp_path, key):
+    values = {"margin": 1.0, "score": "range", "compare": 0.001, "primary": ["val_accuracy"], "score_label": "best"}
+    with pytest.raises(UserError, match=rf"{key}: |margin: "):
+        sweep_of(tmp_path, "val_accuracy", **{key: values.get(key, "equal")})
+
+
+def test_seven_settings_of_one_seed_decide_nothing_and_one_corrected_interval_is_called_so():
+    _, study = studies.sweep("bn.yaml", [f"{RATE}=1e-3,2e-3,3e-3,4e-3,5e-3,6e-3,7e-3"], "0", [])
+    rows = sweep_rows({0.001 * k: [0.7 + 0.01 * k] for k in range(1, 8)})
+    assert verdict.verdict("sweep", study, rows, "").caveats == []
+    _, study = studies.sweep("bn.yaml", [f"{RATE}=0.001,0.01,0.1"], "0-2", [])
+    rows = sweep_rows({0.001: [0.7, 0.71, 0.72], 0.01: [0.6, 0.62, 0.61], 0.1: [0.5]})
+    assert "Bonferroni" in verdict.verdict("sweep", study, rows, "").caveats[0]
+
+
+def test_seconds_of_two_machines_and_numbers_of_two_precisions_are_told(tmp_path, little):
+    study = sweep_of(tmp_path, "seconds_to")
+    rows = [row | {"seconds_to_60": 10 + row["seed"], "cpu": "one"} for row in sweep_rows({0.001: [0, 0, 0]})]
+    other = [row | {"seconds_to_60": 20 + row["seed"], "cpu": "two"} for row in sweep_rows({0.01: [0, 0, 0]})]
+    assert "The seconds are of different processors" in page(study, rows + other)
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), computed_in="float32")
+    rows[0]["computed_in"] = "mixed_bfloat16"
+    assert "Computed in float32 and mixed_bfloat16." in page(load(little()), rows)
+
+
+def test_a_figure_of_long_names_on_a_logarithmic_axis_is_drawn_and_replaces_that_of_another_format(tmp_path):
+    variants = {f"a name of more than a few letters {number}": {"batch_size": 2 + number} for number in (1, 2)}
+    values = {"base": "bn.yaml", "variants": variants, "seeds": [0, 1, 2], "expected": "lower"}
+    values |= {"measures": ["mean_scatter"], "settings": {"diagnostics": "batch_statistics"}}
+    (tmp_path / "long.yaml").write_text(json.dumps(values))
+    study = load(tmp_path / "long.yaml")
+    rows = [
+        {"run": f"{name} {seed}", "variant": name, "seed": seed, "status": "finished", "mean_scatter": 0.1 + seed}
+        for name in variants
+        for seed in range(3)
+    ]
+    write.write("long", study, rows, tmp_path, "", "svg")
+    folder = write.write("long", study, rows, tmp_path, "", "png")
+    assert sorted(file.name for file in folder.glob("figure.*")) == ["figure.png"]

@@ -54,3 +54,15 @@ def test_a_run_on_other_images_is_neither_resumed_nor_taken_for_finished(tmp_pat
         config = configuration.load("plain.yaml", [*SMALL, "data.name=synthetic"])
         with pytest.raises(UserError, match="the images differ"):
             start.train(config, run, synthetic.generate(500, 100), "finish")
+
+
+def test_a_run_is_not_replaced_by_one_that_cannot_begin(tmp_path):
+    """That the last batch is smaller than the ghost batches is noticed late, when the model is built."""
+    run = make_run(tmp_path / "run")
+    before = {file: file.read_bytes() for file in run.path.iterdir()}
+    config = configuration.load(
+        "bn.yaml", ["model.ghost_batches=16", "batch_size=16", "epochs=1", "schedule.warmup_epochs=0"]
+    )
+    with pytest.raises(UserError, match="ghost_batches: 16 is more than the 12 images of a last batch"):
+        start.train(config, run, synthetic.generate(60, 10), "overwrite", "quiet")
+    assert {file: file.read_bytes() for file in run.path.iterdir()} == before

@@ -256,7 +256,7 @@ function filterRuns() {
     else details.hidden = row.querySelector(".open").getAttribute("aria-expanded") === "false";
     count += row.hidden ? 0 : 1;
   }
-  byId("count").textContent = `${count} of ${data.runs.length} runs`;
+  byId("count").textContent = `${count} of ${runRows().length} runs`;
 }
 
 function openRun(button) {
