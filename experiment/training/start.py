@@ -1,6 +1,6 @@
 """Starts, resumes or finishes a run, for train.py, for studies and for callers from Python."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from experiment import files, finding, tensorflow_setup
 from experiment.config import Config, FigureFormat
@@ -19,6 +19,8 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
         UserError: the directory contains a run, and `existing` does not allow for it; it cannot be written to; or
             another arm beside a new run has its title.
     """
+    if existing not in get_args(Existing):
+        raise UserError(f"existing: {existing!r} is none of {', '.join(get_args(Existing))}")
     if existing == "finish" and is_finished(config, run):
         return "finished"
     run.check_usable()

@@ -265,7 +265,7 @@ def test_a_reliability_diagram_of_few_images_says_why_it_is_empty(two):
     few = comparison_figures.metrics.calibration(np.log(np.array([[0.9, 0.1]] * 5)), np.array([0] * 5))
     vars(two[1])["pooled_calibration"] = few
     assert [text.get_text() for text in comparison_figures.reliability(two[1:]).axes[0].texts] == [
-        "no bin has 30 images"
+        "no bin has 30 predictions"
     ]
 
 

@@ -17,6 +17,8 @@ def test_where_there_is_no_run_one_is_started(tmp_path):
     assert [start.plan(config, run, existing) for existing in ("refuse", "overwrite", "finish")] == ["start"] * 3
     with pytest.raises(UserError, match="contains no run to resume"):
         start.plan(config, run, "resume")
+    with pytest.raises(UserError, match="existing: 'overwrit' is none of refuse, resume, overwrite, finish"):
+        start.plan(config, run, "overwrit")
     assert not run.path.exists()
 
 
