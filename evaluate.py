@@ -112,7 +112,7 @@ def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
 
 def _default_place(result):
     """A key that sorts `plain` first, optimistic and synthetic runs last."""
-    last = result.synthetic or result.config.data.protocol == "test_as_validation"
+    last = result.synthetic or result.config.data.optimistic
     return last, "plain" not in (result.directory.rpartition("/")[2], result.config.title)
 
 

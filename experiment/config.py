@@ -64,6 +64,11 @@ class Data(Section):
         """Whether `name` is a path."""
         return self.name not in DATA_NAMES
 
+    @property
+    def optimistic(self) -> bool:
+        """Whether the weights are chosen on the test set."""
+        return self.protocol == "test_as_validation"
+
 
 class Augmentation(Section):
     """Random augmentation of each training image: a horizontal flip, a shift by up to `shift` pixels."""

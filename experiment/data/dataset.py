@@ -112,13 +112,6 @@ def memory_for_images() -> int:
     return memory // 8
 
 
-def training_count(dataset: Dataset, settings: Data) -> int:
-    """The number of training images, without computing the split."""
-    count = len(dataset.train.labels)
-    held_out = min(settings.validation_images, count // 5) if settings.protocol == "held_out" else 0
-    return settings.training_images or count - held_out
-
-
 def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
     """Splits the training set into (training, validation) images, as `settings.protocol` says.
 
@@ -126,23 +119,34 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
         UserError: there are too few images.
     """
     train = dataset.train
-    if settings.protocol == "test_as_validation":
-        return _some_of(train, settings), dataset.test
-    count = min(settings.validation_images, len(train.labels) // 5)  # at least four fifths remain for training
-    held_out = _stratified(train.labels, count, np.random.default_rng(settings.split_seed), left=1)
-    if not held_out.any():
-        raise UserError(f"{dataset.source}: {len(train.labels)} training images are too few for a validation split")
-    return _some_of(train.select(~held_out), settings), train.select(held_out)
+    training, held_out = _positions(dataset, settings)
+    every = len(training) == len(train.labels)  # then a copy would only cost memory
+    return train if every else train.select(training), dataset.test if held_out is None else train.select(held_out)
 
 
-def _some_of(images: Images, settings: Data) -> Images:
-    """A stratified subset of `settings.training_images` images."""
+def split_counts(dataset: Dataset, settings: Data) -> tuple[int, int]:
+    """The numbers of training and validation images; copies no image. Raises UserError as `split`."""
+    training, held_out = _positions(dataset, settings)
+    return len(training), len(dataset.test.labels if held_out is None else held_out)
+
+
+def _positions(dataset: Dataset, settings: Data) -> tuple[np.ndarray, np.ndarray | None]:
+    """The training images' positions in the training set, and the held-out ones' (None: the test set validates)."""
+    labels = dataset.train.labels
+    training, held_out = np.arange(len(labels)), None
+    if not settings.optimistic:
+        count = min(settings.validation_images, len(labels) // 5)  # at least four fifths remain for training
+        mask = _stratified(labels, count, np.random.default_rng(settings.split_seed), left=1)
+        if not mask.any():
+            raise UserError(f"{dataset.source}: {len(labels)} training images are too few for a validation split")
+        training, held_out = training[~mask], training[mask]
     count = settings.training_images
     if count is None:
-        return images
-    if count > len(images.labels):
-        raise UserError(f"data.training_images: {count} is more than the {len(images.labels)} that there are")
-    return images.select(_stratified(images.labels, count, np.random.default_rng([settings.split_seed, 1])))
+        return training, held_out
+    if count > len(training):
+        raise UserError(f"data.training_images: {count} is more than the {len(training)} that there are")
+    some = _stratified(labels[training], count, np.random.default_rng([settings.split_seed, 1]))
+    return training[some], held_out
 
 
 def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator, left: int = 0) -> np.ndarray:
@@ -160,7 +164,7 @@ def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator, left: 
 
 def check_fits(dataset: Dataset, config: Config) -> None:
     """Raises a UserError if the data set is too small for the split, or its images for the augmentation."""
-    split(dataset, config.data)
+    split_counts(dataset, config.data)
     most = min(dataset.image_shape[:2]) // 2
     if config.augmentation.shift > most:
         raise UserError(

@@ -190,7 +190,7 @@ def _pairs(differences: Sequence[Difference], results: Sequence[RunResult]) -> l
 def _optimism(groups: Sequence[Group]) -> list[Optimism]:
     found = []
     for group in groups:
-        if group.config.data.protocol != "test_as_validation":
+        if not group.config.data.optimistic:
             continue
         held_out = next((other for other in groups if _held_out_twin(other, group)), None)
         courses = [[row["val_accuracy"] for row in run.history] for run in group.runs]

@@ -86,7 +86,7 @@ class RunResult:
     def remarks(self) -> list[str]:
         """What a reader must know before trusting the number."""
         remarks = ["synthetic images"] if self.synthetic else []
-        if self.config.data.protocol == "test_as_validation":
+        if self.config.data.optimistic:
             remarks.append("optimistic: weights chosen on the test set")
         if self.summary.get("cold_averages") is True:
             remarks.append("too low: too few steps for the moving averages of batch normalisation")

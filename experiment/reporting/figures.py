@@ -7,11 +7,13 @@ of Okabe and Ito (2008). Further arms reuse the colours with another marker.
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from experiment.files import atomic
+from experiment.config import FigureFormat
+from experiment.files import atomic, remove
 
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A830F0", "#A80000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -51,6 +53,24 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix.removeprefix(".")
     with atomic(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=_DPI, metadata=_NO_DATES[kind])
+
+
+def save_all(drawn: dict[str, Figure | None], folder: Path, kind: FigureFormat) -> list[str]:
+    """Writes each figure under its stem, and removes what an earlier command left there: other formats, None.
+
+    Returns:
+        The names of the files.
+    """
+    written = []
+    for stem, figure in drawn.items():
+        for each in get_args(FigureFormat):
+            path = folder / f"{stem}.{each}"
+            if figure and each == kind:
+                save(figure, path)
+                written.append(path.name)
+            else:
+                remove(path)
+    return written
 
 
 def literal(text: str) -> str:

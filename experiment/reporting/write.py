@@ -3,12 +3,10 @@
 import json
 import textwrap
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from experiment import files
-from experiment.config import FigureFormat
 from experiment.evaluation.comparison import Comparison
 from experiment.reporting import answer, comparison_figures, figures, text
 
@@ -55,15 +53,9 @@ def write(
     files.make_folder(folder)
     files.write_text(folder / "comparison.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     files.write_text(folder / "comparison.md", text.markdown(comparison, content))
-    written = ["comparison.json", "comparison.md"]
-    for stem, figure in comparison_figures.draw(comparison, _title(comparison), images).items():
-        written.append(f"{stem}.{figure_format}")
-        figures.save(figure, folder / written[-1])
-    for stem in comparison_figures.NAMES:  # of an earlier evaluation
-        for name in (f"{stem}.{each}" for each in get_args(FigureFormat)):
-            if name not in written:
-                files.remove(folder / name)
-    return content, written
+    drawn = dict.fromkeys(comparison_figures.NAMES)
+    drawn |= comparison_figures.draw(comparison, _title(comparison), images)
+    return content, ["comparison.json", "comparison.md", *figures.save_all(drawn, folder, figure_format)]
 
 
 def as_json(comparison: Comparison) -> dict:
@@ -76,7 +68,7 @@ def _title(comparison: Comparison) -> str:
     """The title of the learning curves: the data, and the answer."""
     first = comparison.baseline.first
     title = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
-    if first.config.data.protocol == "test_as_validation":
+    if first.config.data.optimistic:
         title += "; optimistic: weights chosen on the test set"
     title += f", {comparison.best.shared}" if comparison.best.shared else ""
     return "\n".join(textwrap.wrap(f"{title}: {answer.headline(comparison)}", 95))

@@ -13,7 +13,7 @@ import numpy as np
 from experiment import config as configuration
 from experiment import finding
 from experiment.config import Config, Data
-from experiment.data.dataset import Dataset, training_count
+from experiment.data.dataset import Dataset, split_counts
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies.study import VARIANT, Study
@@ -120,6 +120,6 @@ def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], image
     count = 0
     for each in planned:
         dataset, settings = images(each.config.data), each.config.data
-        most = training_count(dataset, settings) if dataset else settings.training_images or _TYPICAL_IMAGES
+        most = split_counts(dataset, settings)[0] if dataset else settings.training_images or _TYPICAL_IMAGES
         count += each.config.epochs * each.config.images_per_epoch(most)
     return count / speed + _OVERHEAD_SECONDS * len(planned)

@@ -6,10 +6,8 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from experiment import files
-from experiment.config import FigureFormat
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
@@ -38,9 +36,7 @@ def write(
     content = dataclasses.asdict(found) | {"table": cells}
     files.write_text(folder / "verdict.json", json.dumps(content, indent=1) + "\n")
     files.write_text(folder / "verdict.md", markdown_of(found, cells))
-    figures.save(draw(study, found, read), folder / f"figure.{figure_format}")
-    for other in {*get_args(FigureFormat)} - {figure_format}:  # of an earlier command
-        files.remove(folder / f"figure.{other}")
+    figures.save_all({"figure": draw(study, found, read)}, folder, figure_format)
     return folder
 
 

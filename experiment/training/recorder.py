@@ -168,9 +168,9 @@ class CurveDrawer(keras.callbacks.Callback):
         """Draws the curves if there are new epochs; prints errors to standard error."""
         if len(self.history) == self._drawn_epochs:
             return
-        optimistic = self.config.data.protocol == "test_as_validation"
         try:
-            figure = figures.curves(self.history, self.title, optimistic, self.config.label_smoothing > 0)
+            optimistic, smoothed = self.config.data.optimistic, self.config.label_smoothing > 0
+            figure = figures.curves(self.history, self.title, optimistic, smoothed)
             figures.save(figure, self.path)
         except Exception as error:  # such as a broken font or a full disk; the history has its own file
             print(f"{self.path} could not be drawn: {error}", file=sys.stderr)
