@@ -49,7 +49,7 @@ optimism: .venv/installed  ## weights chosen on the test set, at two schedules, 
 	$(RUN) evaluate.py results/seeds/plain results/seeds/bn results/optimism/*/ --output results/optimism
 	rm results/optimism/*.png  # nearly those of results/seeds
 
-studies: .venv/installed  ## all ten studies, two runs at a time (finished ones are skipped): 3 hours after `make seeds`
+studies: .venv/installed  ## all ten studies, two runs at a time (finished ones are skipped): 4 to 5 hours after `make seeds`
 	for study in accuracy convergence gradients initialization initializer learning_rate learning_rate_sgd batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 --results results || exit; done
 
@@ -83,8 +83,8 @@ fuzz: .venv/installed-dev  ## 20,500 hostile files for the readers of configurat
 	$(RUN) -m tests.fuzz
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	    || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    || { echo "Python 3.11 to 3.13 is needed; name one with: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 
 # Installed so that `experiment` and `models` can be imported from anywhere; -dev and -report and -bench are extras.

@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 from experiment.errors import UserError, check_printed, reported
-from experiment.options import Parser, path, place
+from experiment.options import FigureFormat, Parser, TestTimeAugmentation, path, place
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 _SOME_LEFT_OUT = 3
@@ -31,9 +32,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--baseline", metavar="NAME", help=baseline)
     add("--engine", choices=["keras", "numpy"], default="keras", help="compute logits with Keras, or with numpy_layers")
     tta = "test-time augmentation: average logits over flipped (and shifted) images; reported in its own column"
-    add("--tta", choices=["none", "flip", "flip_shift"], default="none", help=tta)
+    add("--tta", choices=get_args(TestTimeAugmentation), default="none", help=tta)
     add("--format", choices=["table", "markdown", "json"], default="table", help="what is printed (default: table)")
-    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figures' format (default: png)")
+    add("--figures", choices=get_args(FigureFormat), default="png", help="the figures' format (default: png)")
     add("--report", action="store_true", help="also write report.html, an interactive page")
     add("--studies", type=path, metavar="DIR", help="with --report: include the studies in DIR")
     return parser.parse_args(arguments)

@@ -6,9 +6,10 @@ import itertools
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 from experiment.errors import UserError, reported
-from experiment.options import Parser, amount, path, place, whole
+from experiment.options import FigureFormat, Parser, amount, path, place, whole
 
 ROOT = Path(__file__).resolve().parent
 
@@ -30,7 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--from-table", action="store_true", help="recreate figure and verdict from runs.csv, without training")
     add("--checkpoints", type=path, metavar="DIR", default=ROOT / "checkpoints", help="the directory of the runs")
     add("--results", type=path, metavar="DIR", help="where table, figure and verdict go (default: as --checkpoints)")
-    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the figure's format (default: png)")
+    add("--figures", choices=get_args(FigureFormat), default="png", help="the figure's format (default: png)")
     add("--executor", choices=["local", "ray"], default="local", help="local processes, or a Ray cluster")
     add("--workers", type=whole(1), default=1, metavar="N", help="runs at a time, also of a search (default: 1)")
     add("--address", metavar="HOST:PORT", help="ray: a running cluster (default: start one on this machine)")

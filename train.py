@@ -4,9 +4,10 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from experiment.errors import Interrupted, UserError, check_printed, reported
-from experiment.options import Parser, command, path, place, whole
+from experiment.options import FigureFormat, Parser, command, path, place, whole
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -33,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.set_defaults(existing="refuse")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one key of the file; repeatable")
     add("--tensorboard", action="store_true", help="write logs for TensorBoard, too")
-    add("--figures", choices=["png", "svg", "pdf"], default="png", help="the format of the curves (default: png)")
+    add("--figures", choices=get_args(FigureFormat), default="png", help="the format of the curves (default: png)")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--export", type=path, metavar="FILE.keras", help="also export the best network, from pixels to probabilities")
     add("--print-config", action="store_true", help="print the resolved configuration and stop")

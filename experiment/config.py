@@ -25,10 +25,6 @@ _MOST_MISTAKES = 20  # in one error message
 Protocol = Literal["held_out", "test_as_validation"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATA_NAMES = ("cifar10", "cifar100", "synthetic")
-Diagnostics = Literal["none", "gradients", "batch_statistics"]
-# Options of commands, no keys of a configuration:
-TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
-FigureFormat = Literal["png", "svg", "pdf"]
 
 
 class Data(Section):
@@ -38,9 +34,8 @@ class Data(Section):
     / in its path), whose pictures are resized to `image_size` x `image_size` pixels. See docs/your-own-images.md.
 
     `held_out` splits `validation_images` off the training set, stratified by class and seeded by `split_seed`.
-    `test_as_validation` trains on all training images and selects the weights on the test set: an optimistic
-    estimate, marked as such wherever its numbers appear. `training_images` limits training to a stratified
-    subset of that size; null trains on all.
+    `test_as_validation` trains on all training images and selects the weights on the test set: its numbers are marked
+    as optimistic. `training_images` limits training to a stratified subset of that size; null trains on all.
     """
 
     name: str = "cifar10"
@@ -140,7 +135,7 @@ class Config(Section):
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
     precision: Precision = "auto"
     devices: Literal["one", "all"] = "one"  # all: data parallelism over the machine's GPUs
-    diagnostics: Diagnostics = "none"  # additional measurements; see experiment/training/diagnostics.py
+    diagnostics: Literal["none", "gradients", "batch_statistics"] = "none"  # see experiment/training/diagnostics.py
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def images_per_epoch(self, available: int) -> int:

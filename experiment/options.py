@@ -6,8 +6,12 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Literal
 
 from experiment.errors import UserError
+
+FigureFormat = Literal["png", "svg", "pdf"]
+TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 
 
 class Parser(argparse.ArgumentParser):

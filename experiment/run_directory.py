@@ -27,9 +27,10 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import files, reading, records
-from experiment.config import Config, FigureFormat, TestTimeAugmentation
+from experiment.config import Config
 from experiment.errors import UserError
 from experiment.files import atomic, write_csv, write_text
+from experiment.options import FigureFormat, TestTimeAugmentation
 from experiment.reading import MIB
 
 HISTORY_COLUMNS = {name: field.annotation for name, field in records.Epoch.model_fields.items()}  # with their types

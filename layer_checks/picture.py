@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiment import files
-from experiment.config import FigureFormat
 from experiment.data import sources
 from experiment.errors import UserError
+from experiment.options import FigureFormat
 from experiment.reporting import figures
 from numpy_layers import avg_pool2d, conv2d, conv_transpose2d, max_pool2d, roi_pool
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiment import tensorflow_setup
-from experiment.config import Data, TestTimeAugmentation
+from experiment.config import Data
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.evaluation import metrics, weights
 from experiment.evaluation.result import class_names_of, image_shape_of
+from experiment.options import TestTimeAugmentation
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
 

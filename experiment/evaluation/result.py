@@ -9,11 +9,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from experiment.config import Config, TestTimeAugmentation
+from experiment.config import Config
 from experiment.data import cifar
 from experiment.data.synthetic import CLASS_NAMES
 from experiment.errors import UserError
 from experiment.evaluation import metrics
+from experiment.options import TestTimeAugmentation
 from experiment.printable import printable_name
 from experiment.resuming import read_finished
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory

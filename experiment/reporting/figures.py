@@ -12,8 +12,8 @@ from typing import get_args
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from experiment.config import FigureFormat
 from experiment.files import atomic, remove
+from experiment.options import FigureFormat
 
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A830F0", "#A80000")
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -10,11 +10,12 @@ import math
 import keras
 import tensorflow as tf
 
-from experiment.config import Config, FigureFormat
+from experiment.config import Config
 from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
+from experiment.options import FigureFormat
 from experiment.run_directory import LARGEST_WEIGHTS, RunDirectory
 from experiment.training.diagnostics import Diagnostics, convolutions_of
 from experiment.training.input_pipeline import batches_per_epoch, evaluation_batch, evaluation_dataset, training_dataset

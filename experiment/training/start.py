@@ -3,9 +3,10 @@
 from typing import Literal, get_args
 
 from experiment import files, finding, tensorflow_setup
-from experiment.config import Config, FigureFormat
+from experiment.config import Config
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
+from experiment.options import FigureFormat
 from experiment.resuming import check_configured, check_resumable, is_finished
 from experiment.run_directory import RunDirectory
 
