@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         # Read when NumPy is first imported. If other processes use the cores, too, several BLAS threads are many times
         # slower than one, since they wait for each other at every matrix product.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from experiment import finding
+    from experiment import copies, finding
     from experiment.data import sources
     from experiment.evaluation.comparison import compare
     from experiment.evaluation.predict import check_numpy, needs_images
@@ -66,12 +66,12 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {reason}", file=sys.stderr)
     if not evaluated:
         raise UserError("none of these runs could be evaluated")
-    results = [result for *_, result in evaluated]
+    results = [result for _, _, result, _ in evaluated]
     if len(arguments.runs) < 2:  # there is no order from the user
         results.sort(key=_default_place)
     comparison = compare(results, arguments.baseline, left_out)
-    for run, name, _ in evaluated if arguments.keep else []:
-        run.copy_small_files(arguments.keep / name)
+    for run, name, _, unwritten in evaluated if arguments.keep else []:
+        copies.copy(run, arguments.keep / name, unwritten if arguments.engine == "keras" else {})
     wanted = comparison.rivals or arguments.report
     images, why = _test_images(comparison.baseline.first, dataset_for) if wanted else (None, "")
     content, written = write(comparison, arguments.output, images, arguments.figures)
@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
-    """The runs that can be evaluated, as (run, name, result), and why the others cannot."""
+    """The runs that can be evaluated, as (run, name, result, predictions not stored), and why the others cannot."""
     from experiment.data import sources
     from experiment.evaluation.predict import predict_missing
     from experiment.evaluation.result import load_result
@@ -102,8 +102,9 @@ def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
     for run in runs:
         name = run.path.resolve().relative_to(parent).as_posix()
         try:
-            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta)
-            evaluated.append((run, name, load_result(run, name, arguments.tta, unwritten)))
+            named = sources.are_named(arguments.data, run.read_config().data)
+            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta, named)
+            evaluated.append((run, name, load_result(run, name, arguments.tta, unwritten), unwritten))
         except sources.NotFound:
             raise
         except UserError as error:

@@ -18,7 +18,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Exit code 2: a file could not be read as a picture; the others are classified nevertheless.",
     )
     add = parser.add_argument
-    add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads")
+    add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads, except EPS")
     run = "a run, or a folder of runs: the highest validation accuracy (default: results)"
     add("--run", type=path, metavar="DIR", help=run)
     add("--json", action="store_true", help="print JSON: the probabilities of all classes")
@@ -73,13 +73,21 @@ def _best(place: Path) -> Path:
     """The run at or under `place` with weights and the highest validation accuracy."""
     from experiment import finding
 
-    runs = [run for run in finding.select([place], ROOT) if run.best_file.exists()]
+    runs = [run for run in finding.select([place], ROOT) if run.has_weights()]
     if not runs:
         raise UserError(f"{place} contains no trained network (best.keras); name a run: --run checkpoints/bn/seed0")
-    summaries = {run: run.read_summary() for run in runs}
-    if len({(summary.get("data") or {}).get("name") for summary in summaries.values()}) > 1:
+    if len(runs) == 1:
+        return runs[0].path
+    summaries = {}
+    for run in runs:
+        try:
+            summaries[run] = run.read_summary()
+        except UserError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    data = [summary.get("data") or {} for summary in summaries.values()]
+    if len({facts.get("sha256") or facts.get("name") for facts in data}) > 1:
         raise UserError(f"{place} contains runs on different images; name a run: --run checkpoints/bn/seed0")
-    return max(runs, key=lambda run: summaries[run].get("val_accuracy") or 0).path
+    return max(summaries, key=lambda run: summaries[run].get("val_accuracy") or 0, default=runs[0]).path
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def main(arguments: argparse.Namespace) -> None:
         export.check(arguments.export)
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
     todo = start.plan(config, run, arguments.existing)  # report errors before the images are read
+    before = run.began()
     dataset = sources.load(arguments.data, settings=config.data)
     if not arguments.quiet:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
@@ -71,7 +72,9 @@ def main(arguments: argparse.Namespace) -> None:
     except Interrupted as interruption:
         others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
         go_on = f"go on with: {command(__file__, *others, '--resume')}"
-        print(f"\nstopped; {go_on if run.exists() else 'the same command starts again'}", file=sys.stderr)
+        # A run that was to be overwritten may still be there.
+        resumable = run.exists() and not (arguments.existing == "overwrite" and run.began() == before)
+        print(f"\nstopped; {go_on if resumable else 'the same command starts again'}", file=sys.stderr)
         sys.exit(interruption.exit_code)
     if arguments.export:
         export.write(run, arguments.export)

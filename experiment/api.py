@@ -65,10 +65,11 @@ def load_result(run: RunDirectory | str | Path, data: str | None = None) -> RunR
     """A finished run with its predictions of the test images; predicts them where that was not done.
 
     Args:
-        data: where the images are, where they must be predicted.
+        data: where the images are: those that the run was trained on.
     """
     run = _run(run)
-    unwritten = predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings))
+    named = sources.are_named(data, run.read_config().data)
+    unwritten = predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings), named=named)
     return read_result(run, f"{run.path.parent.name}/{run.path.name}", unwritten=unwritten)
 
 

@@ -18,10 +18,11 @@ def printable_name(text: str) -> str:
 
 
 def joined(parts: list[str], longest: int) -> str:
-    """The parts with commas; if that is longer than `longest`, as many as fit, and a checksum of the others."""
+    """The parts with commas; if that is longer than `longest`, as much as fits, and a checksum of the other parts."""
     text, count = ", ".join(parts), len(parts)
     while len(text) > longest and count > 1:
         count -= 1
-        rest = hashlib.sha256(", ".join(parts[count:]).encode()).hexdigest()[:6]
-        text = ", ".join([*parts[:count], f"and more ({rest})"])
+        more = f", and more ({hashlib.sha256(', '.join(parts[count:]).encode()).hexdigest()[:6]})"
+        first = ", ".join(parts[:count])
+        text = (first if count > 1 else first[: longest - len(more)]) + more
     return text

@@ -4,12 +4,13 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from experiment.printable import printable
 from experiment.schema import explain
 
 MOST_EPOCHS = 10_000
+LARGEST_PREDICTIONS = 96 * 2**20  # bytes; 50,000 images of 1,000 classes
 _LARGEST = 3.5e38  # about float32's maximum, so that sums stay finite in float64
 
 Epochs = Annotated[int, Field(ge=0, le=MOST_EPOCHS)]
@@ -42,6 +43,13 @@ class Images(_Record):
     sha256: str | None = None
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     image_shape: Annotated[list[Annotated[int, Field(gt=0, lt=2**14)]], Field(min_length=3, max_length=3)] | None = None
+
+    @field_validator("image_shape")
+    @classmethod
+    def _of_pictures(cls, shape):
+        if shape and shape[2] not in (1, 3):
+            raise ValueError(f"images of {shape[2]} channels; 1 or 3 are possible")
+        return shape
 
 
 class _Summary(_Record):

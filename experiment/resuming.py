@@ -26,7 +26,7 @@ def is_finished(config: Config, run: RunDirectory) -> bool:
     if configuration.differences(run.read_config(), config):
         return False
     read_finished(run)
-    if run.best_file.exists() or not run.predictions_file.exists():
+    if run.has_weights() or not run.predictions_file.exists():
         run.check_weights()
     return True
 

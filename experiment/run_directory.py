@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,6 @@ HISTORY_COLUMNS = {name: field.annotation for name, field in records.Epoch.model
 DIAGNOSTICS_COLUMNS = {"epoch": int, "layer": int, "measure": str, "value": float}
 LARGEST_WEIGHTS = 512 * MIB  # for a check of the file; what is read into memory is limited by the network's size
 _LARGEST_STATE, _LARGEST_FACTS = 256 * MIB, 8 * MIB
-_LARGEST_PREDICTIONS = 96 * MIB  # 50,000 images of 1,000 classes
 
 
 def _file(name: str) -> property:
@@ -80,9 +78,17 @@ class RunDirectory:
         """Whether any of a run's files is present."""
         return any(os.path.lexists(file) for file in self.files())
 
+    def began(self) -> int | None:
+        """When the configuration was written, in nanoseconds; None without one."""
+        return self.config_file.stat().st_mtime_ns if os.path.lexists(self.config_file) else None
+
     def has_summary(self) -> bool:
         """Whether there is a summary; false, too, where the directory may not be read."""
         return os.path.exists(self.summary_file)  # noqa: PTH110 (never raises)
+
+    def has_weights(self) -> bool:
+        """Whether there are weights; false, too, where the directory may not be entered."""
+        return os.path.exists(self.best_file)  # noqa: PTH110 (never raises)
 
     def check_usable(self) -> None:
         """Raises a UserError if the directory cannot be written to or created; changes nothing."""
@@ -191,7 +197,7 @@ class RunDirectory:
 
     def weights_digest(self) -> str | None:
         """The SHA-256 of best.keras, which is stored with its predictions; None if the file is missing."""
-        if not self.best_file.exists():
+        if not self.has_weights():
             return None
         with reading.opened(self.best_file, LARGEST_WEIGHTS) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -200,11 +206,9 @@ class RunDirectory:
         """The logits as predictions.npz stores them, in float16. Raises a UserError if some are not finite."""
         if not np.isfinite(logits).all():
             raise UserError(f"{self.best_file}: its weights predict NaN or infinite logits")
-        largest = np.finfo(np.float16).max
-        highest = logits.max(1, keepdims=True)
-        too_large = np.abs(logits).max(1, keepdims=True) > largest
-        shifted = np.where(too_large, logits - highest, logits)  # the same probabilities, and the same class
-        return np.clip(shifted, -largest, largest).astype(np.float16)
+        # The same probabilities, but close to zero, where float16 is finest, lie those of the likeliest classes.
+        shifted = logits - logits.max(1, keepdims=True)
+        return np.maximum(shifted, -np.finfo(np.float16).max).astype(np.float16)
 
     def write_predictions(
         self, logits: np.ndarray, labels: np.ndarray, tta: TestTimeAugmentation = "none", weights: str | None = None
@@ -222,10 +226,10 @@ class RunDirectory:
     def read_predictions(self, tta: TestTimeAugmentation = "none") -> tuple[np.ndarray, np.ndarray]:
         """Test logits [n, classes] and labels [n]. Raises a UserError if they are not from the run's weights."""
         path = self.predictions_under(tta)
-        logits, labels, weights = reading.read_arrays(path, _LARGEST_PREDICTIONS, records.check_predictions)
+        logits, labels, weights = reading.read_arrays(path, records.LARGEST_PREDICTIONS, records.check_predictions)
         summary = self.read_summary() if self.has_summary() else {}
         expected = self.weights_digest() or summary.get("weights")
-        unknown = None in (weights, expected) and not self.best_file.exists()  # of a run of an earlier version
+        unknown = None in (weights, expected) and not self.has_weights()  # of a run of an earlier version
         if weights != expected and not unknown:
             raise UserError(f"{path} is not from the weights in {self.best_file.name}: evaluate the run again")
         return logits, labels
@@ -250,40 +254,6 @@ class RunDirectory:
             return
         if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
             raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
-
-    # ---- copies
-
-    def small_files(self) -> dict[str, bytes]:
-        """The contents of the regular files by name, except for the weights and the checkpoint."""
-        found = [file for file in self.files() if file not in (self.best_file, self.state_file)]
-        regular = [file for file in found if os.path.lexists(file) and stat.S_ISREG(file.lstat().st_mode)]
-        return {file.name: reading.read_bytes(file, _LARGEST_PREDICTIONS) for file in regular}
-
-    def write_small_files(self, contents: dict[str, bytes]) -> None:
-        """Writes the small files of a run that was trained elsewhere, unless they or a finished run are here."""
-        if self.small_files() == contents:
-            return  # trained here: the weights and the checkpoint stay
-        if self.has_summary() and self.read_summary()["status"] in ("finished", "diverged"):
-            return
-        self.prepare()
-        with self.locked():
-            self.remove_files()
-            self._write_small(contents)
-
-    def copy_small_files(self, destination: Path) -> None:
-        """Copies the small files, and removes predictions at the destination that this run does not have."""
-        copy, contents = RunDirectory(destination), self.small_files()
-        files.make_folder(destination)
-        for file in copy.all_predictions():
-            if file.name not in contents:
-                files.remove(file)
-        copy._write_small(contents)
-
-    def _write_small(self, contents: dict[str, bytes]) -> None:
-        # The summary last: it marks the run as finished.
-        for file in sorted(self.files(), key=lambda file: file == self.summary_file):
-            if file.name in contents:
-                files.write_bytes(file, contents[file.name])
 
 
 def _check_facts(content: np.ndarray) -> dict:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import train
 from experiment import config as configuration
+from experiment.errors import Interrupted
 from tests import processes
 from tests.conftest import make_run
 
@@ -233,6 +235,23 @@ def test_a_run_directory_that_cannot_be_is_reported(refused, tmp_path, place):
     assert str(tmp_path / place) in refused("train.py", *QUICK, "--run-dir", tmp_path / place)
 
 
+def test_an_overwriting_that_was_stopped_before_it_began_is_not_to_be_resumed(tmp_path, monkeypatch, capsys):
+    run = make_run(tmp_path / "run", "epochs=1")
+
+    def stopped_at_once(*arguments, **options):
+        raise Interrupted(130)
+
+    def stopped_later(*arguments, **options):
+        run.write_config(configuration.load("plain.yaml"))
+        raise Interrupted(130)
+
+    for stopped, told in ((stopped_at_once, "the same command starts again"), (stopped_later, "--resume")):
+        monkeypatch.setattr("experiment.training.start.train", stopped)
+        with pytest.raises(SystemExit):
+            train.main(train.parse_arguments([*QUICK, "--run-dir", str(run.path), "--overwrite"]))
+        assert told in capsys.readouterr().err
+
+
 def test_resume_and_overwrite_exclude_each_other(command, tmp_path):
     result = command("train.py", *QUICK, "--resume", "--overwrite", "--run-dir", tmp_path / "run")
     assert result.returncode == 2
@@ -414,3 +433,12 @@ def test_kept_files_are_copied_without_the_weights(command, tmp_path):
     assert result.returncode == 0, result.stderr
     expected = ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
     assert sorted(contents(tmp_path / "kept/plain/seed0")) == expected
+
+
+def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path):
+    run = make_run(tmp_path / "own/seed0", "data.name=/absent/images.npz", data="images.npz")
+    rng = np.random.default_rng(0)
+    images, answers = rng.integers(0, 256, (40, 8, 8, 3), np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "others.npz", x_train=images, y_train=answers, x_test=images, y_test=answers)
+    result = command("evaluate.py", run.path, "--data", tmp_path / "others.npz", "--output", tmp_path / "out")
+    assert result.returncode == 2 and "was trained on other data than" in result.stderr

@@ -512,6 +512,13 @@ def test_the_title_of_a_changed_arm_names_what_was_changed_and_nothing_is_report
     assert configuration.load("bn.yaml", ["reported.source=me", "reported.test_accuracy=0.5"]).title == "batch norm"
 
 
+def test_the_title_of_a_changed_arm_is_never_too_long(write):
+    file = write("title: " + 79 * "x")
+    title = configuration.load(file, ["epochs=2"]).title
+    assert len(title) <= 80 and title.startswith(60 * "x") and "and more (" in title
+    assert configuration.load(file, ["epochs=3"]).title != title
+
+
 def test_a_changed_arm_without_a_title_has_that_of_its_file(write):
     file = write("epochs: 3")
     assert configuration.load(file).title is None

@@ -1,11 +1,12 @@
 """predict.py: pictures of any size and format, what it prints, and what it does with files that are no pictures."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 import predict
 from experiment.data.cifar import CIFAR10
@@ -119,3 +120,43 @@ def test_the_best_of_runs_on_different_images_is_not_known(trained, photos, tmp_
         run.best_file.write_bytes(trained.best_file.read_bytes())
     with pytest.raises(UserError, match="runs on different images; name a run"):
         main(photos[0], "--run", tmp_path)
+
+
+def test_the_best_of_runs_on_different_images_of_one_name_is_not_known(trained, photos, tmp_path):
+    for name, digest in (("cats", "1"), ("dogs", "2")):
+        run = make_run(tmp_path / name / "seed0", data="images.npz")
+        run.best_file.write_bytes(trained.best_file.read_bytes())
+        facts = run.read_summary()
+        run.write_summary(facts | {"data": facts["data"] | {"sha256": digest * 64}})
+    with pytest.raises(UserError, match="runs on different images; name a run"):
+        main(photos[0], "--run", tmp_path)
+
+
+def test_a_damaged_run_does_not_prevent_the_choice_of_the_best(trained, photos, tmp_path, capsys):
+    for name in ("bn", "damaged"):
+        make_run(tmp_path / name / "seed0").best_file.write_bytes(trained.best_file.read_bytes())
+    (tmp_path / "damaged/seed0/summary.json").write_text("{")
+    assert main(photos[0], "--run", tmp_path) == 0
+    assert f"left out: {tmp_path}/damaged/seed0/summary.json" in capsys.readouterr().err
+
+
+def test_no_picture_is_given_to_another_program(trained, tmp_path, monkeypatch, capsys):
+    program = tmp_path / "gs"  # Pillow reads EPS by Ghostscript, which runs what is in the file
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    lines = ["%!PS-Adobe-3.0 EPSF-3.0", "%%BoundingBox: 0 0 20 20", "%%EndComments", "showpage", "%%EOF", ""]
+    (tmp_path / "photo.jpg").write_text("\n".join(lines))
+    assert main(tmp_path / "photo.jpg", "--run", trained.path) == 2
+    assert "photo.jpg is not a picture in a format that can be read" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_whose_images_have_two_channels_is_refused(trained, photos, tmp_path):
+    run = make_run(tmp_path / "run")
+    run.best_file.write_bytes(trained.best_file.read_bytes())
+    facts = run.read_summary()
+    run.write_summary(facts | {"data": facts["data"] | {"image_shape": [32, 32, 2]}})
+    with pytest.raises(UserError, match=r"summary\.json.*image_shape"):
+        main(photos[0], "--run", run.path)

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from experiment import config as configuration
-from experiment import files, finding
+from experiment import copies, files, finding
 from experiment.errors import UserError
 from experiment.resuming import check_resumable, is_finished
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
@@ -179,7 +179,7 @@ def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
     run = make_run(tmp_path / "run")
     run.best_file.touch()
     run.state_file.touch()
-    run.copy_small_files(tmp_path / "copy" / "run")
+    copies.copy(run, tmp_path / "copy" / "run")
     expected = ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
     assert names(tmp_path / "copy" / "run") == expected
 
@@ -188,7 +188,7 @@ def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
 def test_a_copy_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").touch()
     with pytest.raises(UserError) as caught:
-        make_run(tmp_path / "run").copy_small_files(tmp_path / place)
+        copies.copy(make_run(tmp_path / "run"), tmp_path / place)
     assert str(tmp_path / place) in str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_a_second_training_does_not_remove_what_the_first_is_writing(run, holder
         temporary.write_text("the first training's weights")
         run.prepare()
         with pytest.raises(UserError, match="another training is running"):
-            run.write_small_files({"summary.json": b"{}"})
+            copies.write(run, {"summary.json": b"{}"})
     assert run.best_file.read_text() == "the first training's weights"
 
 
@@ -308,7 +308,7 @@ def test_the_state_keeps_the_order_of_many_arrays(run):
 def test_predictions_of_any_number_of_classes_read_back(run, classes):
     run.write_predictions(np.eye(classes), np.arange(classes, dtype=np.int32))
     logits, labels = run.read_predictions()
-    assert np.array_equal(logits, np.eye(classes))
+    assert np.array_equal(logits, np.eye(classes) - 1)
     assert np.array_equal(labels, np.arange(classes))
 
 
@@ -317,7 +317,7 @@ def test_predictions_read_back_to_half_precision(run):
     labels = np.arange(20, dtype=np.int32) % 10
     run.write_predictions(logits, labels)
     read_logits, read_labels = run.read_predictions()
-    assert read_logits == pytest.approx(logits, rel=1e-3, abs=1e-6)
+    assert read_logits == pytest.approx(logits - logits.max(1, keepdims=True), rel=1e-3, abs=1e-6)
     assert np.array_equal(read_labels, labels)
 
 
@@ -843,8 +843,28 @@ def test_a_copy_takes_nothing_that_a_link_points_to_and_keeps_no_stale_predictio
     (tmp_path / "secret").write_text("secret")
     run.curves_in("png").symlink_to(tmp_path / "secret")
     copy.write_predictions(np.eye(10), np.arange(10), "flip")
-    run.copy_small_files(copy.path)
+    copies.copy(run, copy.path)
     assert names(copy.path) == ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
+
+
+def test_a_copy_has_the_predictions_that_the_run_could_not_store(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.best_file.write_bytes(b"weights")
+    run.predictions_file.unlink()
+    run.write_summary(run.read_summary() | {"weights": run.weights_digest()})
+    copy, logits, labels = RunDirectory(tmp_path / "copy"), np.eye(10), np.arange(10)
+    copies.copy(run, copy.path, {"none": (logits, labels), "flip": (2 * logits, labels)})
+    assert copy.has_predictions() and copy.has_predictions("flip")
+
+
+def test_stored_logits_tell_close_classes_apart(run):
+    logits = np.array([[20.001, 20.002, -5.0], [-30.0, -30.003, -30.004]])
+    run.prepare()
+    run.write_predictions(logits, np.array([1, 0]))
+    stored, _ = run.read_predictions()
+    assert stored.argmax(1).tolist() == [1, 0]
+    difference = stored - stored[:, :1] - (logits - logits[:, :1])
+    assert np.abs(difference).max() < 0.02
 
 
 def test_predictions_belong_to_weights(tmp_path):
@@ -924,4 +944,4 @@ def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
 def test_logits_too_large_for_float16_keep_their_class_and_their_differences(run):
     stored = run.as_stored(np.array([[3e5, 3e5 + 8, 1.0], [-9e4, -9e4, -8.9e4], [4.0, 2.0, 1.0]]))
     assert stored.argmax(1).tolist() == [1, 2, 0]
-    assert stored[0].tolist() == [-8, 0, -65504] and stored[2].tolist() == [4, 2, 1]
+    assert stored[0].tolist() == [-8, 0, -65504] and stored[2].tolist() == [0, -2, -3]

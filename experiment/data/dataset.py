@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiment import records
 from experiment.config import DATA_NAMES, Config, Data
 from experiment.errors import UserError
 
@@ -163,8 +164,18 @@ def _stratified(labels: np.ndarray, count: int, rng: np.random.Generator, left: 
 
 
 def check_fits(dataset: Dataset, config: Config) -> None:
-    """Raises a UserError if the data set is too small for the split, or its images for the augmentation."""
+    """Raises a UserError if the data set does not fit the split, the augmentation, or the files of a run."""
     split_counts(dataset, config.data)
+    size = config.data.image_size
+    if size != Data().image_size and not dataset.name.endswith("/"):
+        raise UserError(
+            f"data.image_size: {size} has no effect on {dataset.name}: only a folder's pictures are resized"
+        )
+    count, classes = len(dataset.test.labels), len(dataset.class_names)
+    most = records.LARGEST_PREDICTIONS // (2 * classes + 4)  # bytes of an image's logits, and of its label
+    if count > most:
+        told = f"{count:,} test images of {classes} classes are too many for predictions.npz; at most {most:,}"
+        raise UserError(f"{dataset.source}: {told}")
     most = min(dataset.image_shape[:2]) // 2
     if config.augmentation.shift > most:
         raise UserError(

@@ -36,6 +36,10 @@ def read(path: Path, size: int) -> Dataset:
     if loose or not class_names:
         what = f"{loose.path} is in no class" if loose else f"{path / 'train'} contains no classes"
         raise UserError(f"{what}; pictures belong into folders, train/<class>/ and test/<class>/")
+    for place in (Path("test"), *(Path("test", name) for name in class_names)):
+        if not os.path.isdir(path / place):  # noqa: PTH112 (never raises)
+            named = f"the class {place.name}" if place.name != "test" else f"the classes {', '.join(class_names)}"
+            raise UserError(f"{path}: there is no {place}, but train has {named}")
     files = {part: [_pictures(path / part / name, size) for name in class_names] for part in ("train", "test")}
     for entry in _entries(path / "test", MOST_CLASSES):
         if entry.is_dir() and entry.name not in class_names:

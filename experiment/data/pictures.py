@@ -18,7 +18,7 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
     Args:
         path: a file in a format of Pillow's; transparent pixels become white, 16 bits per channel become 8.
         shape: height, width and channels (1 or 3).
-        formats: the accepted formats, by Pillow's names (default: all).
+        formats: the accepted formats, by Pillow's names (default: all but EPS, which Ghostscript would execute).
 
     Raises:
         UserError: the file is not a picture, or too large.
@@ -45,7 +45,8 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
 def _opened_picture(file, path: Path, formats: Sequence[str] | None):
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
     try:
-        return Image.open(file, formats=formats)
+        return Image.open(file, formats=formats or [name for name in Image.ID if name != "EPS"])
     except UnidentifiedImageError:
         raise UserError(f"{path} is not a picture in a format that can be read") from None

@@ -43,6 +43,11 @@ def with_data(config: Config, where: str | None) -> Config:
     return config if name is None else config.on_data(name)
 
 
+def are_named(where: str | None, settings: Data) -> bool:
+    """Whether `where` names the files of these images: CIFAR's for CIFAR, others for one's own."""
+    return where not in (None, *KEYWORDS) and (_name_of(where) is not None) == settings.own_images
+
+
 def _name_of(where: str | None) -> str | None:
     if where is None or where in KEYWORDS:
         return "synthetic" if where in KEYWORDS[1:] else None

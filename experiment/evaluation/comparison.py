@@ -183,7 +183,7 @@ def _pairs(differences: Sequence[Difference], results: Sequence[RunResult]) -> l
     return [
         Pair(first, second, metrics.compare_predictions(first.correct, second.correct))
         for first, second in found
-        if np.array_equal(first.labels, second.labels)
+        if first.data == second.data and np.array_equal(first.labels, second.labels)
     ]
 
 

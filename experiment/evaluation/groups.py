@@ -1,6 +1,8 @@
 """Groups runs into the arms of an experiment, and labels them."""
 
+import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -137,7 +139,8 @@ def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
         by_data = twins and first.data_name not in (twin.data_name for twin in twins)
         told_apart_by = first.data_name if by_data else places[number]
         labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
-    return labels, shared
+    repeated = {label: itertools.count(1) for label in labels if labels.count(label) > 1}
+    return [f"{label} no. {next(repeated[label])}" if label in repeated else label for label in labels], shared
 
 
 def _without_common_end(names: list[str]) -> tuple[list[str], str]:
@@ -153,14 +156,14 @@ def _without_common_end(names: list[str]) -> tuple[list[str], str]:
 
 def named(groups: Sequence[Group], name: str) -> Group:
     """The group with this label, directory or configuration file. Raises a UserError if there is not exactly one."""
-    plain = name.rstrip("/").removesuffix(".yaml")
+    plain = re.sub(r"\.ya?ml$", "", name.rstrip("/"))
     directories = (
         lambda group: group.first.directory == plain,
         lambda group: f"/{plain}".endswith(f"/{group.first.directory}"),
         lambda group: group.first.directory.rpartition("/")[2] == plain,
     )
     in_directory = next(filter(None, ([group for group in groups if way(group)] for way in directories)), [])
-    found = [group for group in groups if group.label == name or group in in_directory]
+    found = [group for group in groups if name in (group.label, group.config.title) or group in in_directory]
     found = found or [group for group in groups if group.label.startswith((f"{name}, ", f"{name} ("))]
     if len(found) == 1:
         return found[0]

@@ -25,6 +25,7 @@ def predict_missing(
     dataset_for: Callable[[Data], Dataset],
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
+    named: bool = False,
 ) -> Predictions:
     """Predicts the test images with a run's best weights and writes the logits, unless there are valid stored ones.
 
@@ -33,6 +34,7 @@ def predict_missing(
         dataset_for: returns the data set of a configuration; called only if it is needed.
         engine: as in `predict`; "numpy" neither reads nor writes stored logits.
         tta: the test-time augmentation, whose logits are stored in addition to the plain ones.
+        named: whether the user named the images: they must be the run's, even if its predictions are stored.
 
     Returns:
         The predictions that are not stored, by NumPy or in a read-only directory: {tta: (logits, labels)}.
@@ -42,17 +44,18 @@ def predict_missing(
             weights and the stored logits are missing.
     """
     config, _, _ = read_finished(run)
+    if named:
+        _own_dataset(run, dataset_for(config.data))
     unwritten: Predictions = {}
     for views_of in dict.fromkeys(("none", tta)):
-        if not run.best_file.exists():
+        if not run.has_weights():
             if engine == "numpy":
                 raise UserError(f"{run.best_file} is missing: --engine numpy computes with the weights")
             if not run.predictions_under(views_of).exists():
                 files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
                 raise UserError(f"{run.path}: both {files} are missing")
         elif _is_missing(run, engine, views_of):
-            dataset, weights = dataset_for(config.data), run.weights_digest()
-            run.check_same_data(dataset.fingerprint(), dataset.source)
+            dataset, weights = _own_dataset(run, dataset_for(config.data)), run.weights_digest()
             logits = predict(run, dataset.test.images, engine, views_of)
             if engine == "keras" and os.access(run.path, os.W_OK):
                 run.write_predictions(logits, dataset.test.labels, views_of, weights)
@@ -61,9 +64,15 @@ def predict_missing(
     return unwritten
 
 
+def _own_dataset(run: RunDirectory, dataset: Dataset) -> Dataset:
+    """The data set. Raises a UserError if it is not the one that the run was trained on."""
+    run.check_same_data(dataset.fingerprint(), dataset.source)
+    return dataset
+
+
 def needs_images(run: RunDirectory, engine: str, tta: TestTimeAugmentation) -> bool:
     """Whether `predict_missing` would predict a finished run."""
-    return run.best_file.exists() and any(_is_missing(run, engine, views_of) for views_of in {"none", tta})
+    return run.has_weights() and any(_is_missing(run, engine, views_of) for views_of in {"none", tta})
 
 
 def _is_missing(run: RunDirectory, engine: str, views_of: TestTimeAugmentation) -> bool:
@@ -106,7 +115,7 @@ def check_numpy(runs: Sequence[RunDirectory]) -> None:
     for run in runs:
         with contextlib.suppress(UserError):  # reported later, when this run is evaluated
             network = run.read_config().model
-            if network not in models and run.best_file.exists():
+            if network not in models and run.has_weights():
                 models[network] = run, _network(run)
     for network, (run, model) in models.items():
         from numpy_layers.network import NumpyNetwork

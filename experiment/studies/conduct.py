@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiment import resuming
+from experiment import copies, resuming
 from experiment.config import Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
@@ -98,7 +98,7 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
             if isinstance(outcome, Exception):
                 rows[each.name] = row_of(study, each, failure=outcome)
             else:
-                each.run.write_small_files(outcome)
+                copies.write(each.run, outcome)
                 rows[each.name] = row_of(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
     _refuse_changed_networks(planned)

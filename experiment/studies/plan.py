@@ -74,7 +74,7 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images
     keys = [_key(each.config, images(each.config.data)) for each in planned]
     finished: dict[tuple[str, str], RunDirectory] = {}
     for run, summary in _summaries(roots):
-        if summary["status"] == "finished" and (run.best_file.exists() or run.predictions_file.exists()):
+        if summary["status"] == "finished" and (run.has_weights() or run.predictions_file.exists()):
             with contextlib.suppress(UserError):  # unreadable runs are trained again
                 experiment = str(configuration.experiment_of(run.read_config()))
                 for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment import tensorflow_setup, terminal
+from experiment import copies, tensorflow_setup, terminal
 from experiment.config import Config, Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
@@ -88,7 +88,7 @@ def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
         os._exit(interruption.exit_code)  # the sender of the signal wants the process to end
     if run.read_summary()["status"] == "finished":
         predict_missing(run, lambda settings: dataset)
-    return run.small_files()
+    return copies.contents(run)
 
 
 def execute(next_job: NextJob, execution: Execution, data: str | None, settings: set[Data]) -> Outcomes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiment import copies
 from experiment.data import sources
 from experiment.errors import UserError
 from experiment.studies.plan import PlannedRun, plan_run
@@ -111,7 +112,7 @@ class Search:
         if isinstance(outcome, Exception):
             return self._states.FAIL, None
         run = running.planned.run
-        run.write_small_files(outcome)
+        copies.write(run, outcome)
         summary = run.read_summary()
         if summary["status"] == "finished":
             return self._states.COMPLETE, summary["val_accuracy"]

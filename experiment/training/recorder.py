@@ -57,7 +57,7 @@ class Recorder(keras.callbacks.Callback):
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "
                 "machine; --resume cannot continue it with the same bits here"
             )
-        if self.run.best_file.exists():
+        if self.run.has_weights():
             weights.load_weights(self.stock_model, self.run.best_file)  # refuses those of another network
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)

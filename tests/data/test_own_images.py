@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from experiment import config as configuration
+from experiment import records
 from experiment.config import Data
 from experiment.data import arrays, cifar, dataset, folder, pictures, sources
 from experiment.data.dataset import check_fits, split
@@ -322,7 +323,8 @@ def empty(path: Path) -> None:
             r"loose\.png is in no class; pictures belong into folders",
         ),
         (lambda pets: empty(pets / "test" / "dogs"), r"class 1 \(dogs\) has no test images"),
-        (lambda pets: (pets / "test").rename(pets / "tests"), "test"),
+        (lambda pets: (pets / "test").rename(pets / "tests"), "there is no test, but train has the classes cats"),
+        (lambda pets: shutil.rmtree(pets / "test" / "dogs"), r"there is no test/dogs, but train has the class"),
         (lambda pets: (pets / "test" / "eels").mkdir(), "eels"),
         (lambda pets: (pets / "train" / "eels").mkdir(), "eels"),
         (lambda pets: (pets / "train" / "cats" / "notes.txt").touch(), r"notes\.txt: only \.png"),
@@ -446,6 +448,21 @@ def test_a_shift_that_small_images_do_not_have_is_refused(tmp_path):
     check_fits(own, configuration.load("plain.yaml", ["augmentation.shift=4"]))
     with pytest.raises(UserError, match=r"augmentation\.shift: 5 is too far for images of 8 x 8 pixels; 4 at most"):
         check_fits(own, configuration.load("plain.yaml", ["augmentation.shift=5"]))
+
+
+def test_a_size_for_images_that_are_not_resized_is_refused(tmp_path, pets):
+    config = configuration.load("plain.yaml", ["data.image_size=8", "data.training_images=4"])
+    check_fits(folder.read(pets, 8), config)
+    with pytest.raises(UserError, match=r"data\.image_size: 8 has no effect on own\.npz"):
+        check_fits(arrays.read(saved(tmp_path / "own.npz")), config)
+
+
+def test_more_predictions_than_can_be_read_again_are_refused_before_the_training(tmp_path, monkeypatch):
+    own = arrays.read(saved(tmp_path / "own.npz", test=2_000))
+    check_fits(own, configuration.load("plain.yaml"))
+    monkeypatch.setattr(records, "LARGEST_PREDICTIONS", 10_000)
+    with pytest.raises(UserError, match="2,000 test images of 4 classes are too many"):
+        check_fits(own, configuration.load("plain.yaml"))
 
 
 def test_images_may_take_an_eighth_of_the_memory():

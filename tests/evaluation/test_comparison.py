@@ -1,6 +1,7 @@
 """How runs are grouped into arms, what an arm is called, and how every arm is compared with a baseline."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,23 @@ def test_a_baseline_that_is_none_of_them_is_refused_with_those_that_there_are(th
     with pytest.raises(UserError) as caught:
         compare(three_arms, name)
     assert all(f"\n  {label} (in " in str(caught.value) for label in ("plain", "slow", "batch norm, epochs=3"))
+
+
+def test_a_baseline_is_named_by_its_whole_title_and_by_any_ending_of_a_configuration(evaluated):
+    runs = [evaluated("a/seed0", "title='plain, epochs=2'"), evaluated("b/seed0", "title='slow, epochs=2'", SLOW)]
+    assert labels(compare(runs)) == ["plain", "slow"]
+    for name in ("slow, epochs=2", "slow", "b", "b.yml"):
+        assert labels(compare(runs, name)) == ["slow", "plain"]
+
+
+def test_two_arms_never_have_one_label(evaluated):
+    runs = [evaluated("a/mine/seed0", correct=70), evaluated("b/mine/seed0", SLOW, correct=90)]
+    runs = [replace(run, name="mine/seed0") for run in runs]  # as `experiment.load_result` names them
+    found = compare(runs)
+    assert len(set(labels(found))) == 2
+    assert len(found.as_dict()["groups"]) == 2
+    for label in labels(found):
+        assert compare(runs, label).baseline.label == label
 
 
 def test_a_name_that_two_arms_share_is_no_baseline(evaluated):
@@ -241,6 +259,9 @@ def test_two_runs_on_different_images_are_no_pair(evaluated):
     runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1", correct=80)]
     runs[1].labels[:] = runs[1].labels[::-1]
     assert compare(runs).pairs == ()
+    cats, dogs = evaluated("cats/seed0"), evaluated("dogs/seed0")
+    dogs.summary["data"]["sha256"] = "2" * 64  # of the same labels
+    assert compare([cats, dogs]).pairs == ()
 
 
 def test_optimism_is_the_gain_of_choosing_on_the_test_set(evaluated):

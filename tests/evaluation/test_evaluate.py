@@ -1,6 +1,8 @@
 """What is read off finished runs, which runs are refused, and how the networks are compared."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,6 +267,27 @@ def test_numpys_predictions_replace_no_stored_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "predict", lambda *arguments: np.eye(10)[dataset.test.labels])
     assert predict_and_load(run, "run", lambda settings: dataset, "numpy").accuracy == 1
     assert run.predictions_file.read_bytes() == before
+
+
+def test_images_that_are_named_are_those_of_the_run_even_if_it_is_predicted(tmp_path):
+    run, others = make_run(tmp_path / "run", data="generated"), synthetic.generate(20, 10)
+    predicting.predict_missing(run, lambda settings: others)
+    with pytest.raises(UserError, match="was trained on other data than"):
+        predicting.predict_missing(run, lambda settings: others, named=True)
+    facts = run.read_summary()
+    run.write_summary(facts | {"data": facts["data"] | {"sha256": others.fingerprint()}})
+    assert predicting.predict_missing(run, lambda settings: others, named=True) == {}
+
+
+def test_a_directory_that_may_not_be_entered_has_no_weights(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run")
+
+    def denied(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    assert not predicting.needs_images(run, "keras", "none")
 
 
 # ---- which runs

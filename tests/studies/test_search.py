@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiment import copies
 from experiment.errors import UserError
 from experiment.studies import study as studies
 from experiment.studies import table, verdict, write
@@ -52,7 +53,7 @@ def trained(job: Job, accuracy: float, status: str | None = None) -> dict[str, b
     run.write_summary(run.read_summary() | {"data": data})
     run.write_config(job.config)
     run.write_history(history_rows(*[accuracy] * epochs))
-    return run.small_files()
+    return copies.contents(run)
 
 
 def conducted(search: Search, accuracy_of=lambda job: 0.5) -> list[dict]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from experiment import config as configuration
+from experiment import copies
 from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
@@ -305,11 +306,11 @@ def test_a_run_whose_predictions_are_of_earlier_weights_is_predicted_anew(little
 
 def test_what_comes_back_from_another_machine_is_kept_but_replaces_nothing_finished(tmp_path):
     there, here = make_run(tmp_path / "there"), RunDirectory(tmp_path / "here")
-    files = there.small_files()
-    here.write_small_files(files)
-    assert here.small_files() == files
+    files = copies.contents(there)
+    copies.write(here, files)
+    assert copies.contents(here) == files
     here.best_file.write_bytes(b"weights")
-    here.write_small_files({**files, "summary.json": b"{}"})
+    copies.write(here, {**files, "summary.json": b"{}"})
     assert here.best_file.read_bytes() == b"weights" and here.read_summary()["status"] == "finished"
 
 
