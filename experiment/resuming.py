@@ -94,6 +94,11 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
         raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
     if summary["status"] == "diverged":
         raise Diverged(f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed")
+    if run.has_weights() and summary.get("epochs") and not run.state_file.exists():
+        raise UserError(
+            f"{run.state_file} is missing: without it, the run can only be begun anew, which replaces its weights: "
+            "--overwrite"
+        )
     history = run.read_facts().get("history", []) if run.state_file.exists() else []
     if len(history) > old.epochs:
         raise UserError(f"{run.state_file} has {len(history)} epochs, but the configuration only {old.epochs}")

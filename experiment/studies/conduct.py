@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from experiment import copies, resuming
 from experiment.config import Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
+from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies import runner, write
 from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, plan_run, take_equal_runs
@@ -64,7 +65,7 @@ def conduct(
             minutes = estimate_seconds([base] * study.trials, roots, images) / 60
             print(f"{name}: {study.trials} runs, at most about {minutes:.0f} minutes on this machine")
             return 0
-        return conclude(name, study, _search(name, study, base, checkpoints, data, execution), output)
+        return conclude(name, study, _search(name, study, base, checkpoints, data, execution, images), output)
     planned = [replace(each, config=sources.with_data(each.config, data)) for each in plan(name, study, checkpoints)]
     planned = take_equal_runs(planned, roots, images)
     waiting = [each for each in planned if not has_ended(each, images)]
@@ -115,12 +116,12 @@ def _refuse_changed_networks(planned: Sequence[PlannedRun]) -> None:
         resuming.refuse_changed_networks(runs.pop(repr(each.point), []), each.config.model.name)
 
 
-def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: str | None, execution) -> list[dict]:
+def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data, execution, images) -> list[dict]:
     """Executes the runs that a search still needs; returns the rows of all."""
     folder = RunDirectory(checkpoints / "studies" / name)
     folder.prepare()
     with folder.locked():
-        search = Search(name, study, checkpoints, data, execution)
+        search = Search(name, study, checkpoints, data, execution, images)
         print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
             settings = {sources.with_data(base.config, data).data}
@@ -129,6 +130,7 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data: 
                     advance(f"{row['run']}: {_in_short(row)}")
         if search.left:
             print(f"no further settings were found: the search ends {search.left} runs short of its trials", flush=True)
+            print(*search.refused[:1], sep="\n", end="", flush=True)
         return search.rows()
 
 
@@ -138,11 +140,16 @@ def _outcomes(
     """Yields (planned run, its small files or an exception)."""
     jobs = [execution.job(each.config, each.run, data) for each in waiting]
     there = list(dict.fromkeys(jobs))  # two settings may share a run
-    outcomes: list[Iterator] = []
+    outcomes: list[Iterable] = []
     if execution.executor == "ray":  # finished runs without predictions have their weights here
-        here = [job for job in there if resuming.is_finished(job.config, RunDirectory(job.path))]
-        there = [job for job in there if job not in here]
-        outcomes.append(runner.run_locally(functools.partial(next, iter(here), None), execution.workers))
+        here, damaged = [], []
+        for job in there:
+            try:
+                here += [job] if resuming.is_finished(job.config, RunDirectory(job.path)) else []
+            except UserError as error:
+                damaged.append((job, error))
+        there = [job for job in there if job not in here and job not in dict(damaged)]
+        outcomes += [damaged, runner.run_locally(functools.partial(next, iter(here), None), execution.workers)]
     if there:
         settings = {job.config.data for job in there}
         outcomes.append(runner.execute(functools.partial(next, iter(there), None), execution, data, settings))

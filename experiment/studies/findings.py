@@ -92,7 +92,7 @@ def scores(study: Study, panel: Panel) -> dict[str, Scores]:
     for (value, _), curve in panel.curves.items():
         lengths[value] = max(lengths.get(value, 0), len(curve))
     if not MEASURES[panel.measure].over:  # else a network of fewer layers has a shorter curve
-        lengths = dict.fromkeys(lengths, max(lengths.values(), default=0))
+        lengths = {value: max(length, len(study.xs_of(value, panel.value))) for value, length in lengths.items()}
     result: dict[str, Scores] = {}
     for (value, seed), curve in panel.curves.items():
         score = SCORES[study.score].of(curve, panel.chance) if len(curve) == lengths[value] else math.nan
@@ -128,7 +128,7 @@ def about_of(study: Study, panel: Panel) -> str:
 
 
 def score_label(study: Study) -> str:
-    words = {"measure": MEASURES[study.measures[0]].label, "x": study.axis_label(study.x or "")}
+    words = {"measure": MEASURES[(study.primary or study.measures)[0]].label, "x": study.axis_label(study.x or "")}
     return study.score_label or SCORES[study.score].label.format(**words)
 
 

@@ -101,6 +101,7 @@ def columns_of(measures: Sequence[str], run: RunDirectory) -> dict:
     columns["epochs_done"], columns["computed_in"] = summary.get("epochs"), summary.get("precision")
     columns["data"], columns["classes"] = summary["data"]["name"], len(summary["data"].get("class_names", ())) or None
     columns["protocol"] = run.read_config().data.protocol
+    columns |= {"cold_averages": True} if summary.get("cold_averages") is True else {}
     if summary["status"] == "finished":
         evaluated = load_result(run, run.path.name)
         diagnostics = run.read_diagnostics() if run.diagnostics_file.exists() else []

@@ -95,14 +95,20 @@ def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
 
 
 def has_ended(planned: PlannedRun, images: Loader) -> bool:
-    """Whether the run is complete: finished and evaluated, or diverged.
+    """Whether the run is complete: finished and evaluated, or diverged; raises as `own_summary`."""
+    summary = own_summary(planned, images)
+    return summary["status"] == "diverged" or (summary["status"] == "finished" and planned.run.has_predictions())
+
+
+def own_summary(planned: PlannedRun, images: Loader) -> dict:
+    """The summary of a planned run; "not begun" is the status of one without.
 
     Raises:
         UserError: the directory contains a run of another configuration or on other images.
     """
     run = planned.run
     if not run.has_summary():
-        return False
+        return {"status": "not begun"}
     summary = run.read_summary()
     differing = configuration.differences(run.read_config(), planned.config)
     dataset, facts = images(planned.config.data), summary.get("data") or {}
@@ -110,7 +116,7 @@ def has_ended(planned: PlannedRun, images: Loader) -> bool:
     if differing or not same:
         what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
         raise UserError(f"{run.path} contains another run: {what}. Remove it, or use --checkpoints DIR")
-    return summary["status"] == "diverged" or (summary["status"] == "finished" and run.has_predictions())
+    return summary
 
 
 def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> float:

@@ -5,10 +5,12 @@ Both call `finish` for every run and return its files, so that a study's table d
 
 import concurrent.futures
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from experiment.run_directory import RunDirectory
 from experiment.training import start
 
 ROOT = Path(__file__).resolve().parents[2]
+_NEEDED = ("experiment", "models", "configs", "numpy_layers")  # on the nodes of a cluster
 _CONNECTION_SECONDS, _SECONDS_TO_STOP = 10, 60
 
 
@@ -103,7 +106,7 @@ def execute(next_job: NextJob, execution: Execution, data: str | None, settings:
         for each in settings:
             sources.load(data, settings=each)  # report an error once, and download once
         return run_locally(next_job, execution.workers)
-    if execution.ship_data and len({each.name for each in settings}) > 1:
+    if execution.ship_data and len({(each.name, each.image_size) for each in settings}) > 1:
         raise UserError("--ship-data can send one data set, but the study has several: leave it out")
     shipped = sources.load(data, settings=settings.pop()) if execution.ship_data else None
     return run_on_ray(next_job, execution.address, execution.gpus_per_run, shipped)
@@ -186,16 +189,25 @@ def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Datase
     except ImportError:
         raise UserError("Ray is not installed: pip install -e '.[cluster]'") from None
     _check_address(address)
-    code = {"working_dir": str(ROOT), "excludes": ["checkpoints", "results", ".venv", ".git", "tests", "docs"]}
+    others = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in _NEEDED]
+    code = {"working_dir": str(ROOT), "excludes": others}
     try:
         ray.init(address or "local", runtime_env=code, log_to_driver=False, logging_level="error")
     except Exception as error:  # Ray raises many types
-        raise UserError(f"--address {address}: cannot join the cluster: {error}") from None
+        where = f"--address {address}: cannot join the cluster" if address else "Ray cannot start on this machine"
+        raise UserError(f"{where}: {error}") from None
+    nodes = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
+    if not gpus and any(node.get("GPU") for node in nodes):
+        print("note: the cluster has GPUs; without --gpus-per-run, runs of a node share its first one", file=sys.stderr)
     try:
         task: Any = ray.remote(num_gpus=gpus, max_retries=5, max_calls=1)(finish)
         shipped, waiting = ray.put(ship) if ship else None, {}
         while True:
             while (job := next_job()) is not None:
+                if not any(node.get("CPU", 0) >= job.cores and node.get("GPU", 0) >= gpus for node in nodes):
+                    needs = f"{job.cores} cores" + (f" and {gpus:g} GPUs" if gpus else "")
+                    print(f"note: no node has {needs} (--cpus-per-run): runs wait for one that has", file=sys.stderr)
+                    nodes.append({"CPU": math.inf, "GPU": math.inf})  # told once
                 waiting[task.options(num_cpus=job.cores).remote(job, shipped)] = job
             if not waiting:
                 return

@@ -5,6 +5,9 @@ connection to Optuna, and since resuming is exact, pauses do not change a result
 folder, holds the state of the search.
 """
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 from experiment import copies
 from experiment.data import sources
 from experiment.errors import UserError
-from experiment.studies.plan import PlannedRun, plan_run
+from experiment.studies.plan import Loader, PlannedRun, own_summary, plan_run
 from experiment.studies.runner import Execution, Job, Outcome
 from experiment.studies.study import Range, Study
 from experiment.studies.table import row_of
@@ -37,12 +40,16 @@ class Search:
         name, study, checkpoints: as for `plan.plan`; the study's folder must exist.
         data: the value of `--data`.
         execution: how runs are executed; `workers` is the number of runs at a time.
+        images: the data set of a configuration, to compare with those of earlier runs.
 
     Raises:
-        UserError: Optuna is not installed, or the journal is damaged or belongs to another search.
+        UserError: Optuna is not installed, the journal is damaged or belongs to another search, or an earlier run has
+            another configuration or other images.
     """
 
-    def __init__(self, name: str, study: Study, checkpoints: Path, data: str | None, execution: Execution):
+    def __init__(
+        self, name: str, study: Study, checkpoints: Path, data: str | None, execution: Execution, images: Loader
+    ):
         try:
             import optuna
         except ImportError:
@@ -50,11 +57,15 @@ class Search:
         self._name, self._study, self._checkpoints, self._data = name, study, checkpoints, data
         self._execution, self._states = execution, optuna.trial.TrialState
         self._space = {key: _distribution(optuna.distributions, values) for key, values in study.search.items()}
-        self._trials = _open(optuna, study, checkpoints / "studies" / name / "search.journal")
+        self._journal = checkpoints / "studies" / name / "search.journal"
+        self._trials = _open(optuna, study, self._journal)
         self._random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=study.seeds[0]))
         self._rows: dict[Path, dict] = {}  # of runs that ended
+        self.refused: list[str] = []  # why settings that were drawn are not valid
         for trial in self._trials.get_trials(states=(self._states.COMPLETE, self._states.PRUNED)):
-            self._end(self._plan(trial.params), trial.state)
+            planned = self._plan(trial.params)
+            own_summary(planned, images)
+            self._end(planned, trial.state)
         self.left = max(0, study.trials - len(self._rows))
         self._running: dict[Path, _Running] = {}
         self._paused: list[_Running] = []
@@ -65,25 +76,33 @@ class Search:
             return self._job(self._paused.pop(0))
         if len(self._running) >= self._execution.workers:
             return None
-        known = self._rows.keys() | self._running.keys()
         repeated: set[tuple] = set()
         for repeat in range(_MOST_REPEATS if self.left else 0):
-            if repeat >= _REPEATS:
-                drawn = self._random.ask(self._space).params
-                if (values := tuple(drawn.values())) in repeated or self._plan(drawn).run.path in known:
-                    repeated.add(values)  # planning a run takes longer than drawing its settings
-                    continue
-                self._trials.enqueue_trial(drawn)
-            trial = self._trials.ask(self._space)
-            planned = self._plan(trial.params)
-            if planned.run.path not in known:
-                self.left -= 1
-                epochs = planned.config.epochs
-                pauses = {max(1, round(part * epochs)) for part in _PAUSES} if self._study.pruner != "none" else set()
-                self._running[planned.run.path] = _Running(planned, trial, sorted(pauses - {epochs}))
-                return self._job(self._running[planned.run.path])
-            self._trials.tell(trial, state=self._states.FAIL)
+            with _written(self._journal):
+                if repeat >= _REPEATS:
+                    drawn = self._random.ask(self._space).params
+                    if (values := tuple(drawn.values())) in repeated or not self._new(drawn):
+                        repeated.add(values)  # planning a run takes longer than drawing its settings
+                        continue
+                    self._trials.enqueue_trial(drawn)
+                trial = self._trials.ask(self._space)
+                if planned := self._new(trial.params):
+                    self.left -= 1
+                    epochs, pruned = planned.config.epochs, self._study.pruner != "none"
+                    pauses = {max(1, round(part * epochs)) for part in _PAUSES} if pruned else set()
+                    self._running[planned.run.path] = _Running(planned, trial, sorted(pauses - {epochs}))
+                    return self._job(self._running[planned.run.path])
+                self._trials.tell(trial, state=self._states.FAIL)
         return None
+
+    def _new(self, parameters: dict[str, Any]) -> PlannedRun | None:
+        """The run with these settings; None if they are not valid, or if there is such a run."""
+        try:
+            planned = self._plan(parameters)
+        except UserError as error:  # no run can have these together
+            self.refused.append(str(error))
+            return None
+        return None if planned.run.path in self._rows.keys() | self._running.keys() else planned
 
     def _job(self, running: _Running) -> Job:
         until = running.pauses[0] if running.pauses else None
@@ -99,12 +118,13 @@ class Search:
     def learn(self, job: Job, outcome: Outcome) -> dict | None:
         """Takes the outcome of a job; returns the row of its run, or None if the run goes on."""
         running = self._running[job.path]
-        state, value = self._judge(running, outcome)
-        if state is None:
-            self._paused.append(running)
-            return None
-        del self._running[job.path]
-        self._trials.tell(running.trial, value, state)
+        with _written(self._journal):
+            state, value = self._judge(running, outcome)
+            if state is None:
+                self._paused.append(running)
+                return None
+            del self._running[job.path]
+            self._trials.tell(running.trial, value, state)
         return self._end(running.planned, state, outcome if isinstance(outcome, Exception) else None)
 
     def _judge(self, running: _Running, outcome: Outcome) -> tuple[Any, float | None]:
@@ -132,10 +152,21 @@ class Search:
         return list(self._rows.values())
 
 
+@contextlib.contextmanager
+def _written(journal: Path) -> Iterator[None]:
+    """Raises a UserError that names the journal if it cannot be written, for instance because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{journal} cannot be written: {error.strerror or error}") from None
+
+
 def _short(value: Any, values: Range | list) -> Any:
-    """The value with three digits, unless that is not in its range."""
-    short = float(f"{value:.3g}") if type(value) is float else value
-    return short if not isinstance(values, Range) or values.low <= short <= values.high else value
+    """A number of a range with three digits, unless that is outside; a value of a list as it is."""
+    if not isinstance(values, Range) or type(value) is not float:
+        return value
+    short = float(f"{value:.3g}")
+    return short if values.low <= short <= values.high else value
 
 
 def _distribution(distributions, values: Range | list):
@@ -153,6 +184,9 @@ def _open(optuna, study: Study, journal: Path):
     text = study.model_dump_json(include={"base", "settings", "search", "seeds"})
     pruner = optuna.pruners.NopPruner() if study.pruner == "none" else optuna.pruners.MedianPruner()
     backend = optuna.storages.journal
+    if journal.exists():  # the disk may have been full in the middle of a line
+        content = journal.read_bytes()
+        os.truncate(journal, content.rfind(b"\n") + 1)
     try:
         storage = backend.JournalStorage(backend.JournalFileBackend(str(journal)))
         found = optuna.create_study(

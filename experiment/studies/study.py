@@ -1,5 +1,6 @@
 """The schema of studies: a grid of runs with a question, from a file or the command line. See docs/studies.md."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -95,6 +96,12 @@ class Study(Section):
         """All keys that vary."""
         return [*self.search, *(key for axis in self.axes for key in axis)]
 
+    def xs_of(self, series: str, panel: Any) -> set[str]:
+        """The values of x in the grid's points with this value of the series, and of the panel key if there is one."""
+        points = ({key: str(part[key]) for part in parts for key in part} for parts in itertools.product(*self.points))
+        fixed = {self.series: series} | ({self.panel: str(panel)} if self.panel else {})
+        return {point[self.x] for point in points if self.x and fixed.items() <= point.items()}
+
     @property
     def comparisons(self) -> list[tuple[str, str]]:
         """The pairs of values that are compared, as strings."""
@@ -118,9 +125,10 @@ class Study(Section):
         unnamed = isinstance(value, int | float) and str(value) not in self.labels
         return f"{self.axis_label(self.panel or '')} {value}" if unnamed else self.label(value)
 
-    def value_label(self, value: Any) -> str:
-        """A value that a search drew, with three digits."""
-        return f"{value:.3g}" if isinstance(value, float) else self.label(value)
+    def value_label(self, key: str, value: Any) -> str:
+        """A value that a search drew; one of a range with three digits."""
+        rounded = isinstance(value, float) and isinstance(self.search[key], Range)
+        return f"{value:.3g}" if rounded else self.label(value)
 
 
 def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:

@@ -84,6 +84,9 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield f"Computed in {' and '.join(sorted(precisions))}."
     if any(row["status"] == "diverged" for row in rows) and any(name.endswith("_accuracy") for name in compared):
         yield "Diverged runs count as guessing."
+    if cold := sum(bool(row.get("cold_averages")) for row in rows):
+        made = f"{cold} run{'s' * (cold > 1)} made too few steps for the moving averages of batch normalisation"
+        yield f"{made}: their accuracies are too low."
     if study.claim and any(without_score(study, panel, rows) for panel in primary_panels(study, rows)):
         yield "Runs that diverged, or never learned, have no such score, so comparisons with them are not decided."
     if study.search:
@@ -150,7 +153,7 @@ def ranked(rows: Sequence[dict]) -> list[dict]:
 def _best_of_search(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:
     if not (best := ranked(rows)[:1]):
         return [], "No run finished"
-    name = ", ".join(f"{study.axis_label(key)} {study.value_label(best[0][key])}" for key in study.search)
+    name = ", ".join(f"{study.axis_label(key)} {study.value_label(key, best[0][key])}" for key in study.search)
     return [], f"Best: {name}, with {100 * best[0]['val_accuracy']:.2f} % validation accuracy (one run)"
 
 
@@ -170,7 +173,8 @@ def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
     for row in rows:
         name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in study.varied)
         points = list(points_of(study, study.measures[0], row).values())
-        groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if points else {})
+        known = points and math.isfinite(np.mean(points))
+        groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if known else {})
     sign = _sign(study)
     full = max(map(len, groups.values()))  # settings with missing runs come last
     return sorted(groups.items(), key=lambda item: (len(item[1]) < full, sign * np.mean([*item[1].values()] or [0])))

@@ -94,11 +94,9 @@ def table_of(found: Verdict) -> list[list[str]]:
 def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
     """The header, and a row of strings for each of the best settings of a search."""
     header = [*map(study.axis_label, study.search), "validation accuracy (%)"]
-    best = ranked(rows)[:_SHOWN]
-    return [
-        header,
-        *([*(study.value_label(row[key]) for key in study.search), f"{100 * row['val_accuracy']:.2f}"] for row in best),
-    ]
+    rows = ranked(rows)[:_SHOWN]
+    settings = [[study.value_label(key, row[key]) for key in study.search] for row in rows]
+    return [header, *([*own, f"{100 * row['val_accuracy']:.2f}"] for own, row in zip(settings, rows, strict=True))]
 
 
 def _cells(finding: Finding) -> list[str]:

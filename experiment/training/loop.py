@@ -217,9 +217,12 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
     """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     lasts = [len(images.labels) % size or size for images, size in batched]
-    for (images, size), last in zip(batched, lasts, strict=True) if devices > 1 else ():
+    for number, ((images, size), last) in enumerate(zip(batched, lasts, strict=True) if devices > 1 else ()):
         first = min(size, len(images.labels))
-        if first % devices or last < devices:
+        # Parts of a last batch that differ in size would have unequal weights in its gradient; in validation, only an
+        # empty part is a problem.
+        part = -(-last // devices)
+        if first % devices or (last % devices if number == 0 else part * (devices - 1) >= last):
             raise UserError(
                 f"devices: all: batches of {first} images, and a last one of {last}, cannot be divided among "
                 f"{devices} devices. Choose a batch_size and a number of images that are multiples of {devices}"

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from experiment import config as configuration
 from experiment.config import Config
 from experiment.data import sources
 from experiment.errors import Interrupted, UserError
@@ -34,7 +35,9 @@ def train(
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory() as folder:
         job, outcome = Path(folder, "job"), Path(folder, "outcome")
-        job.write_bytes(pickle.dumps((config, run, data, existing, "quiet" if quiet else "lines")))
+        # As text, since the class of an edited network cannot be pickled.
+        Path(folder, "config.yaml").write_text(configuration.to_yaml(config), encoding="utf-8")
+        job.write_bytes(pickle.dumps((run, data, existing, "quiet" if quiet else "lines")))
         command = [sys.executable, "-m", "experiment.training.process", str(job), str(outcome)]
         environment, pipe = os.environ | {"PYTHONPATH": path}, subprocess.PIPE
         # In a new session, Ctrl-C reaches only the caller, which forwards it once.
@@ -70,9 +73,10 @@ def _end_with_caller() -> None:
 
 def _main(job: str, outcome: str) -> None:
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    config, run, data, existing, progress = pickle.loads(Path(job).read_bytes())
+    run, data, existing, progress = pickle.loads(Path(job).read_bytes())
     sys.argv = ["experiment.train"]  # the command in the run's summary
     try:
+        config = configuration.read_resolved(Path(job).with_name("config.yaml"))
         dataset = sources.load(data, settings=config.data)
         result = start.train(config, run, dataset, existing, progress)
     except (UserError, Interrupted) as error:

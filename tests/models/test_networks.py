@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+import experiment
 import models
 from experiment import config as configuration
 from experiment import plain_yaml
@@ -185,6 +186,24 @@ def test_a_file_that_changes_while_a_notebook_runs_is_read_again(write, tmp_path
     write("mine", START + "    width: int = 20\n    def build(self): ...")
     os.utime(tmp_path / "networks" / "models" / "mine.py", ns=(1, 1))
     assert models.get("mine")().width == 20
+
+
+def test_a_configuration_of_before_the_change_is_trained_by_the_file_of_now(write, tmp_path, monkeypatch):
+    write("mine", START + "    width: int = 1\n    def build(self): ...")
+    config = experiment.load_config("plain.yaml", model__name="mine")
+    write("mine", START + "    width: int = 1\n    depth: int = 2\n    def build(self): ...")
+    os.utime(tmp_path / "networks" / "models" / "mine.py", ns=(1, 1))
+    models.get("mine")
+    sent = []
+
+    def started(command, **options):
+        sent.append(configuration.read_resolved(Path(command[-2]).with_name("config.yaml")).model.depth)
+        raise UserError("the process was started")
+
+    monkeypatch.setattr("experiment.training.process.subprocess.Popen", started)
+    with pytest.raises(UserError, match="the process was started"):
+        experiment.train(config, tmp_path / "run", "synthetic")
+    assert sent == [2]
 
 
 def test_initialisers_without_a_seed_are_those_of_keras(write):

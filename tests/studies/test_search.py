@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from experiment import copies
+from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.studies import study as studies
 from experiment.studies import table, verdict, write
@@ -38,9 +39,10 @@ def load(tmp_path: Path, **changes) -> studies.Study:
     return studies.load(str(path))[1]
 
 
-def opened(tmp_path: Path, workers: int = 1, **changes) -> Search:
+def opened(tmp_path: Path, workers: int = 1, images=None, **changes) -> Search:
     (tmp_path / "studies" / "found").mkdir(parents=True, exist_ok=True)
-    return Search("found", load(tmp_path, **changes), tmp_path, None, Execution(workers=workers))
+    images = images or (lambda settings: None)
+    return Search("found", load(tmp_path, **changes), tmp_path, None, Execution(workers=workers), images)
 
 
 def trained(job: Job, accuracy: float, status: str | None = None) -> dict[str, bytes]:
@@ -154,6 +156,58 @@ def test_the_journal_of_another_search_and_a_damaged_one_are_refused(tmp_path):
     (tmp_path / "studies" / "found" / "search.journal").write_text('{"op_code": "x"}\n[]\n')
     with pytest.raises(UserError, match=r"search\.journal cannot be read"):
         opened(tmp_path)
+
+
+def test_runs_of_another_configuration_or_on_other_images_are_not_the_searchs(tmp_path):
+    (tmp_path / "mine.yaml").write_text("batch_size: 50\n")
+    changes = {"base": str(tmp_path / "mine.yaml"), "trials": 1, "settings": {"epochs": 1}}
+    conducted(opened(tmp_path, **changes))
+    assert opened(tmp_path, **changes).left == 0
+    with pytest.raises(UserError, match="contains another run: it was trained on other images"):
+        opened(tmp_path, images=lambda settings: synthetic.generate(20, 10), **changes)
+    (tmp_path / "mine.yaml").write_text("batch_size: 60\n")
+    with pytest.raises(UserError, match="contains another run: batch_size differs"):
+        opened(tmp_path, **changes)
+
+
+def test_settings_that_no_run_can_have_are_left_out(tmp_path):
+    space = {"optimizer.name": ["adam", "sgd"], "optimizer.momentum": [0.0, 0.9]}  # Adam has no momentum
+    for seed in range(4):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows = conducted(opened(folder, search=space, seeds=[seed], pruner="none", trials=4))
+        found = {(row["optimizer.name"], row["optimizer.momentum"]) for row in rows}
+        assert found == {("adam", 0.0), ("sgd", 0.0), ("sgd", 0.9)} and len(rows) == 3
+
+
+def test_values_of_a_list_are_those_of_the_file(tmp_path):
+    space = {"model.norm_momentum": [0.99922, 0.99951]}
+    study = load(tmp_path, search=space)
+    rows = conducted(opened(tmp_path, search=space, pruner="none", settings={"epochs": 1, "model.norm": "batch"}))
+    assert {row["model.norm_momentum"] for row in rows} == {0.99922, 0.99951}
+    assert study.value_label("model.norm_momentum", 0.99922) == "0.99922"
+    assert load(tmp_path).value_label("optimizer.learning_rate", 0.0123456) == "0.0123"
+
+
+def test_a_journal_of_which_the_end_is_missing_goes_on(tmp_path):
+    rows = conducted(opened(tmp_path, trials=2, pruner="none"))
+    journal = tmp_path / "studies/found/search.journal"
+    with journal.open("a") as file:
+        file.write('{"op_code": 5, "worker')  # the disk was full
+    again = opened(tmp_path, trials=3, pruner="none")
+    assert again.rows() == rows and len(conducted(again)) == 3
+    assert opened(tmp_path, trials=3, pruner="none").left == 0
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    search = opened(tmp_path)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("optuna.storages.journal.JournalFileBackend.append_logs", full)
+    with pytest.raises(UserError, match=r"search\.journal cannot be written: No space left on device"):
+        search.next_job()
 
 
 def test_without_optuna_it_says_how_to_install_it(tmp_path, monkeypatch):

@@ -13,11 +13,12 @@ import yaml
 
 from experiment import config as configuration
 from experiment import copies
+from experiment.config import Data
 from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
-from experiment.studies import conduct, findings, measures, plan, scores, table, verdict, write
+from experiment.studies import conduct, findings, measures, plan, runner, scores, table, verdict, write
 from experiment.studies import study as studies
 from experiment.studies.runner import Execution
 from tests import processes
@@ -671,6 +672,70 @@ def test_a_number_with_a_name_may_stand_beside_numbers_without(little):
     labels = {"0.001": "little"}
     study, rows = load(little(labels=labels)), rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
     write.draw(study, verdict.verdict("little", study, rows, ""), rows)
+
+
+def test_a_claim_is_not_decided_by_a_part_of_the_grid(little):
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    assert word(load(little()), rows) == "supported"
+    lost = [{**row, "status": "failed", "reason": "memory ran out"} if row[RATE] == 0.01 else row for row in rows]
+    for row in lost:
+        if row["status"] == "failed":
+            del row["test_accuracy"]
+    assert word(load(little()), lost) == "not decided"
+
+
+def test_a_joined_axis_has_the_points_that_it_has(little):
+    joined = {"model.batch_norm,optimizer.learning_rate": [["none", 0.001], ["after_activation", 0.001]]}
+    rows = rows_of({key: {0.001: curve[0.001]} for key, curve in curves_of([0.7, 0.7], [0.8, 0.8]).items()})
+    assert word(load(little(grid=joined, series="model.batch_norm")), rows) == "supported"
+
+
+def test_a_setting_without_a_number_is_not_the_best(tmp_path):
+    study = sweep_of(tmp_path, "mean_scatter", settings={"diagnostics": "batch_statistics"}, expected="lower")
+    rows = sweep_rows({0.001: [math.nan] * 3, 0.01: [0.2, 0.3, 0.4]})
+    rows = [row | {"mean_scatter": row["val_accuracy"]} for row in rows]
+    assert verdict.verdict("sweep", study, rows, "").answer.startswith("Best: learning rate 0.01, with 0.3 ")
+
+
+def test_the_verdict_names_the_measure_that_the_claim_is_tested_on(little):
+    study = load(little(measures=["val_accuracy", "test_accuracy"], primary=["test_accuracy"]))
+    rows = [row | {"val_accuracy": 0.5} for row in rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))]
+    assert "Compared: test accuracy." in page(study, rows)
+
+
+def test_averages_that_had_too_few_steps_are_told(little, tmp_path):
+    rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]))
+    assert "moving averages" not in page(load(little()), rows)
+    told = "2 runs made too few steps for the moving averages of batch normalisation: their accuracies are too low."
+    assert told in page(load(little()), [*rows[:-2], *(row | {"cold_averages": "True"} for row in rows[-2:])])
+    run = make_run(tmp_path / "run", cold_averages=True)
+    run.write_summary(run.read_summary() | {"data": {"name": "cifar10", "class_names": list("abcdefghij")}})
+    assert measures.columns_of([], run)["cold_averages"] is True
+
+
+def test_images_of_two_sizes_are_not_shipped_as_one():
+    settings = {Data(name="/pets/", image_size=size) for size in (32, 64)}
+    with pytest.raises(UserError, match="--ship-data can send one data set"):
+        runner.execute(lambda: None, Execution("ray", ship_data=True), None, settings)
+
+
+def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path, monkeypatch):
+    study = load(little(seeds=[0]))
+    planned = plan.plan("little", study, tmp_path)[:2]
+    make_run(planned[0].run.path).history_file.write_text("damaged")
+    planned[0].run.write_config(planned[0].config)
+    made = copies.contents(make_run(tmp_path / "made"))
+    sent = []
+
+    def execute(next_job, *arguments):
+        while job := next_job():
+            sent.append(job.path)
+            yield job, made
+
+    monkeypatch.setattr(conduct.runner, "execute", execute)
+    outcomes = {each.name: outcome for each, outcome in conduct._outcomes(planned, None, Execution("ray"))}
+    assert isinstance(outcomes[planned[0].name], UserError) and outcomes[planned[1].name] == made
+    assert sent == [planned[1].run.path]
 
 
 def test_a_run_that_diverged_never_converged_sooner(tmp_path):

@@ -68,3 +68,12 @@ def test_a_run_is_not_replaced_by_one_that_cannot_begin(tmp_path):
     with pytest.raises(UserError, match="ghost_batches: 16 is more than the 12 images of a last batch"):
         start.train(config, run, synthetic.generate(60, 10), "overwrite", "quiet")
     assert {file: file.read_bytes() for file in run.path.iterdir()} == before
+
+
+def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
+    run = make_run(tmp_path / "run", status="interrupted", epochs=2)
+    config = run.read_config()
+    assert start.plan(config, run, "resume") == "resume"  # a copy without weights: there is nothing to lose
+    run.best_file.write_bytes(b"weights")
+    with pytest.raises(UserError, match=r"state\.npz is missing.*--overwrite"):
+        start.plan(config, run, "resume")
