@@ -27,7 +27,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=whole(), default=0, metavar="N", help="of the random cases (default: 0)")
     add("--precision", choices=["float32", "float64"], default="float32", help="of all numbers (default: float32)")
     add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    others = ("cases", "seed", "precision") if parsed.picture or parsed.network else ()
+    for name in ([] if parsed.picture else ["data"]) + [*others]:
+        if getattr(parsed, name) != parser.get_default(name):
+            parser.error(f"--{name} has no effect {'without --picture' if name == 'data' else 'on this'}")
+    return parsed
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -31,11 +31,15 @@ def load(path: Path) -> dict[str, "Function"]:
     """
     if not path.is_file():
         raise UserError(f"--module {path}: there is no such file")
-    loader = SourceFileLoader(path.stem, str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.stem, loader))
+    name = f"{path.stem} (--module)"  # of no other module
+    loader = SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    sys.modules[name] = module  # dataclasses look there
     sys.path.insert(0, str(path.resolve().parent))  # for what the file imports
     try:
         _limited(loader.exec_module, module)
+    except Fault as fault:
+        raise UserError(f"--module {path} cannot be imported: {fault}") from None
     except (Exception, SystemExit) as error:
         raise UserError(f"--module {path} cannot be imported: {last_line(error)}") from None
     found = {name: getattr(module, name) for name in LAYERS if callable(getattr(module, name, None))}
@@ -48,7 +52,8 @@ class Function:
     """A user's function, called with the arguments of torch.nn.functional's.
 
     Arguments without a default in PyTorch are passed by position. The others are passed by name: PyTorch's, or the name
-    that the user's function has at that position. `missing`: the arguments that it lacks.
+    that the user's function has at that position, if that has no default, or PyTorch's. `missing`: the arguments that
+    it lacks.
     """
 
     def __init__(self, layer: str, function: Callable):
@@ -63,7 +68,10 @@ class Function:
         all_taken = not theirs or any(parameter.kind == parameter.VAR_KEYWORD for parameter in theirs.values())
         theirs = {n: p for n, p in theirs.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         names = list(theirs)
-        own = ["" if name in parameters else name for name in names]
+        own = [
+            name if name not in parameters and theirs[name].default in (inspect.Parameter.empty, option.default) else ""
+            for name, option in zip(names, parameters.values(), strict=False)
+        ]
         self.names = {name: name if name in theirs else "".join(own[at : at + 1]) for name, at in optional.items()}
         if all_taken:
             self.names = {name: theirs_name or name for name, theirs_name in self.names.items()}

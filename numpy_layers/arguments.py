@@ -85,7 +85,7 @@ def whole(name: str, value, least: int, most: float = np.inf, expected: str = ""
 def real(name: str, value, expected: str = "a number") -> float:
     """`value`, if it is one real number."""
     require(np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu", name, value, expected)
-    return value
+    return float(value)  # one of NumPy's would change the precision of a result
 
 
 def divisor(name: str, value, size: int, what: str) -> int:

@@ -33,6 +33,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     hint = _layout_hint(input, weight, groups, 1)
     weight = floats("weight", weight, "o", input.shape[1] // groups, "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, _, *kernel_size = weight.shape
+    require(min(kernel_size) > 0, "the shape of weight", weight.shape, "a kernel of at least 1 x 1")
     divisor("groups", groups, outputs, "outputs of weight")
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
     if isinstance(padding, str):
@@ -79,6 +80,7 @@ def conv_transpose2d(
     hint = _layout_hint(input, weight, 1, 0)
     weight = floats("weight", weight, c, "o / groups", "kernel_h", "kernel_w", like=input, hint=hint)
     outputs, kernel_size = groups * weight.shape[1], weight.shape[2:]
+    require(min(kernel_size) > 0, "the shape of weight", weight.shape, "a kernel of at least 1 x 1")
     stride, dilation = pair("stride", stride, 1), pair("dilation", dilation, 1)
     padding, more = pair("padding", padding, 0), pair("output_padding", output_padding, 0)
     less = all(m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True))
@@ -88,7 +90,7 @@ def conv_transpose2d(
     fits = whole_h > 2 * padding[0] and whole_w > 2 * padding[1]
     require(fits, "padding", padding, f"less than half of the output before it is cut, {(whole_h, whole_w)}")
 
-    kernels = weight.reshape(groups, c // groups, weight[0].size).swapaxes(1, 2)
+    kernels = weight.reshape(groups, c // groups, math.prod(weight.shape[1:])).swapaxes(1, 2)
     pixels = input.swapaxes(0, 1).reshape(groups, c // groups, n * h * w)
     stamps = (kernels @ pixels).reshape(outputs, *kernel_size, n, h, w)
     output = np.zeros((n, outputs, whole_h, whole_w), input.dtype)

@@ -40,7 +40,8 @@ def cross_entropy(
         return losses[0] if reduction == "none" else losses
     require(input.ndim >= 2, "the shape of input", input.shape, "(n, c) or (n, c, d1, …)")
     n, c, *rest = input.shape
-    require(0 <= real("label_smoothing", label_smoothing) <= 1, "label_smoothing", label_smoothing, "0 to 1")
+    label_smoothing = real("label_smoothing", label_smoothing)
+    require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "0 to 1")
     ignore_index = whole("ignore_index", ignore_index, -(2**63), expected="a whole number")
     weight = np.ones(c, input.dtype) if weight is None else floats("weight", weight, c, like=input)
 

@@ -156,7 +156,9 @@ _ACTIVATIONS = {"linear": _identity, "relu": relu, "sigmoid": sigmoid, "softmax"
 
 def _activation(layer: keras.Layer) -> Function:
     found = getattr(layer.activation, "__name__", layer.activation)
-    require(found in _ACTIVATIONS, f"activation of the layer {layer.name}", found, " or ".join(_ACTIVATIONS))
+    known = found in _ACTIVATIONS and layer.activation is getattr(keras.activations, found)
+    expected = f"Keras's {' or '.join(_ACTIVATIONS)}"
+    require(known, f"activation of the layer {layer.name}", found, expected)
     return _ACTIVATIONS[found]
 
 
@@ -207,12 +209,13 @@ def _group_norm(layer: keras.layers.GroupNormalization) -> Function:
 
 def _layer_norm(layer: keras.layers.LayerNormalization) -> Function:
     _only(layer, rms_scaling=False)
+    scale = _scale(layer)
 
     def normalize(maps: np.ndarray) -> np.ndarray:
         axes = sorted(axis % maps.ndim for axis in np.ravel(layer.axis))
         last = axes == list(range(maps.ndim - len(axes), maps.ndim))
         require(last, f"axis of the layer {layer.name}", layer.axis, "the last dimensions")
-        return layer_norm(maps, maps.shape[axes[0] :], **_scale(layer))
+        return layer_norm(maps, maps.shape[axes[0] :], **scale)
 
     return _in_keras_layout(normalize)
 

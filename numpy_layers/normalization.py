@@ -126,6 +126,8 @@ def _statistics(input: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _standardised(input: np.ndarray, axes: tuple[int, ...], eps: float) -> np.ndarray:
     """(input - mean) / sqrt(variance + eps) over these dimensions; the sums are made in float64."""
+    if not input.size:
+        return input.copy()
     output = input - input.mean(axes, np.float64, keepdims=True).astype(input.dtype)
     variance = np.square(output).mean(axes, np.float64, keepdims=True)
     output *= (1 / np.sqrt(variance + real("eps", eps))).astype(input.dtype)

@@ -28,7 +28,7 @@ def roi_pool(input, boxes, output_size, spatial_scale=1.0) -> np.ndarray:
     """
     input = floats("input", input, "n", "c", "h", "w")
     if isinstance(boxes, list | tuple) and boxes and all(np.ndim(box) == 2 for box in boxes):
-        of_images = [numbers(f"boxes[{index}]", box, "k", 4) for index, box in enumerate(boxes)]
+        of_images = [numbers(f"boxes[{index}]", box, "k", 4).astype(input.dtype) for index, box in enumerate(boxes)]
         boxes = np.concatenate([np.insert(box, 0, index, axis=1) for index, box in enumerate(of_images)])
     boxes = numbers("boxes", boxes, "k", 5).astype(input.dtype)
     output_size = pair("output_size", output_size, 1)

@@ -54,7 +54,7 @@ class Diagnostics(keras.callbacks.Callback):
 
 def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[str, np.ndarray]:
     """Mean and standard deviation over random batches of the norm of each kernel's gradient, both [layers]."""
-    kernels = [variable for variable in model.trainable_variables if variable.name.endswith("kernel")]
+    kernels = [variable.value for variable in model.trainable_variables if variable.name.endswith("kernel")]
     # A forward pass in training mode updates the moving averages of batch normalisation: restore them.
     before = [np.array(variable) for variable in model.non_trainable_variables]
 
@@ -62,13 +62,23 @@ def gradient_norms(model: keras.Model, images: Images, batch_size: int) -> dict[
     def norms(inputs, labels):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(x=inputs, y=labels, y_pred=model(inputs, training=True))
-        return [tf.norm(tf.cast(gradient, tf.float32)) for gradient in tape.gradient(loss, kernels)]
+            loss = model.optimizer.scale_loss(loss)  # in float16, small gradients would become zero
+        gradients = tape.gradient(loss, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.norm(tf.cast(gradient, tf.float32)) / model.optimizer.scale_loss(1.0) for gradient in gradients]
 
     batches = _random_batches(images, batch_size, _GRADIENT_BATCHES)
     values = [np.array(norms(preprocess(batch.images), batch.labels)) for batch in batches]
     for variable, value in zip(model.non_trainable_variables, before, strict=True):
         variable.assign(value)
-    return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": np.std(values, axis=0)}
+    spread = np.std(values, axis=0) if len(values) > 1 else np.full(len(kernels), np.nan)
+    return {"gradient_mean": np.mean(values, axis=0), "gradient_sd": spread}
+
+
+def check_batches(count: int, batch_size: int) -> None:
+    """Raises a UserError if so many images are too few, or such batches too large, for statistics of two batches."""
+    most = min(count, _MOST_IMAGES) // 2
+    if batch_size > most:
+        raise UserError(f"diagnostics: batch_statistics compares batches: batch_size {batch_size} is over {most:,}")
 
 
 def convolutions_of(model: keras.Model) -> list:
@@ -86,7 +96,8 @@ def batch_statistics(model: keras.Model, images: Images, batch_size: int) -> dic
     activations = keras.Model(model.inputs, convolutions)
     means, variances = [], []
     for batch in _random_batches(images, batch_size, min(_MOST_BATCHES, _MOST_IMAGES // batch_size)):
-        outputs = [tf.cast(output, tf.float32) for output in activations(preprocess(batch.images), training=False)]
+        outputs = keras.tree.flatten(activations(preprocess(batch.images), training=False))  # one is no list
+        outputs = [tf.cast(output, tf.float32) for output in outputs]
         means.append([tf.reduce_mean(output, [0, 1, 2]).numpy() for output in outputs])
         variances.append([tf.math.reduce_variance(output, [0, 1, 2]).numpy() for output in outputs])
     scatter = {"mean_scatter": [], "variance_scatter": []}

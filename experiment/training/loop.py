@@ -11,13 +11,13 @@ import keras
 import tensorflow as tf
 
 from experiment.config import Config
-from experiment.data.dataset import Dataset, Images, split
+from experiment.data.dataset import Dataset, Images, split, split_counts
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.options import FigureFormat
 from experiment.run_directory import LARGEST_WEIGHTS, RunDirectory
-from experiment.training.diagnostics import Diagnostics, convolutions_of
+from experiment.training.diagnostics import Diagnostics, check_batches, convolutions_of
 from experiment.training.input_pipeline import batches_per_epoch, evaluation_batch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
 from experiment.training.recorder import CurveDrawer, EpochLines, Recorder, SignalStopper
@@ -171,6 +171,7 @@ def check_network(config: Config, dataset: Dataset) -> None:
     weights.check_archive(model, config.model.name)
     if config.diagnostics == "batch_statistics":
         convolutions_of(model)
+        check_batches(split_counts(dataset, config.data)[0], config.batch_size)
 
 
 def _stock_model(config: Config, dataset: Dataset) -> keras.Model:

@@ -98,6 +98,14 @@ def test_help_answers_at_once():
 
 
 @pytest.mark.parametrize(
+    "arguments", ["--data download", "--network bn --data x", "--picture --cases 5", "--network bn --seed 1"]
+)
+def test_an_option_without_effect_is_refused(arguments):
+    with pytest.raises(UserError, match="has no effect"):
+        check_layers.parse_arguments(arguments.split())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--picture", "ship.jpg"], "ship.jpg: the name must end with .png, .svg, .pdf"),

@@ -54,6 +54,44 @@ def test_right_layers_agree_under_their_own_names_and_with_few_options(described
     }
 
 
+def test_arguments_of_another_name_and_default_are_the_users_own(described):
+    said = described(
+        """
+        def batch_norm(x, mean, var, gamma=None, beta=None, epsilon=1e-5):  # without training, momentum
+            return right.batch_norm(x, mean, var, gamma, beta, eps=epsilon)
+
+        def max_pool2d(x, k, stride=None, dilate=1):
+            return right.max_pool2d(x, k, stride, dilation=dilate)
+        """
+    )
+    assert said == {
+        "max_pool2d": "max_pool2d is tested without ceil_mode, dilation, padding: it has no such argument",
+        "batch_norm": "batch_norm is tested without eps, momentum, training: it has no such argument",
+    }
+
+
+def test_a_file_with_a_dataclass_is_imported(described):
+    source = """
+        from dataclasses import dataclass
+
+        @dataclass
+        class Options:
+            stride: "int"
+
+        def relu(x):
+            return right.relu(x)
+        """
+    assert described(source) == {"relu": ""}
+
+
+def test_a_file_that_is_never_imported_is_said_plainly(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0.2)
+    path = tmp_path / "homework.py"
+    path.write_text("while True:\n    pass\n")
+    with pytest.raises(UserError, match="cannot be imported: it did not return within 10 seconds"):
+        module.load(path)
+
+
 MISTAKES = {
     "it reads input as [n, h, w, c];": """
         def max_pool2d(input, *args, **options):

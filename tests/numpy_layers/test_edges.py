@@ -326,3 +326,33 @@ def test_the_signatures_are_pytorchs():
     assert names == ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
     assert list(inspect.signature(group_norm).parameters) == ["input", "num_groups", "weight", "bias", "eps"]
     assert list(inspect.signature(layer_norm).parameters) == ["input", "normalized_shape", "weight", "bias", "eps"]
+
+
+@pytest.mark.parametrize("weight", [np.ones((3, 3, 0, 3)), np.ones((3, 3, 2, 0))])
+@pytest.mark.parametrize("layer", [conv2d, conv_transpose2d])
+def test_a_kernel_without_rows_or_columns_is_refused(layer, weight):
+    with pytest.raises(ValueError, match=r"the shape of weight is .*; expected a kernel of at least 1 x 1"):
+        layer(MAPS, weight)
+
+
+def test_an_option_of_numpys_own_precision_does_not_change_that_of_the_result():
+    third = np.float64(1 / 3)
+    results = [
+        cross_entropy(np.ones((2, 3), np.float32), np.array([0, 2]), label_smoothing=third),
+        batch_norm(MAPS, ONES, ONES, eps=third),
+        group_norm(MAPS, 1, eps=third),
+        roi_pool(MAPS, np.array([[1, 0, 0, 3, 3]]), 2, spatial_scale=third),
+    ]
+    assert {result.dtype for result in results} == {np.dtype(np.float32)}
+
+
+def test_an_empty_axis_is_normalised_to_nothing():
+    assert layer_norm(np.ones((3, 0), np.float32), 0).shape == (3, 0)
+    assert group_norm(np.ones((2, 4, 0), np.float32), 2).shape == (2, 4, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8])
+def test_boxes_of_many_images_are_of_their_own_image_in_every_precision(dtype):
+    maps = np.arange(2050, dtype=np.float32).reshape(-1, 1, 1, 1)
+    boxes = [np.zeros((1, 4), dtype)] * 2050
+    assert roi_pool(maps, boxes, 1).ravel().tolist() == maps.ravel().tolist()

@@ -231,6 +231,31 @@ def test_other_layers_and_options_are_refused_by_name_before_any_image(layer, na
     assert named in str(raised.value)
 
 
+def relu(x):
+    """Keras's in name alone."""
+    return keras.activations.relu(x, max_value=6)
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.Activation(relu, name="own"), layers.Conv2D(2, 3, activation=relu, name="own")]
+)
+def test_a_function_that_only_has_the_name_of_an_activation_is_refused(layer):
+    inputs = layers.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="activation of the layer own is 'relu'; expected Keras's"):
+        NumpyNetwork.from_keras(keras.Model(inputs, layer(inputs)))
+
+
+@pytest.mark.parametrize("norm", [layers.LayerNormalization, layers.GroupNormalization, layers.BatchNormalization])
+def test_all_weights_are_those_of_the_conversion(norm, images):
+    inputs = layers.Input(images.shape[1:])
+    layer = norm(**({"groups": 1} if norm is layers.GroupNormalization else {}))
+    model, values = keras.Model(inputs, layer(inputs)), np.asarray(preprocess(images))
+    converted = NumpyNetwork.from_keras(model)
+    before = converted.predict(values)
+    layer.set_weights([weights + 1 for weights in layer.get_weights()])
+    assert np.array_equal(converted.predict(values), before)
+
+
 def test_models_without_a_graph_or_with_several_outputs_are_refused():
     inputs = layers.Input((8, 8, 3))
     for model in (keras.Sequential([layers.Dense(2)]), keras.Model(inputs, [inputs, layers.ReLU()(inputs)])):

@@ -7,6 +7,7 @@ import pytest
 from experiment import config as configuration
 from experiment.data import synthetic
 from experiment.data.dataset import Dataset
+from experiment.errors import UserError
 from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.training import diagnostics, loop
@@ -63,7 +64,7 @@ def test_gradient_norms_are_those_of_the_loss(dataset):
     model = loop.compiled_model(config, dataset, 5, "float32")
     images = dataset.train.select(np.arange(500) < 100)
     found = diagnostics.gradient_norms(model, images, 100)
-    assert found["gradient_mean"].shape == (5,) and np.all(found["gradient_sd"] == 0)  # one batch
+    assert found["gradient_mean"].shape == (5,) and np.isnan(found["gradient_sd"]).all()  # one batch
     # The gradient of the last layer's kernel by its formula: features times (probabilities - truth).
     features = np.array(keras.Model(model.inputs, model.layers[-2].output)(preprocess(images.images)))
     logits = np.array(model(preprocess(images.images)), np.float64)
@@ -78,6 +79,35 @@ def test_statistics_of_small_batches_scatter_more(dataset):
         assert np.all(small[measure] > large[measure])
     # The mean of n images scatters by the standard deviation of the images' means over the root of n.
     assert np.mean(small["mean_scatter"] / large["mean_scatter"]) == pytest.approx(np.sqrt(10), rel=0.35)
+
+
+def test_statistics_of_one_convolution_are_those_of_its_channels(dataset):
+    inputs = keras.Input((32, 32, 3))
+    maps = keras.layers.Conv2D(4, 3)(inputs)
+    one = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
+    two = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1)(maps)))
+    for measure, values in diagnostics.batch_statistics(two, dataset.train, 50).items():
+        assert diagnostics.batch_statistics(one, dataset.train, 50)[measure] == pytest.approx(values[:1])
+
+
+def test_one_batch_has_no_variation_between_batches(dataset):
+    config = configuration.load("plain.yaml", ["diagnostics=batch_statistics", "batch_size=300"])
+    with pytest.raises(UserError, match="batch_size 300 is over 200"):  # 400 images are for training
+        loop.check_network(config, dataset)
+    loop.check_network(configuration.load("plain.yaml", ["diagnostics=batch_statistics", "batch_size=200"]), dataset)
+
+
+def test_gradients_are_those_of_the_loss_though_it_is_scaled_and_zero_where_there_are_none(dataset):
+    inputs = keras.Input((32, 32, 3))
+    maps = keras.layers.Conv2D(4, 3)(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.ops.stop_gradient(maps))
+    model = keras.Model(inputs, keras.layers.Dense(10)(pooled))
+    found = []
+    for optimizer in ("sgd", keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=1024)):
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        found.append(diagnostics.gradient_norms(model, dataset.train, 50)["gradient_mean"])
+    assert found[0][0] == 0 < found[0][1]
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("order", ["brightness", "class"])
