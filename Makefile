@@ -85,7 +85,7 @@ fuzz: .venv/installed-dev  ## 20,500 hostile files for the readers of configurat
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	    || { echo "Python 3.11 to 3.13 is needed; name one with: make PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # Installed so that `experiment` and `models` can be imported from anywhere; -dev and -report and -bench are extras.
 .venv/installed: requirements.txt pyproject.toml | .venv/bin/python

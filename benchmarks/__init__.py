@@ -1,6 +1,7 @@
 """Speed beside what one would use instead: `python -m benchmarks.NAME`, in the repository's folder."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,14 @@ def seconds_of(call, *arguments) -> float:
     began = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - began
+
+
+def gib_of(who: int) -> float:
+    """The largest resident memory of `resource.RUSAGE_SELF`, or of a child."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
+    return resource.getrusage(who).ru_maxrss * unit / 2**30
 
 
 def stock_keras(model):

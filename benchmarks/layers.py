@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import OUTPUT, seconds_of, write
+from benchmarks import OUTPUT, gib_of, seconds_of, write
 from experiment.errors import reported
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
@@ -205,7 +205,7 @@ def main() -> None:
     content = {
         "layers": layers,
         "network": network,
-        "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
+        "peak_GiB": gib_of(resource.RUSAGE_SELF),
         "blas_threads": os.environ["OPENBLAS_NUM_THREADS"],
         "rounds": arguments.rounds,
         "network_rounds": arguments.network_rounds,

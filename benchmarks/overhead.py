@@ -17,6 +17,7 @@
 import argparse
 import itertools
 import resource
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -25,7 +26,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import OUTPUT, ROOT, seconds_of, write
+from benchmarks import OUTPUT, ROOT, gib_of, seconds_of, write
 from experiment.errors import reported
 
 ONE_STEP = ["data.training_images=100", "data.validation_images=10", "epochs=1", "schedule.warmup_epochs=0"]
@@ -50,17 +51,17 @@ def epoch(arguments: argparse.Namespace) -> dict:
 
     writing, on_epoch_end = [], recorder.Recorder.on_epoch_end
     recorder.Recorder.on_epoch_end = lambda *call: writing.append(seconds_of(on_epoch_end, *call))
-    images, _ = split(dataset, config.data)
-    batches = input_pipeline.training_dataset(images, config).take(input_pipeline.batches_per_epoch(images, config))
-    making = [seconds_of(list, batches) for _ in range(config.epochs)]
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         start.train(config, run, dataset)
         epochs = [row["seconds"] for row in run.read_history()]
+    images, _ = split(dataset, config.data)  # after the training, which sets the numbers of threads
+    batches = input_pipeline.training_dataset(images, config).take(input_pipeline.batches_per_epoch(images, config))
+    making = [seconds_of(list, batches) for _ in range(config.epochs)]
     # Without the first epoch, which compiles.
     seconds, whole = statistics.median(writing[1:]), statistics.median(epochs[1:])
     return {
-        "command": f"python -m benchmarks.overhead epoch --config {arguments.config}",
+        "command": shlex.join(["python", "-m", "benchmarks.overhead", *sys.argv[1:]]),
         "data": dataset.name,
         "epoch_seconds": whole,
         "writing_seconds": seconds,
@@ -88,7 +89,7 @@ def start(arguments: argparse.Namespace) -> dict:
         helps = [seconds_of(command, "--help") for _ in range(arguments.rounds)]
         steps = [seconds_of(training, str(number), *ONE_STEP) for number in range(arguments.rounds)]
         training("whole", "epochs=1", "schedule.warmup_epochs=0")
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # of the largest child
+    memory = gib_of(resource.RUSAGE_CHILDREN)  # of the largest child
     first, *later = prediction_seconds(arguments.run, arguments.data, arguments.rounds + 1)
     from experiment import hardware
 

@@ -4,7 +4,8 @@
 
 Times are summed over threads, and operations overlap, so a column adds up to more than the step takes.
 
-Both networks of a table live in one process and take whole batches, where `train.py` may divide them among the cores.
+Both networks of a table live in one process, so that stock Keras, too, has this project's settings of TensorFlow
+(oneDNN on processors with AVX2 alone), and take whole batches, where `train.py` may divide them among the cores.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main() -> None:
     from experiment import tensorflow_setup
 
     tensorflow_setup.start()
-    parts = [__doc__.split("\n\n")[2].strip()]
+    parts = [part.strip() for part in __doc__.split("\n\n")[2:]]
     parts += [profile(name, configuration.load(name), arguments.rows) for name in arguments.configs]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text("\n\n".join(parts) + "\n")

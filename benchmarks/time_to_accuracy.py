@@ -111,10 +111,11 @@ def table(result: dict) -> str:
     for name, curves in result["curves"].items():
         to_target = _median_to_target(curves)
         faster = f"{keras_seconds / to_target:.1f}" if keras_seconds and to_target else "-"
+        stopped = name == "keras" and any(seconds_to(points) for points in curves)
         end = f"{statistics.median(points[-1][0] for points in curves):.0f}"
         accuracy = f"{100 * statistics.mean(points[-1][1] for points in curves):.2f}"
         told = f"{to_target:.0f}" if to_target else "not in these epochs"
-        whole = ["stopped there", ""] if name == "keras" and to_target else [end, accuracy]
+        whole = ["stopped there", ""] if stopped else [end, accuracy]
         rows.append([NAMES[name], str(len(curves)), told, faster, *whole])
     mark = f"seconds to {100 * TARGET:.2f} %, validation"
     header = ["", "runs", mark, "times faster", "seconds to the end", "validation at the end, %"]

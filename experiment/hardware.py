@@ -92,6 +92,11 @@ def device_strategy(devices: str) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in present])
 
 
+def has_unused_gpu(device: str = "/dev/nvidia0") -> bool:
+    """Whether there is an NVIDIA GPU that TensorFlow does not see, for want of CUDA's libraries."""
+    return os.path.exists(device) and not tf.config.list_physical_devices("GPU")  # noqa: PTH110 (never raises)
+
+
 def _gpus() -> list[dict]:
     """TensorFlow's description of each GPU, such as {"device_name": "NVIDIA L4", "compute_capability": (8, 9)}."""
     return [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]

@@ -119,3 +119,13 @@ def test_a_project_that_is_no_repository_has_no_commit_though_it_lies_in_one(rep
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert hardware.git_commit() is None
+
+
+def test_a_gpu_that_tensorflow_does_not_find_is_told(tmp_path, monkeypatch):
+    device = tmp_path / "nvidia0"
+    assert not hardware.has_unused_gpu(str(device))
+    device.touch()
+    monkeypatch.setattr(hardware.tf.config, "list_physical_devices", lambda kind: [])
+    assert hardware.has_unused_gpu(str(device))
+    monkeypatch.setattr(hardware.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    assert not hardware.has_unused_gpu(str(device))

@@ -21,6 +21,7 @@ from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 
 # Of runs whose summary does not name the classes, nor says what shape the images have.
 _CLASS_NAMES_BEFORE = {"cifar10": cifar.CIFAR10.class_names, "generated": CLASS_NAMES}
+_MOST_CLASSES = 100  # in a confusion matrix that is reported
 MILESTONES = (0.60, 0.70, 0.75, 0.80)  # of validation accuracy
 
 
@@ -125,7 +126,7 @@ class RunResult:
             "milestones": {f"{share:.2f}": self.first_epoch_reaching(share) for share in MILESTONES},
             "images_per_second": self.summary["images_per_second"],
             "class_accuracy": dict(zip(self.class_names, shares.tolist(), strict=True)),
-            "confusion_matrix": matrix.tolist(),
+            "confusion_matrix": matrix.tolist() if len(matrix) <= _MOST_CLASSES else None,  # else megabytes
         }
 
     def first_epoch_reaching(self, accuracy: float) -> dict | None:

@@ -81,7 +81,7 @@ def headline(comparison: Comparison) -> str:
 def _why_undecided(difference: Difference) -> tuple[str, str]:
     """Why a difference is not decided: as a clause, and as the beginning of a list of arms."""
     if difference.decided is not None:
-        return "which is not significant", "no significant difference from"
+        return "which is not significant", "corrected for all pairs, no significant difference from"
     if min(difference.numbers["runs"]) < FEWEST_FOR_AN_INTERVAL:
         return "with too few runs for a test", "too few runs to test the difference from"
     return "the same for every seed, which has no test", "the same difference for every seed, which has no test, from"
@@ -185,12 +185,12 @@ def notes(comparison: Comparison) -> list[str]:
     lines = []
     for group in comparison.groups:
         remarks = _remarks(group)
+        for entry in comparison.optimism:
+            remarks += _optimism(entry) if entry.group is group else []
         if reported := group.reported:
             remarks.append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
         if repeated := [run.name for run in comparison.repeated if comparison.group_of(run) is group]:
             remarks.append(f"not counted, since another run has the same seed: {', '.join(repeated)}")
-        for entry in comparison.optimism:
-            remarks += _optimism(entry) if entry.group is group else []
         remarks += [_precisions(group)] if mixed else []
         lines += [f"{group.label}: {'; '.join(remarks)}."] if remarks else []
     return lines
@@ -218,7 +218,7 @@ def _precisions(group: Group) -> str:
 
 def _optimism(entry: Optimism) -> list[str]:
     gain, total = entry.gain, entry.held_out
-    lines = [f"that gains {100 * gain['mean']:.2f} points{interval(gain['interval_95'])} over the last epoch"]
+    lines = [f"choosing so gains {100 * gain['mean']:.2f} points{interval(gain['interval_95'])} over the last epoch"]
     if total:
         images = [group.first.summary["data"].get("training_images") for group in (total.first, total.second)]
         trained = f" (trained on {images[0]:,} and {images[1]:,} images)" if all(images) else ""

@@ -257,7 +257,7 @@ def disagreement(
 
 def _show(axes, image: int, groups, places, images: np.ndarray, class_names: Sequence[str]) -> None:
     """One image, with the prediction of each group above it, in its colour, and the true class below."""
-    axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray")
+    axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
     for height, place, group in zip((14, 3), places, groups, strict=True):
         probabilities = group.mean_probabilities[image]
         said = f"{shortened(class_names[probabilities.argmax()], 12)} {probabilities.max():.0%}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from experiment.files import atomic, remove
@@ -17,7 +18,11 @@ from experiment.options import FigureFormat
 
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A830F0", "#A80000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# After Matplotlib's own, for the names of classes and arms in other scripts, where they are installed.
+_FONTS = ["Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC", "Malgun Gothic"]
+_FONTS += ["Microsoft YaHei", "Arial Unicode MS", "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari"]
 _STYLE = {
+    "font.family": ["DejaVu Sans", *(name for name in _FONTS if name in font_manager.get_font_names())],
     "axes.grid": True,
     "grid.alpha": 0.3,
     "axes.spines.top": False,
@@ -28,7 +33,7 @@ _STYLE = {
     "svg.hashsalt": "figure",  # reproducible files
     "figure.constrained_layout.use": True,
 }
-_EXPLODED = 100  # nats; guessing costs under 7, the logarithm of 1,000 classes
+EXPLODED = 100  # nats; guessing costs under 7, the logarithm of 1,000 classes
 _DPI = 200  # a figure of 9 inches is 1,800 pixels wide
 _NO_DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -97,7 +102,7 @@ def shortened(name: str, longest: int) -> str:
 
 def scale_losses(axes, losses: Sequence[float]) -> None:
     """A logarithmic axis where a single exploding epoch would flatten all others."""
-    if max(losses) > _EXPLODED:
+    if max(losses) > EXPLODED:
         axes.set_yscale("log")
 
 

@@ -65,7 +65,8 @@ def write(
         differences=text.differences_table(comparison.differences),
         pairs=text.pairs_table(comparison.pairs),
         smoothed=[group.label for group in comparison.groups if group.config.label_smoothing],
-        colours=[figures.colour(place) for place in range(len(comparison.groups))],
+        dots=_dots(comparison),
+        enough_images=ENOUGH_IMAGES,
         runs=[
             {
                 **measures,
@@ -236,12 +237,10 @@ def _data(comparison: Comparison, images: _Images) -> dict:
             for group in comparison.groups
             for result in group.runs
         ],
-        "groups": [
-            {"label": group.label, "colour": figures.colour(place), "round": place // len(figures.PALETTE)}
-            for place, group in enumerate(comparison.groups)
-        ],
+        "groups": _dots(comparison),
         "compared": [group.label for group in compared],
         "first_shown": _FIRST_SHOWN,
+        "exploded": figures.EXPLODED,
         "classes": [
             {"group": group.label, "class": name, "accuracy": _short(100 * value)}
             for group in compared
@@ -252,6 +251,14 @@ def _data(comparison: Comparison, images: _Images) -> dict:
         "cells": images.cells,
         "images": {image: {"place": place, **images.of(image)} for place, image in enumerate(images.shown)},
     }
+
+
+def _dots(comparison: Comparison) -> list[dict]:
+    """Each arm's colour, and how often the colours began again before it."""
+    return [
+        {"label": group.label, "colour": figures.colour(place), "round": place // len(figures.PALETTE)}
+        for place, group in enumerate(comparison.groups)
+    ]
 
 
 def _reliability(group: Group) -> list[dict]:

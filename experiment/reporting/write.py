@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment import files
+from experiment.data.sources import CIFAR
 from experiment.evaluation.comparison import Comparison
 from experiment.reporting import answer, comparison_figures, figures, text
 
@@ -17,6 +18,7 @@ DEFINITIONS = {
     "test_loss": "mean negative log likelihood of the true class, in nats",
     "brier_score": "mean squared distance of the probabilities from the truth, summed over the classes (0 to 2)",
     "expected_calibration_error": "|accuracy - confidence| over 15 bins of equal width, weighted by their counts",
+    "confusion_matrix": "counts, a row for each true class, a column for each predicted one; null for more than 100",
     "milestones": "the first epoch whose validation accuracy is at least this, and the seconds at its end",
     "sd": "standard deviation of a sample (n - 1) over the seeds",
     "difference": "test accuracy of the first minus that of the second, in 0..1",
@@ -67,7 +69,8 @@ def as_json(comparison: Comparison) -> dict:
 def _title(comparison: Comparison) -> str:
     """The title of the learning curves: the data, and the answer."""
     first = comparison.baseline.first
-    title = "synthetic images, not CIFAR-10" if first.synthetic else first.data_name.replace("cifar", "CIFAR-")
+    known = {name: version.title for name, version in CIFAR.items()}
+    title = "synthetic images, not CIFAR-10" if first.synthetic else known.get(first.data_name, first.data_name)
     if first.config.data.optimistic:
         title += "; optimistic: weights chosen on the test set"
     title += f", {comparison.best.shared}" if comparison.best.shared else ""

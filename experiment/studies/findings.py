@@ -117,18 +117,24 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
 
 
 def primary_panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
-    return [panel for panel in panels(study, rows) if panel.measure in (study.primary or study.measures[:1])]
+    return [panel for panel in panels(study, rows) if panel.measure in primary_measures(study)]
+
+
+def primary_measures(study: Study) -> list[str]:
+    """The measures on which a claim is tested."""
+    return study.primary or study.measures[:1]
 
 
 def about_of(study: Study, panel: Panel) -> str:
     """What is compared in a panel, with its unit: the measure, or its score where that has another unit."""
-    unit = SCORES[study.score].unit
-    about = f"{score_label(study)} ({unit})" if unit else MEASURES[panel.measure].title
+    unit, measure = SCORES[study.score].unit, MEASURES[panel.measure]
+    about = f"{score_label(study)} ({unit})" if unit else measure.title
+    about += f", {measure.label}" if unit and len(study.primary) > 1 else ""
     return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
 
 
 def score_label(study: Study) -> str:
-    words = {"measure": MEASURES[(study.primary or study.measures)[0]].label, "x": study.axis_label(study.x or "")}
+    words = {"measure": MEASURES[primary_measures(study)[0]].label, "x": study.axis_label(study.x or "")}
     return study.score_label or SCORES[study.score].label.format(**words)
 
 

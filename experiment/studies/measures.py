@@ -32,10 +32,11 @@ class Measure:
 
 
 def _time_to(measure: str, unit: str):
-    """The time until a run reached each milestone; if it never did, one epoch more than it had, or all its seconds."""
+    """The time until a run reached each milestone; if it never did, one epoch more than it had, and unknown seconds."""
 
     def columns(run, diagnostics) -> dict[str, float]:
-        never = {"epoch": len(run.history) + 1, "seconds": float(run.seconds()[-1])}
+        # All runs have as many epochs, but the seconds of a quick run that failed are fewer than those of another.
+        never = {"epoch": len(run.history) + 1, "seconds": math.nan}
         return {f"{measure}_{100 * goal:.0f}": (run.first_epoch_reaching(goal) or never)[unit] for goal in MILESTONES}
 
     return columns

@@ -15,6 +15,7 @@ from experiment.studies.findings import (
     finding_of,
     findings,
     points_of,
+    primary_measures,
     primary_panels,
     score_label,
     trained,
@@ -70,12 +71,13 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
     data = {row.get("data", "cifar10"): None for row in trained(rows)}
     other = "" if "cifar10" in data else ", not CIFAR-10"
     if [*data] != ["cifar10"]:
-        yield f"On {', '.join(data)} images{other}.".replace("generated", "synthetic")
+        names = ("synthetic" if name == "generated" else name for name in data)
+        yield f"On {', '.join(names)} images{other}."
     if any(row.get("protocol") == "test_as_validation" for row in rows):
         yield "Optimistic: weights chosen on the test set."
     if not study.claim and study.measures[0] == "test_accuracy":
         yield "Optimistic: settings chosen on the test set."
-    compared = study.primary or study.measures[:1]
+    compared = primary_measures(study)
     machines = {(row.get("cpu"), row.get("threads"), row.get("computed_in")) for row in trained(rows)}
     precisions = {precision: None for *_, precision in machines if precision}
     if "seconds_to" in compared and len(machines) > 1:
@@ -97,7 +99,7 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         )
     elif not study.claim and len(found) > 1 and any(finding.interval_95 for finding in found):
         yield "The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %."
-    elif study.claim and len(found) > 5:
+    elif study.claim and study.margin is None and len(found) > 5:
         yield "Even if nothing differed, about one in twenty of such comparisons would be decided."
 
 

@@ -1,5 +1,6 @@
 """Starts, resumes or finishes a run, for train.py, for studies and for callers from Python."""
 
+import sys
 from typing import Literal, get_args
 
 from experiment import files, finding, tensorflow_setup
@@ -82,6 +83,8 @@ def train(
     from experiment import hardware
     from experiment.training import loop
 
+    if progress != "quiet" and hardware.has_unused_gpu():
+        print("note: TensorFlow does not find this machine's NVIDIA GPU; pip install -e '.[gpu]'", file=sys.stderr)
     use = hardware.set_threads(hardware.choose_cores(config, dataset, cores))
     loop.check_network(config, dataset)
     wait = existing == "finish"

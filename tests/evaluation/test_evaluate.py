@@ -70,6 +70,15 @@ def test_classes_and_confusions_are_those_of_the_kept_answers(evaluated):
     assert measures["confusion_matrix"] == confusions.tolist()
 
 
+def test_a_matrix_of_many_classes_is_not_reported(tmp_path):
+    run = make_run(tmp_path / "run")
+    facts = run.read_summary()
+    names = [f"class {number}" for number in range(101)]
+    run.write_summary(facts | {"data": facts["data"] | {"class_names": names}})
+    run.write_predictions(np.eye(101), np.arange(101))
+    assert predict_and_load(run, "run", no_data).measures()["confusion_matrix"] is None
+
+
 def test_measures_carry_what_the_run_recorded(evaluated):
     measures = evaluated("some/seed3", BN, val_accuracy=0.71).measures()
     recorded = {key: measures[key] for key in ("run", "seed", "data", "val_accuracy", "parameters", "epochs")}

@@ -12,27 +12,29 @@ function element(tag, properties = {}, ...children) {
 
 // ---- charts ---------------------------------------------------------------------------------------------------------
 
-const legendColumns = Math.max(1, Math.floor(100 / (4 + Math.max(...data.compared.map((label) => label.length)))));
-const legendHeight = 18 * (Math.ceil(data.compared.length / legendColumns) - 1);
+const longest = Math.max(...data.compared.map((label) => label.length));
 const config = {
   background: null,
   font: "system-ui, sans-serif",
   view: { stroke: null },
   axis: { labelColor: "currentColor", titleColor: "currentColor", domainColor: "currentColor", tickColor: "currentColor",
     gridColor: "currentColor", gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-  legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, labelLimit: 0, orient: "top",
-    columns: legendColumns },
+  legend: { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 12, orient: "top" },
 };
 const shades = new Map(data.groups.map((group) => [group.label, group.colour]));
 const colourOf = (labels) => ({ field: "group", type: "nominal", title: null, scale: { domain: labels, range: labels.map((label) => shades.get(label)) } });
 const colour = colourOf(data.compared);
 // Where the colours begin again, so do the arms' dashes, in other lengths.
 const dashes = [{ validation: [1, 0], training: [4, 3] }, { validation: [9, 2], training: [2, 2] }, { validation: [9, 2, 2, 2], training: [1, 3] }];
+const rounds = new Map(data.groups.map((group) => [group.label, group.round]));
 const lineStyle = new Map(data.groups.map((group) => [group.label, dashes[group.round % dashes.length]]));
 
 function draw(id, spec, description) {
-  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 300 + legendHeight,
-    autosize: { type: "fit", contains: "padding" }, config, ...spec };
+  const width = byId(id).clientWidth, columns = Math.max(1, Math.floor(width / (7 * (4 + longest))));
+  const legend = { ...config.legend, columns, labelLimit: width - 40 };
+  const height = 300 + 18 * (Math.ceil(data.compared.length / columns) - 1);
+  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height,
+    autosize: { type: "fit", contains: "padding" }, config: { ...config, legend }, ...spec };
   return vegaEmbed(byId(id), full, { actions: false, renderer: "svg", ast: false });
 }
 
@@ -81,9 +83,10 @@ function drawCurves() {
   const averaged = new Set(means.map((row) => row.style));
   const styles = [...new Set(rows.map((row) => row.style))];
   const labels = [...new Set(rows.map((row) => row.group))];
+  const exploded = measure === "loss" && rows.some((row) => row.y > data.exploded) && rows.every((row) => row.y > 0);
   const common = {
     x: { field: "x", type: "quantitative", title: titles[x], scale: { nice: false }, axis: x === "epoch" ? { values: wholeNumbers(rows) } : {} },
-    y: { field: "y", type: "quantitative", title: titles[measure], scale: { zero: measure === "learning_rate" } },
+    y: { field: "y", type: "quantitative", title: titles[measure], scale: exploded ? { type: "log" } : { zero: measure === "learning_rate" } },
     color: { ...colourOf(labels), legend: null },
   };
   const dash = { field: "style", type: "nominal", legend: null, scale: { domain: styles,
@@ -129,9 +132,9 @@ function toggle(set, name, button) {
 }
 
 function buildLegend() {
-  for (const { label: group, colour: shade } of data.groups) {
-    const dot = element("span", { className: "dot" });
-    dot.style.background = shade;
+  for (const { label: group, colour: shade, round } of data.groups) {
+    const dot = element("span", { className: `dot round${round % dashes.length}` });
+    dot.style.setProperty("--shade", shade);
     const own = data.runs.filter((run) => run.group === group);
     const button = (set, name, ...label) => {
       const made = element("button", { type: "button" }, ...label);
@@ -148,7 +151,7 @@ function wantedClass() {
   return byId("class-filter")?.value.trim().toLowerCase() ?? "";
 }
 
-// Of many classes: the most confused pairs, or all that have a class of that name.
+// Of many classes: the most confused pairs, or those of the page that have a class of that name.
 function filterClasses() {
   const wanted = wantedClass();
   for (const body of document.querySelectorAll(".confusion tbody")) {
@@ -178,6 +181,9 @@ function drawClasses() {
       yOffset: { field: "group", type: "nominal", sort: data.compared },
       x: { field: "accuracy", type: "quantitative", title: "test accuracy (%)", scale: { domain: [0, 100] } },
       color: colour,
+      // Where the colours begin again, bars are lighter.
+      opacity: { field: "group", type: "nominal", title: null,
+        scale: { type: "ordinal", domain: data.compared, range: data.compared.map((label) => [1, 0.55, 0.3][rounds.get(label) % 3]) } },
       tooltip: [{ field: "class" }, { field: "group", title: "arm" }, { field: "accuracy", title: "accuracy (%)" }],
     },
   }, "Test accuracy of each class, one bar an arm; the values are in the table below");
