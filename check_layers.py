@@ -41,6 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
 
         picture.draw(arguments.picture, arguments.data)
         print(f"written: {arguments.picture}")
+        check_printed()
         return 0
     if arguments.network:
         return _print_network(arguments.network)

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from experiment.run_directory import RunDirectory
-from tests.processes import Command
+from tests.processes import Command, wait_until
 
 # Four epochs of a second each, so that many of the moments at which a run is killed lie between its writes.
 SMALL = ["--data", "synthetic", "--quiet", "--set", "epochs=4", "--set", "batch_size=100"]
@@ -67,11 +67,29 @@ def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
     before = summary.stat().st_mtime_ns if summary.exists() else 0
     process = start(config, run, *extra)
     # The first thing that a run writes when it is about to train is its summary.
-    while process.poll() is None and (not summary.exists() or summary.stat().st_mtime_ns == before):
-        time.sleep(0.02)
+    wait_until(lambda: process.poll() is not None or (summary.exists() and summary.stat().st_mtime_ns != before))
     time.sleep(seconds)
     process.kill()
     return process.finish().returncode == -signal.SIGKILL
+
+
+def kill_in_second_epoch(config: str, run: Path, *extra: str) -> bool:
+    """Kills a run after steps of the second epoch, before anything of it is written."""
+    result = start(config, run, *extra, prepare=_kill_in_second_epoch).finish()
+    return result.returncode == -signal.SIGKILL and len(RunDirectory(run).read_history()) == 1
+
+
+def _kill_in_second_epoch() -> None:
+    from experiment.training.recorder import Recorder
+
+    on_train_batch_end = Recorder.on_train_batch_end
+
+    def killed(self, batch, logs=None):
+        if len(self.history) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        on_train_batch_end(self, batch, logs)
+
+    Recorder.on_train_batch_end = killed
 
 
 def kill_at_sync(config: str, run: Path, moment: int | str, *extra: str) -> bool:

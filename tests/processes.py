@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ class Command:
         environment: dict[str, str] | None = None,
         prepare: Callable[[], None] | None = None,
     ):
-        self._printed = [Path(tempfile.mkstemp()[1]) for _ in range(2)]
+        files = [tempfile.mkstemp() for _ in range(2)]
+        self._printed = [Path(name) for _, name in files]
+        for descriptor, _ in files:
+            os.close(descriptor)
         argv = [str(ROOT / script), *map(str, arguments)]
         given = (argv, folder, dict(os.environ if environment is None else environment), prepare, self._printed)
         self._process = _context.Process(target=_run, args=given)
@@ -64,6 +68,14 @@ class Command:
         for file in self._printed:
             file.unlink()
         return subprocess.CompletedProcess("", self._process.exitcode, *printed)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 300) -> None:
+    """Waits for a condition; fails if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"nothing within {seconds} s"
+        time.sleep(0.02)
 
 
 def run(script: str, *arguments: Any, **keywords: Any) -> subprocess.CompletedProcess:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import train
 from experiment import config as configuration
@@ -98,7 +99,8 @@ def test_the_printed_configuration_loads_back_equal(command, tmp_path):
 
 
 def test_printing_the_configuration_makes_no_run(command, tmp_path):
-    command("train.py", "--config", "bn.yaml", "--print-config", "--run-dir", tmp_path / "run")
+    result = command("train.py", "--config", "bn.yaml", "--print-config", "--run-dir", tmp_path / "run")
+    assert result.returncode == 0
     assert not (tmp_path / "run").exists()
 
 
@@ -424,7 +426,7 @@ def test_evaluating_weights_without_data_names_the_data_set(refused, tmp_path):
 def test_an_output_that_cannot_be_written_is_reported(refused, tmp_path):
     make_run(tmp_path / "runs/seed0")
     (tmp_path / "file").touch()
-    assert "file" in refused("evaluate.py", tmp_path / "runs", "--output", tmp_path / "file")
+    assert str(tmp_path / "file") in refused("evaluate.py", tmp_path / "runs", "--output", tmp_path / "file")
 
 
 def test_kept_files_are_copied_without_the_weights(command, tmp_path):
@@ -442,3 +444,27 @@ def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path)
     np.savez(tmp_path / "others.npz", x_train=images, y_train=answers, x_test=images, y_test=answers)
     result = command("evaluate.py", run.path, "--data", tmp_path / "others.npz", "--output", tmp_path / "out")
     assert result.returncode == 2 and "was trained on other data than" in result.stderr
+
+
+@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} | head -c 1 > /dev/null"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])
+def test_a_result_that_cannot_be_printed_is_an_error_and_a_reader_that_has_enough_is_none(tmp_path, script, shell):
+    run = make_run(tmp_path / "runs/seed0")
+    arguments = {
+        "train.py": ["--config", "bn.yaml", "--print-config"],
+        "evaluate.py": [run.path, "--output", tmp_path / "out"],
+        "predict.py": [tmp_path / "photo.png"],
+    }[script]
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
+    command = " ".join(map(str, [sys.executable, ROOT / script, *arguments]))
+    told = ["bash", "-c", "set -o pipefail; " + shell.format(command)]
+    result = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    full = "full" in shell
+    assert (result.returncode, "standard output cannot be written" in result.stderr) == (2 if full else 0, full)
+
+
+def test_the_included_network_classifies_a_picture(command, tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
+    result = command("predict.py", tmp_path / "photo.png")
+    assert result.returncode == 0 and "photo.png: " in result.stdout, result.stderr
+    assert "results/weights/record/seed0 was trained on 10 classes" in result.stderr

@@ -4,7 +4,9 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -26,6 +28,7 @@ from experiment import copies, files, finding
 from experiment.errors import UserError
 from experiment.resuming import check_resumable, is_finished
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
+from experiment.training import start
 from tests.conftest import history_rows, make_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,9 +241,10 @@ def test_a_killed_training_frees_the_lock(run, holder):
 
 
 def test_a_training_that_is_wanted_finished_is_waited_for(run, holder):
-    threading.Timer(0.5, holder.kill).start()
+    freed = threading.Event()
+    threading.Timer(0.5, lambda: (freed.set(), holder.kill())).start()
     with run.locked(wait=True):
-        assert holder.wait(10) == -9  # only then did it go on
+        assert freed.is_set()  # only then did it go on
 
 
 def test_a_second_training_does_not_remove_what_the_first_is_writing(run, holder):
@@ -577,10 +581,18 @@ def test_a_damaged_run_is_not_resumed(tmp_path, name):
     assert str(getattr(run, name)) in refusal(lambda: check_resumable(config(), run))
 
 
-def test_checking_touches_nothing(tmp_path):
+@pytest.mark.parametrize("existing", ["refuse", "resume", "finish"])
+@pytest.mark.parametrize("damage", ["other seed", "no configuration", "damaged configuration", "damaged weights"])
+def test_checking_touches_nothing(tmp_path, damage, existing):
     run = interrupted(tmp_path)
+    run.write_state({"history": history_rows(0.5)}, [])
+    run.best_file.write_bytes(b"no archive")
+    if damage == "no configuration":
+        run.config_file.unlink()
+    elif damage == "damaged configuration":
+        run.config_file.write_text("{")
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    refusal(lambda: check_resumable(config("seed=1"), run))
+    refusal(lambda: start.plan(config("seed=1") if damage == "other seed" else config(), run, existing))
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
@@ -604,13 +616,19 @@ def test_a_summary_is_json_that_other_programs_read(tmp_path):
 READERS = ["config", "summary", "history", "state", "predictions", "diagnostics"]
 
 
+def bind(path: Path) -> None:
+    """Makes a socket, in the working directory, since the path of one is short."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+
+
 def odd_files(path: Path):
     """Puts one thing after the other in the place of a file that is none, or more than it may be."""
     yield "FIFO", lambda: os.mkfifo(path)
     yield "device", lambda: path.symlink_to("/dev/zero")
     yield "link", lambda: path.symlink_to(ROOT / "README.md")
     yield "dangling link", lambda: path.symlink_to("nowhere")
-    yield "socket", lambda: socket.socket(socket.AF_UNIX).bind(str(path))
+    yield "socket", lambda: bind(path)
     yield "sparse", lambda: (path.touch(), os.truncate(path, 6 * 2**30))
 
 
@@ -618,14 +636,14 @@ def odd_files(path: Path):
 @pytest.mark.parametrize("name", [*READERS, "best"])
 def test_only_regular_files_of_bounded_size_are_read(tmp_path, name, monkeypatch):
     run = RunDirectory(tmp_path)
-    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    monkeypatch.chdir(tmp_path)
     path = getattr(run, f"{name}_file")
     read = run.check_weights if name == "best" else getattr(run, f"read_{name}")
     for kind, make in odd_files(path):
         make()
-        began = time.monotonic()
+        signal.alarm(60)  # ends a read that waits for ever
         assert str(path) in refusal(read), kind
-        assert time.monotonic() - began < 1, kind
+        signal.alarm(0)
         path.unlink()
 
 
@@ -640,6 +658,7 @@ def zipped(path: Path, members: dict[str, bytes], method=zipfile.ZIP_DEFLATED) -
             archive.writestr(name, content)
 
 
+SMALL = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}", b"{}")
 BOMBS = {
     "a header that promises more": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999,)}"),
     "negative shape": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}", bytes(8)),
@@ -649,23 +668,27 @@ BOMBS = {
 }
 
 
+REASONS = {"zeros": "unpacks to", "members": "members", "packed by LZMA": "another method than deflate"}
+
+
 @pytest.mark.parametrize("bomb", [*BOMBS, "zeros", "members", "packed by LZMA"])
 @pytest.mark.parametrize("name", ["state", "predictions"])
 def test_archives_are_bounded_before_they_are_unpacked(run, name, bomb):
     path = getattr(run, f"{name}_file")
     member = {"state": "facts.npy", "predictions": "logits.npy"}[name]
     if bomb == "members":
-        zipped(path, {f"{number}.npy": b"" for number in range(20_000)}, zipfile.ZIP_STORED)
+        zipped(path, {member: SMALL} | {f"{number}.npy": SMALL for number in range(20_000)}, zipfile.ZIP_STORED)
     elif bomb == "zeros":
         with zipfile.ZipFile(path, "w", 8, compresslevel=1) as archive, archive.open(member, "w") as file:
             for _ in range(9):
                 file.write(bytes(64 * 2**20))
     else:
-        zipped(path, {member: BOMBS.get(bomb, b"")}, zipfile.ZIP_LZMA if bomb not in BOMBS else zipfile.ZIP_DEFLATED)
+        zipped(path, {member: BOMBS.get(bomb, SMALL)}, zipfile.ZIP_LZMA if bomb not in BOMBS else zipfile.ZIP_DEFLATED)
     tracemalloc.start()
-    began = time.monotonic()
-    assert str(path) in refusal(getattr(run, f"read_{name}"))
-    assert time.monotonic() - began < 5
+    began = time.process_time()
+    told = refusal(getattr(run, f"read_{name}"))
+    assert str(path) in told and re.search(REASONS.get(bomb, ""), told), told
+    assert time.process_time() - began < 5
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
@@ -767,26 +790,25 @@ import tracemalloc
 from pathlib import Path
 import numpy as np
 from experiment.run_directory import RunDirectory
-run, value = RunDirectory(Path(sys.argv[1])), float(sys.argv[2])
+run, value = RunDirectory(Path(sys.argv[1])), int(sys.argv[2])
 for _ in range(40):
-    run.write_predictions(np.full((2000, 10), value), np.arange(2000) % 10)
+    run.write_predictions(np.eye(10)[[value] * 2000], np.arange(2000) % 10)
     run.prepare()
 """
 
 
 def test_two_writers_and_a_reader_see_whole_files_alone(run):
-    run.write_predictions(np.zeros((2000, 10)), np.arange(2000) % 10)
+    run.write_predictions(np.eye(10)[[0] * 2000], np.arange(2000) % 10)
     command = [sys.executable, "-c", WRITE_OFTEN, str(run.path)]
     writers = [subprocess.Popen([*command, value], cwd=ROOT, stderr=subprocess.PIPE, text=True) for value in "12"]
-    reads = 0
+    reads = []
     while any(writer.poll() is None for writer in writers):
-        logits, _ = run.read_predictions()
-        assert (logits == logits[0, 0]).all()
-        reads += 1
-    assert reads > 10
+        (value,) = set(run.read_predictions()[0].argmax(1).tolist())  # of one writer alone
+        reads.append(value)
+    assert len(reads) > 10 and {*reads} & {1, 2}
     for writer in writers:
         errors = writer.communicate()[1]
-        assert writer.returncode == 0 or "another training is running" in errors, errors
+        assert writer.returncode == 0, errors
     assert names(run.path) == ["predictions.npz"]
 
 

@@ -46,8 +46,10 @@ def imports_of(module: str) -> set[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    assert not {name.partition(".")[0] for name in found} & {"benchmarks", "tests"}, module
     return {name for name in found if name in MODULES} - {module, "experiment"}
 
 

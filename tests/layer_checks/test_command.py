@@ -113,7 +113,9 @@ def test_an_option_without_effect_is_refused(arguments):
         (["--picture", "/proc/nowhere/ship.png"], "/proc/nowhere cannot be written"),
     ],
 )
-def test_a_picture_that_cannot_be_drawn_is_refused(arguments, message, real_cifar10, tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_is_refused(arguments, message, request, tmp_path, monkeypatch):
+    if "nowhere" in message:
+        request.getfixturevalue("real_cifar10")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         check_layers.main(check_layers.parse_arguments(arguments))

@@ -15,7 +15,6 @@ import yaml
 import experiment
 import models
 from experiment import config as configuration
-from experiment import plain_yaml
 from experiment.data import synthetic
 from experiment.data.dataset import Dataset, split
 from experiment.errors import Interrupted, UserError
@@ -23,7 +22,6 @@ from experiment.evaluation import weights
 from experiment.evaluation.predict import predict
 from experiment.hardware import Cores, choose_cores
 from experiment.run_directory import RunDirectory
-from experiment.studies import plan, study
 from experiment.training import diagnostics, loop, recorder
 from models.fast_layers import ShardedModel
 from models.network import Layers, build_model, can_be_sharded, images_are_independent, preprocess
@@ -295,45 +293,6 @@ def test_overrides_of_a_network_and_its_keys_may_stand_in_any_order():
     one = configuration.load("bn", ["model.depth=32", "model.name=resnet"])
     assert one.model == configuration.load("bn", ["model.name=resnet", "model.depth=32"]).model
     assert one.model.depth == 32
-
-
-def merged_key_by_key(path: Path) -> dict:
-    """What a file and those that it extends said before sections of another name replaced their base."""
-    values = yaml.safe_load(path.read_text())
-    base = values.pop("extends", None)
-    return over(merged_key_by_key(path.parent / base), values) if base else values
-
-
-def over(base: dict, changes: dict) -> dict:
-    sections = {key: over(base[key], value) for key, value in changes.items() if isinstance(base.get(key), dict)}
-    return base | changes | sections
-
-
-OWN = ("resnet20.yaml", "group_norm.yaml", "batch_size.yaml")  # made for the new rule
-
-
-@pytest.mark.parametrize("path", sorted(configuration.CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
-def test_the_project_s_configurations_mean_what_they_meant(path):
-    if path.name in OWN:
-        pytest.skip("made since")
-    old = configuration.check(merged_key_by_key(path), path.name)
-    assert configuration.differences(old, configuration.load(str(path))) == {}
-
-
-@pytest.mark.parametrize("path", sorted(study.FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_the_project_s_studies_mean_what_they_meant(path, tmp_path):
-    if path.name in OWN:
-        pytest.skip("made since")
-    name, found = study.load(str(path))
-    for planned in plan.plan(name, found, tmp_path):
-        values = merged_key_by_key(plain_yaml.find(found.base, configuration.CONFIGS)) | {"seed": planned.config.seed}
-        point = {key: value for key, value in planned.point.items() if key != study.VARIANT}
-        for key, value in (found.settings | point | found.variants.get(planned.point.get(study.VARIANT), {})).items():
-            *section, last = key.split(".")
-            change = models.get("vgg").today({last: value}) if section == ["model"] else {last: value}
-            values = over(values, {section[0]: change} if section else change)
-        old = configuration.check(values, path.name)
-        assert configuration.differences(old, planned.config) == {}
 
 
 # ---- what is built

@@ -68,6 +68,9 @@ def test_workers_end_with_their_parent_however_it_ends(study, tmp_path, number):
     worker = wait_for(tmp_path / "long")
     process.send_signal(number)
     _, said = process.communicate(timeout=60)  # which takes as long as anybody holds the output
+    end = time.monotonic() + 10  # it closes its files before it is gone
+    while is_there(worker) and time.monotonic() < end:
+        time.sleep(0.1)
     assert not is_there(worker)
     if number == signal.SIGKILL:  # Python itself may have a remark on what was left
         assert process.returncode == -9 and "Traceback" not in said

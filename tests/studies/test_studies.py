@@ -780,6 +780,47 @@ def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path,
     assert sent == [planned[1].run.path]
 
 
+def conducted(path: Path, folder: Path) -> int:
+    name, study = studies.load(str(path))
+    output = conduct.Output(folder / "results", "python study.py", "png")
+    return conduct.conduct(name, study, "synthetic", folder, output, Execution(), False)
+
+
+def test_a_failed_run_is_exit_code_1_and_the_same_command_retries_it(little, tmp_path, monkeypatch, capsys):
+    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})  # those of `make_run`
+    fails = iter([UserError("the disk was full")])
+
+    def execute(next_job, *arguments):
+        while job := next_job():
+            failure = next(fails, None)
+            run = make_run(tmp_path / "made")
+            run.write_config(job.config)
+            facts = {
+                "name": "synthetic",
+                "sha256": synthetic.generate().fingerprint(),
+                "class_names": list("abcdefghij"),
+            }
+            run.write_summary(run.read_summary() | {"data": facts})
+            yield job, failure or copies.contents(run)
+
+    monkeypatch.setattr(conduct.runner, "execute", execute)
+    assert conducted(path, tmp_path) == 1
+    said = capsys.readouterr()
+    assert "1 runs failed; the same command retries them" in said.err and "failed: the disk was full" in said.out
+    assert conducted(path, tmp_path) == 0
+    assert "3 of 4 runs already done" in capsys.readouterr().out
+
+
+def test_a_second_search_in_one_directory_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+    path = tmp_path / "found.yaml"
+    path.write_text(yaml.safe_dump({"base": "plain.yaml", "search": {"batch_size": [16, 32]}, "seeds": [0]}))
+    folder = RunDirectory(tmp_path / "studies" / "found")
+    folder.prepare()
+    with folder.locked(), pytest.raises(UserError, match="another training is running"):
+        conducted(path, tmp_path)
+
+
 def test_a_run_that_diverged_never_converged_sooner(tmp_path):
     study = sweep_of(tmp_path, "epochs_to", claim="A rate of 0.01 converges sooner", expected="lower")
     rows = epochs_rows([4, 5, 6.5])

@@ -14,7 +14,7 @@ import pytest
 
 from experiment.run_directory import RunDirectory
 from tests import killing
-from tests.processes import ROOT, Command
+from tests.processes import ROOT, Command, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,9 @@ def whole(tmp_path_factory):
 def test_a_run_that_is_killed_ends_where_it_would_have_ended(tmp_path, whole):
     """Between its writes and in the middle of them: each file is synced once before its renaming and once after."""
     run = tmp_path / "run"
-    for moment in (8, 15):  # 15 is in the second epoch's best weights or history
-        assert killing.kill_at_sync("bn", run, moment)
+    assert killing.kill_at_sync("bn", run, 8)
+    assert killing.kill_in_second_epoch("bn", run)
+    assert killing.kill_at_sync("bn", run, 15)  # in the best weights or the history of an epoch
     assert killing.kill_after("bn", run, 0.7)
     for moment in ("state.npz", "curves.png"):
         assert killing.kill_at_sync("bn", run, moment)
@@ -40,33 +41,32 @@ def test_a_run_that_is_killed_ends_where_it_would_have_ended(tmp_path, whole):
     assert not list(run.glob(".unfinished*"))
 
 
-def wait_for_epochs(process: Command, run: Path, number: int) -> None:
-    while process.poll() is None and not (
-        (run / "state.npz").exists() and len(RunDirectory(run).read_history()) >= number
-    ):
-        time.sleep(0.02)
-
-
-def slow_steps() -> None:
-    """From the second epoch on, a step takes a minute."""
+def slow_steps(after: int, seconds: float) -> None:
+    """After so many epochs, a step takes so long, and says when it begins."""
     from experiment.training.recorder import Recorder
 
     on_train_batch_end = Recorder.on_train_batch_end
 
     def slow(self, batch, logs=None):
-        if self.history:
+        if len(self.history) >= after:
             print("slow", flush=True)
-            time.sleep(60)
+            time.sleep(seconds)
         on_train_batch_end(self, batch, logs)
 
     Recorder.on_train_batch_end = slow
 
 
+def started(run: Path, after: int, seconds: float, *extra: str) -> Command:
+    """A run in a slow step."""
+    process = killing.start("bn", run, *extra, prepare=partial(slow_steps, after, seconds))
+    wait_until(lambda: "slow" in process.output or process.poll() is not None)
+    return process
+
+
 def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole):
     run = tmp_path / "run"
     for epochs, number, code in ((1, signal.SIGTERM, 143), (2, signal.SIGINT, 130)):
-        process = killing.start("bn", run)
-        wait_for_epochs(process, run, epochs)
+        process = started(run, epochs, 5)
         process.send_signal(number)
         result = process.finish()
         assert result.returncode == code
@@ -74,10 +74,7 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole):
         assert "stopped; go on with: " in result.stderr and "train.py --config bn" in result.stderr
         assert "--resume" in result.stderr
         assert RunDirectory(run).read_summary()["status"] == "interrupted"
-    process = killing.start("bn", run, prepare=slow_steps)  # a second Ctrl-C stops at once and loses only the epoch
-    while "slow" not in process.output:
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = started(run, 1, 60)  # a second Ctrl-C stops at once and loses only the epoch
     for _ in range(2):
         time.sleep(1)
         assert process.poll() is None
@@ -89,14 +86,12 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole):
 
 def test_a_second_training_in_one_directory_is_refused(tmp_path):
     run = tmp_path / "run"
-    first = killing.start("bn", run, "--set", "epochs=500")
-    wait_for_epochs(first, run, 1)
-    first.send_signal(signal.SIGSTOP)  # and so leaves the cores to the second
+    first = started(run, 1, 600, "--set", "epochs=500")  # and so leaves the cores to the second
     second = killing.start("bn", run, "--set", "epochs=500").finish()
-    assert second.returncode == 2
-    assert "another training is running" in second.stderr
     first.kill()
     first.finish()
+    assert second.returncode == 2
+    assert "another training is running" in second.stderr
     with RunDirectory(run).locked():  # the lock ended with the process that held it
         pass
 
@@ -140,7 +135,7 @@ def test_real_cifar10_killed(tmp_path, real_cifar10):
     """Two epochs on some of the images here; the six on all of them, of the promise, are in `make torture`."""
     options = ["--set", "epochs=2", "--set", "data.training_images=2000", "--data", os.environ["CIFAR10_DIR"]]
     killing.finish("bn", tmp_path / "whole", *options)
-    assert killing.kill_after("bn", tmp_path / "run", 1.0, *options)
+    assert killing.kill_in_second_epoch("bn", tmp_path / "run", *options)
     killing.finish("bn", tmp_path / "run", *options)
     assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(tmp_path / "run")) == []
 

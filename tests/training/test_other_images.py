@@ -103,6 +103,7 @@ def test_both_networks_are_trained_and_compared_on_scikit_learns_digits(tmp_path
 
     runs = tmp_path / "runs"
     options = ["epochs=8", "batch_size=32", "augmentation.flip=false", "model.norm_momentum=0.9"]
+    options.append("precision=float32")
     options = ["--data", tmp_path / "digits.npz", *(part for option in options for part in ("--set", option))]
     for name in ("plain", "bn"):
         command("train.py", "--config", f"{name}.yaml", *options, "--run-dir", runs / name / "seed0")

@@ -304,7 +304,7 @@ def test_train_and_evaluate_both_networks_from_the_command_line(tmp_path):
     for name in ("plain", "bn"):
         options = ["--data", "generated", "--set", "epochs=2", "--set", "batch_size=32"]
         options += ["--set", "schedule.warmup_epochs=0.2", "--set", "data.training_images=2000"]
-        options += ["--set", "model.norm_momentum=0.9"]
+        options += ["--set", "model.norm_momentum=0.9", "--set", "precision=float32"]
         result = processes.run("train.py", "--config", name, "--run-dir", tmp_path / name / "seed0", *options)
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("epoch  ") == 2
