@@ -25,7 +25,8 @@ WHOLE = [(train, "--seed"), (study, "--workers"), (study, "--cpus-per-run"), (ch
 
 
 def parsed(command, option: str, text: str):
-    arguments = command.parse_arguments([*COMMANDS[command], f"{option}={text}"])
+    needed = ["--picture"] if (command, option) == (check_layers, "--data") else COMMANDS[command]
+    arguments = command.parse_arguments([*needed, f"{option}={text}"])
     return getattr(arguments, option[2:].replace("-", "_"))
 
 
