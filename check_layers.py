@@ -28,10 +28,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--precision", choices=["float32", "float64"], default="float32", help="of all numbers (default: float32)")
     add("--data", type=place, metavar="DIR|download", help="where the picture's CIFAR-10 is (default: as for train.py)")
     parsed = parser.parse_args(arguments)
-    others = ("cases", "seed", "precision") if parsed.picture or parsed.network else ()
-    for name in ([] if parsed.picture else ["data"]) + [*others]:
+    if parsed.data and not parsed.picture:
+        parser.error("--data has no effect without --picture")
+    for name in ("cases", "seed", "precision") if parsed.picture or parsed.network else ():
         if getattr(parsed, name) != parser.get_default(name):
-            parser.error(f"--{name} has no effect {'without --picture' if name == 'data' else 'on this'}")
+            parser.error(f"--{name} has no effect with --picture or --network")
     return parsed
 
 

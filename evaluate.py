@@ -102,8 +102,7 @@ def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
     for run in runs:
         name = run.path.resolve().relative_to(parent).as_posix()
         try:
-            named = sources.are_named(arguments.data, run.read_config().data)
-            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta, named)
+            unwritten = predict_missing(run, dataset_for, arguments.engine, arguments.tta, arguments.data)
             evaluated.append((run, name, load_result(run, name, arguments.tta, unwritten), unwritten))
         except sources.NotFound:
             raise

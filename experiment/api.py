@@ -68,8 +68,7 @@ def load_result(run: RunDirectory | str | Path, data: str | None = None) -> RunR
         data: where the images are: those that the run was trained on.
     """
     run = _run(run)
-    named = sources.are_named(data, run.read_config().data)
-    unwritten = predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings), named=named)
+    unwritten = predicting.predict_missing(run, lambda settings: sources.load(data, settings=settings), where=data)
     return read_result(run, f"{run.path.parent.name}/{run.path.name}", unwritten=unwritten)
 
 

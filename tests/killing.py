@@ -75,21 +75,26 @@ def kill_after(config: str, run: Path, seconds: float, *extra: str) -> bool:
 
 def kill_in_second_epoch(config: str, run: Path, *extra: str) -> bool:
     """Kills a run after steps of the second epoch, before anything of it is written."""
-    result = start(config, run, *extra, prepare=_kill_in_second_epoch).finish()
+    result = start(config, run, *extra, prepare=partial(in_steps, 1, _kill_itself)).finish()
     return result.returncode == -signal.SIGKILL and len(RunDirectory(run).read_history()) == 1
 
 
-def _kill_in_second_epoch() -> None:
+def _kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_steps(after: int, act: Callable[[], None]) -> None:
+    """Lets the training of this process do something at the end of its steps, once so many epochs are recorded."""
     from experiment.training.recorder import Recorder
 
     on_train_batch_end = Recorder.on_train_batch_end
 
-    def killed(self, batch, logs=None):
-        if len(self.history) == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def acting(self, batch, logs=None):
+        if len(self.history) >= after:
+            act()
         on_train_batch_end(self, batch, logs)
 
-    Recorder.on_train_batch_end = killed
+    Recorder.on_train_batch_end = acting
 
 
 def kill_at_sync(config: str, run: Path, moment: int | str, *extra: str) -> bool:

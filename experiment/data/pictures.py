@@ -45,8 +45,10 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
 def _opened_picture(file, path: Path, formats: Sequence[str] | None):
     from PIL import Image, UnidentifiedImageError
 
-    Image.init()
+    if formats is None:
+        Image.init()  # knows all formats
+        formats = [name for name in Image.ID if name != "EPS"]
     try:
-        return Image.open(file, formats=formats or [name for name in Image.ID if name != "EPS"])
+        return Image.open(file, formats=formats)
     except UnidentifiedImageError:
         raise UserError(f"{path} is not a picture in a format that can be read") from None

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiment import tensorflow_setup
 from experiment.config import Data
+from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.evaluation import metrics, weights
@@ -25,7 +26,7 @@ def predict_missing(
     dataset_for: Callable[[Data], Dataset],
     engine: str = "keras",
     tta: TestTimeAugmentation = "none",
-    named: bool = False,
+    where: str | None = None,
 ) -> Predictions:
     """Predicts the test images with a run's best weights and writes the logits, unless there are valid stored ones.
 
@@ -34,7 +35,7 @@ def predict_missing(
         dataset_for: returns the data set of a configuration; called only if it is needed.
         engine: as in `predict`; "numpy" neither reads nor writes stored logits.
         tta: the test-time augmentation, whose logits are stored in addition to the plain ones.
-        named: whether the user named the images: they must be the run's, even if its predictions are stored.
+        where: the value of `--data`: the images that it names must be the run's, even if its predictions are stored.
 
     Returns:
         The predictions that are not stored, by NumPy or in a read-only directory: {tta: (logits, labels)}.
@@ -44,7 +45,7 @@ def predict_missing(
             weights and the stored logits are missing.
     """
     config, _, _ = read_finished(run)
-    if named:
+    if sources.are_named(where, config.data):
         _own_dataset(run, dataset_for(config.data))
     unwritten: Predictions = {}
     for views_of in dict.fromkeys(("none", tta)):

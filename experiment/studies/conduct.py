@@ -129,8 +129,8 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data, 
                 if row := search.learn(job, outcome):
                     advance(f"{row['run']}: {_in_short(row)}")
         if search.left:
-            print(f"no further settings were found: the search ends {search.left} runs short of its trials", flush=True)
-            print(*search.refused[:1], sep="\n", end="", flush=True)
+            told = f"no further settings were found: the search ends {search.left} runs short of its trials"
+            print(*filter(None, [told, search.refused]), sep="\n", flush=True)
         return search.rows()
 
 
@@ -142,14 +142,14 @@ def _outcomes(
     there = list(dict.fromkeys(jobs))  # two settings may share a run
     outcomes: list[Iterable] = []
     if execution.executor == "ray":  # finished runs without predictions have their weights here
-        here, damaged = [], []
+        here, damaged = [], {}
         for job in there:
             try:
                 here += [job] if resuming.is_finished(job.config, RunDirectory(job.path)) else []
             except UserError as error:
-                damaged.append((job, error))
-        there = [job for job in there if job not in here and job not in dict(damaged)]
-        outcomes += [damaged, runner.run_locally(functools.partial(next, iter(here), None), execution.workers)]
+                damaged[job] = error
+        there = [job for job in there if job not in here and job not in damaged]
+        outcomes += [damaged.items(), runner.run_locally(functools.partial(next, iter(here), None), execution.workers)]
     if there:
         settings = {job.config.data for job in there}
         outcomes.append(runner.execute(functools.partial(next, iter(there), None), execution, data, settings))

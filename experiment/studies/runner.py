@@ -5,7 +5,6 @@ Both call `finish` for every run and return its files, so that a study's table d
 
 import concurrent.futures
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
@@ -48,10 +47,14 @@ class Execution:
         if self.executor == "local" and (self.address or self.ship_data or self.gpus_per_run):
             raise UserError("--address, --gpus-per-run and --ship-data belong to --executor ray")
 
+    @property
+    def cores(self) -> int:
+        """Of a run."""
+        return self.cpus_per_run or max(1, tensorflow_setup.available_cores() // self.workers)
+
     def job(self, config: Config, run: RunDirectory, data: str | None, until: int | None = None) -> "Job":
-        cores = self.cpus_per_run or max(1, tensorflow_setup.available_cores() // self.workers)
         where = data if data is None or data in sources.KEYWORDS else str(Path(data).absolute())
-        return Job(config, run.path, where, cores, until)
+        return Job(config, run.path, where, self.cores, until)
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,18 @@ Outcomes = Iterator[tuple[Job, Outcome]]
 # ---- in a worker -----------------------------------------------------------------------------------------------------
 
 
-def finish(job: Job, shipped: Dataset | None = None) -> dict[str, bytes]:
+def finish(job: Job, shipped: tuple[Data, Dataset] | None = None) -> dict[str, bytes]:
     """Starts or resumes a run, predicts the test images, and returns the run's small files by name.
 
     Args:
-        shipped: the data set, if it was sent with the job; otherwise it is loaded as by `train.py`.
+        shipped: a data set that was sent with the job, and its settings; another one is loaded as by `train.py`.
 
     Raises:
         UserError: the directory contains a run of another configuration, or on other images.
     """
-    dataset, run = shipped or sources.load(job.where, settings=job.config.data), RunDirectory(job.path)
+    run, settings = RunDirectory(job.path), job.config.data
+    sent = shipped is not None and _images(shipped[0]) == _images(settings)
+    dataset = shipped[1] if shipped and sent else sources.load(job.where, settings=settings)
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores, until=job.until)
     except Diverged:
@@ -106,10 +111,15 @@ def execute(next_job: NextJob, execution: Execution, data: str | None, settings:
         for each in settings:
             sources.load(data, settings=each)  # report an error once, and download once
         return run_locally(next_job, execution.workers)
-    if execution.ship_data and len({(each.name, each.image_size) for each in settings}) > 1:
+    if execution.ship_data and len(set(map(_images, settings))) > 1:
         raise UserError("--ship-data can send one data set, but the study has several: leave it out")
-    shipped = sources.load(data, settings=settings.pop()) if execution.ship_data else None
-    return run_on_ray(next_job, execution.address, execution.gpus_per_run, shipped)
+    first = next(iter(settings))
+    return run_on_ray(next_job, execution, (first, sources.load(data, settings=first)) if execution.ship_data else None)
+
+
+def _images(settings: Data) -> tuple[str, int]:
+    """What determines the images, apart from the value of `--data`."""
+    return settings.name, settings.image_size
 
 
 # ---- on this machine -------------------------------------------------------------------------------------------------
@@ -176,8 +186,8 @@ def _end_with_parent() -> None:
 # ---- on a Ray cluster ------------------------------------------------------------------------------------------------
 
 
-def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Dataset | None) -> Outcomes:
-    """As `execute`, on the cluster at `address`, or on a new one on this machine. Ray retries runs of dead nodes.
+def run_on_ray(next_job: NextJob, execution: Execution, ship: tuple[Data, Dataset] | None) -> Outcomes:
+    """As `execute`, on the cluster at an address, or on a new one on this machine. Ray retries runs of dead nodes.
 
     Ray gets all jobs at once, and starts each when enough cores are free.
 
@@ -188,6 +198,7 @@ def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Datase
         import ray
     except ImportError:
         raise UserError("Ray is not installed: pip install -e '.[cluster]'") from None
+    address, gpus = execution.address, execution.gpus_per_run
     _check_address(address)
     others = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in _NEEDED]
     code = {"working_dir": str(ROOT), "excludes": others}
@@ -199,15 +210,14 @@ def run_on_ray(next_job: NextJob, address: str | None, gpus: float, ship: Datase
     nodes = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
     if not gpus and any(node.get("GPU") for node in nodes):
         print("note: the cluster has GPUs; without --gpus-per-run, runs of a node share its first one", file=sys.stderr)
+    if not any(node.get("CPU", 0) >= execution.cores and node.get("GPU", 0) >= gpus for node in nodes):
+        needs = f"{execution.cores} cores" + (f" and {gpus:g} GPUs" if gpus else "")
+        print(f"note: no node has {needs} (--cpus-per-run): runs wait for one that has", file=sys.stderr)
     try:
         task: Any = ray.remote(num_gpus=gpus, max_retries=5, max_calls=1)(finish)
         shipped, waiting = ray.put(ship) if ship else None, {}
         while True:
             while (job := next_job()) is not None:
-                if not any(node.get("CPU", 0) >= job.cores and node.get("GPU", 0) >= gpus for node in nodes):
-                    needs = f"{job.cores} cores" + (f" and {gpus:g} GPUs" if gpus else "")
-                    print(f"note: no node has {needs} (--cpus-per-run): runs wait for one that has", file=sys.stderr)
-                    nodes.append({"CPU": math.inf, "GPU": math.inf})  # told once
                 waiting[task.options(num_cpus=job.cores).remote(job, shipped)] = job
             if not waiting:
                 return

@@ -5,9 +5,7 @@ connection to Optuna, and since resuming is exact, pauses do not change a result
 folder, holds the state of the search.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +55,10 @@ class Search:
         self._name, self._study, self._checkpoints, self._data = name, study, checkpoints, data
         self._execution, self._states = execution, optuna.trial.TrialState
         self._space = {key: _distribution(optuna.distributions, values) for key, values in study.search.items()}
-        self._journal = checkpoints / "studies" / name / "search.journal"
-        self._trials = _open(optuna, study, self._journal)
+        self._trials = _open(optuna, study, checkpoints / "studies" / name / "search.journal")
         self._random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=study.seeds[0]))
         self._rows: dict[Path, dict] = {}  # of runs that ended
-        self.refused: list[str] = []  # why settings that were drawn are not valid
+        self.refused = ""  # why the last of the settings that are not valid are not
         for trial in self._trials.get_trials(states=(self._states.COMPLETE, self._states.PRUNED)):
             planned = self._plan(trial.params)
             own_summary(planned, images)
@@ -78,21 +75,20 @@ class Search:
             return None
         repeated: set[tuple] = set()
         for repeat in range(_MOST_REPEATS if self.left else 0):
-            with _written(self._journal):
-                if repeat >= _REPEATS:
-                    drawn = self._random.ask(self._space).params
-                    if (values := tuple(drawn.values())) in repeated or not self._new(drawn):
-                        repeated.add(values)  # planning a run takes longer than drawing its settings
-                        continue
-                    self._trials.enqueue_trial(drawn)
-                trial = self._trials.ask(self._space)
-                if planned := self._new(trial.params):
-                    self.left -= 1
-                    epochs, pruned = planned.config.epochs, self._study.pruner != "none"
-                    pauses = {max(1, round(part * epochs)) for part in _PAUSES} if pruned else set()
-                    self._running[planned.run.path] = _Running(planned, trial, sorted(pauses - {epochs}))
-                    return self._job(self._running[planned.run.path])
-                self._trials.tell(trial, state=self._states.FAIL)
+            if repeat >= _REPEATS:
+                drawn = self._random.ask(self._space).params
+                if (values := tuple(drawn.values())) in repeated or not self._new(drawn):
+                    repeated.add(values)  # planning a run takes longer than drawing its settings
+                    continue
+                self._trials.enqueue_trial(drawn)
+            trial = self._trials.ask(self._space)
+            if planned := self._new(trial.params):
+                self.left -= 1
+                epochs = planned.config.epochs
+                pauses = {max(1, round(part * epochs)) for part in _PAUSES} if self._study.pruner != "none" else set()
+                self._running[planned.run.path] = _Running(planned, trial, sorted(pauses - {epochs}))
+                return self._job(self._running[planned.run.path])
+            self._trials.tell(trial, state=self._states.FAIL)
         return None
 
     def _new(self, parameters: dict[str, Any]) -> PlannedRun | None:
@@ -100,7 +96,7 @@ class Search:
         try:
             planned = self._plan(parameters)
         except UserError as error:  # no run can have these together
-            self.refused.append(str(error))
+            self.refused = str(error)
             return None
         return None if planned.run.path in self._rows.keys() | self._running.keys() else planned
 
@@ -118,13 +114,12 @@ class Search:
     def learn(self, job: Job, outcome: Outcome) -> dict | None:
         """Takes the outcome of a job; returns the row of its run, or None if the run goes on."""
         running = self._running[job.path]
-        with _written(self._journal):
-            state, value = self._judge(running, outcome)
-            if state is None:
-                self._paused.append(running)
-                return None
-            del self._running[job.path]
-            self._trials.tell(running.trial, value, state)
+        state, value = self._judge(running, outcome)
+        if state is None:
+            self._paused.append(running)
+            return None
+        del self._running[job.path]
+        self._trials.tell(running.trial, value, state)
         return self._end(running.planned, state, outcome if isinstance(outcome, Exception) else None)
 
     def _judge(self, running: _Running, outcome: Outcome) -> tuple[Any, float | None]:
@@ -152,15 +147,6 @@ class Search:
         return list(self._rows.values())
 
 
-@contextlib.contextmanager
-def _written(journal: Path) -> Iterator[None]:
-    """Raises a UserError that names the journal if it cannot be written, for instance because the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{journal} cannot be written: {error.strerror or error}") from None
-
-
 def _short(value: Any, values: Range | list) -> Any:
     """A number of a range with three digits, unless that is outside; a value of a list as it is."""
     if not isinstance(values, Range) or type(value) is not float:
@@ -183,16 +169,25 @@ def _open(optuna, study: Study, journal: Path):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     text = study.model_dump_json(include={"base", "settings", "search", "seeds"})
     pruner = optuna.pruners.NopPruner() if study.pruner == "none" else optuna.pruners.MedianPruner()
-    backend = optuna.storages.journal
+
+    class Journal(optuna.storages.journal.JournalFileBackend):
+        def append_logs(self, logs):
+            try:
+                super().append_logs(logs)
+            except OSError as error:  # such as a full disk
+                raise UserError(f"{journal} cannot be written: {error.strerror or error}") from None
+
     if journal.exists():  # the disk may have been full in the middle of a line
         content = journal.read_bytes()
         os.truncate(journal, content.rfind(b"\n") + 1)
     try:
-        storage = backend.JournalStorage(backend.JournalFileBackend(str(journal)))
+        storage = optuna.storages.journal.JournalStorage(Journal(str(journal)))
         found = optuna.create_study(
             storage=storage, pruner=pruner, study_name="search", direction="maximize", load_if_exists=True
         )
         before, trials = found.user_attrs.get("study", text), found.get_trials()
+    except UserError:
+        raise
     except Exception as error:  # a damaged journal raises many types
         raise UserError(f"{journal} cannot be read: {error}; remove it to start the search anew") from None
     if before != text:

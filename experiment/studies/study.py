@@ -256,7 +256,7 @@ def _wrong_measures(study: Study) -> Iterator[str]:
         if measure not in MEASURES:
             yield f"measures: unknown measure {measure}{nearest(measure, list(MEASURES))}"
             return
-        if measure == "epochs_to" and "epochs" in study.varied:
+        if measure == "epochs_to" and "epochs" in {*study.varied, *itertools.chain(*study.variants.values())}:
             yield "measures: epochs_to counts the epochs of runs that have as many: epochs cannot vary"
         needed = MEASURES[measure].diagnostics
         if needed not in ("none", study.settings.get("diagnostics")):

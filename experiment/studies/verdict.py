@@ -175,8 +175,8 @@ def _ranked(study: Study, rows: Sequence[dict]) -> list[tuple[str, Scores]]:
     for row in rows:
         name = ", ".join(f"{study.axis_label(key)} {study.label(row.get(key))}" for key in study.varied)
         points = list(points_of(study, study.measures[0], row).values())
-        known = points and math.isfinite(np.mean(points))
-        groups.setdefault(name, {}).update({row["seed"]: float(np.mean(points))} if known else {})
+        mean = float(np.mean(points)) if points else math.nan
+        groups.setdefault(name, {}).update({row["seed"]: mean} if math.isfinite(mean) else {})
     sign = _sign(study)
     full = max(map(len, groups.values()))  # settings with missing runs come last
     return sorted(groups.items(), key=lambda item: (len(item[1]) < full, sign * np.mean([*item[1].values()] or [0])))

@@ -282,10 +282,10 @@ def test_images_that_are_named_are_those_of_the_run_even_if_it_is_predicted(tmp_
     run, others = make_run(tmp_path / "run", data="generated"), synthetic.generate(20, 10)
     predicting.predict_missing(run, lambda settings: others)
     with pytest.raises(UserError, match="was trained on other data than"):
-        predicting.predict_missing(run, lambda settings: others, named=True)
+        predicting.predict_missing(run, lambda settings: others, where=str(tmp_path))
     facts = run.read_summary()
     run.write_summary(facts | {"data": facts["data"] | {"sha256": others.fingerprint()}})
-    assert predicting.predict_missing(run, lambda settings: others, named=True) == {}
+    assert predicting.predict_missing(run, lambda settings: others, where=str(tmp_path)) == {}
 
 
 def test_a_directory_that_may_not_be_entered_has_no_weights(tmp_path, monkeypatch):

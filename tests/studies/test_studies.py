@@ -683,6 +683,8 @@ def test_a_network_that_never_gets_there_is_not_the_quicker_one(evaluated, tmp_p
     assert verdict.verdict("sweep", study, rows, "").answer.startswith("Best: learning rate 0.01")
     with pytest.raises(UserError, match="epochs cannot vary"):
         sweep_of(tmp_path, "epochs_to", grid={"epochs": [5, 10]})
+    with pytest.raises(UserError, match="epochs cannot vary"):
+        sweep_of(tmp_path, "epochs_to", grid={}, variants={"short": {"epochs": 5}, "long": {"epochs": 10}})
 
 
 def test_each_measure_of_a_claim_has_its_own_verdict(little):
@@ -761,54 +763,76 @@ def test_images_of_two_sizes_are_not_shipped_as_one():
         runner.execute(lambda: None, Execution("ray", ship_data=True), None, settings)
 
 
-def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path, monkeypatch):
-    study = load(little(seeds=[0]))
-    planned = plan.plan("little", study, tmp_path)[:2]
-    make_run(planned[0].run.path).history_file.write_text("damaged")
-    planned[0].run.write_config(planned[0].config)
-    made = copies.contents(make_run(tmp_path / "made"))
-    sent = []
-
-    def execute(next_job, *arguments):
-        while job := next_job():
-            sent.append(job.path)
-            yield job, made
-
-    monkeypatch.setattr(conduct.runner, "execute", execute)
-    outcomes = {each.name: outcome for each, outcome in conduct._outcomes(planned, None, Execution("ray"))}
-    assert isinstance(outcomes[planned[0].name], UserError) and outcomes[planned[1].name] == made
-    assert sent == [planned[1].run.path]
-
-
-def conducted(path: Path, folder: Path) -> int:
+def conducted(path: Path, folder: Path, execution: Execution | None = None) -> int:
     name, study = studies.load(str(path))
     output = conduct.Output(folder / "results", "python study.py", "png")
-    return conduct.conduct(name, study, "synthetic", folder, output, Execution(), False)
+    return conduct.conduct(name, study, "synthetic", folder, output, execution or Execution(), False)
 
 
-def test_a_failed_run_is_exit_code_1_and_the_same_command_retries_it(little, tmp_path, monkeypatch, capsys):
-    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})  # those of `make_run`
-    fails = iter([UserError("the disk was full")])
+def on_synthetic(run: RunDirectory, config: configuration.Config) -> RunDirectory:
+    """A run of `make_run`, made one of this configuration on the synthetic images."""
+    facts = {"name": "synthetic", "sha256": synthetic.generate().fingerprint(), "class_names": list("abcdefghij")}
+    run.write_summary(run.read_summary() | {"data": facts})
+    run.write_config(config.on_data("synthetic"))
+    return run
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> list:
+    """Trains nothing: each run ends as that of `make_run`, or with the next error in this list."""
+    fails: list = []
 
     def execute(next_job, *arguments):
         while job := next_job():
-            failure = next(fails, None)
-            run = make_run(tmp_path / "made")
-            run.write_config(job.config)
-            facts = {
-                "name": "synthetic",
-                "sha256": synthetic.generate().fingerprint(),
-                "class_names": list("abcdefghij"),
-            }
-            run.write_summary(run.read_summary() | {"data": facts})
-            yield job, failure or copies.contents(run)
+            made = copies.contents(on_synthetic(make_run(tmp_path / "made"), job.config))
+            yield job, fails.pop(0) if fails else made
 
     monkeypatch.setattr(conduct.runner, "execute", execute)
+    return fails
+
+
+def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path, trained, capsys):
+    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})  # those of `make_run`
+    damaged, *others = plan.plan("little", load(path), tmp_path)
+    run = on_synthetic(make_run(damaged.run.path), damaged.config)
+    run.predictions_file.unlink()
+    run.history_file.write_text("damaged")
+    assert conducted(path, tmp_path, Execution("ray")) == 1
+    rows = table.read_table(tmp_path / "results/studies/little/runs.csv")
+    assert [row["status"] for row in rows] == ["failed", "finished", "finished", "finished"]
+    assert str(run.history_file) in rows[0]["reason"] and len(others) == 3
+    assert run.history_file.read_text() == "damaged"  # not trained again
+
+
+def test_a_failed_run_is_exit_code_1_and_the_same_command_retries_it(little, tmp_path, trained, capsys):
+    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})
+    trained.append(UserError("the disk was full"))
     assert conducted(path, tmp_path) == 1
     said = capsys.readouterr()
     assert "1 runs failed; the same command retries them" in said.err and "failed: the disk was full" in said.out
     assert conducted(path, tmp_path) == 0
     assert "3 of 4 runs already done" in capsys.readouterr().out
+
+
+def test_settings_that_no_run_can_have_are_told_where_the_trials_are_not_reached(tmp_path, trained, capsys):
+    pytest.importorskip("optuna")
+    path = tmp_path / "found.yaml"
+    space = {"optimizer.name": ["adam", "sgd"], "optimizer.momentum": [0.0, 0.9]}  # Adam has no momentum
+    search = {"base": "plain.yaml", "settings": {"epochs": 3}, "search": space, "pruner": "none", "seeds": [0]}
+    path.write_text(yaml.safe_dump(search))
+    assert conducted(path, tmp_path) == 0
+    *_, told = capsys.readouterr().out.partition("no further settings were found: the search ends 17 runs short of its")
+    assert re.match(r" trials\nstudy found, .*momentum.*\n", told)
+
+
+def test_a_run_on_other_images_than_those_that_were_shipped_loads_its_own(tmp_path, monkeypatch):
+    used, run = [], make_run(tmp_path / "run", status="interrupted")
+    monkeypatch.setattr(runner.start, "train", lambda config, run, dataset, *arguments, **options: used.append(dataset))
+    monkeypatch.setattr(runner.sources, "load", lambda where, settings: f"of {settings.image_size} pixels")
+    for size in (32, 64):
+        config = configuration.load("plain.yaml", ["data.name=/pets/", f"data.image_size={size}"])
+        runner.finish(runner.Job(config, run.path, None, 1), (Data(name="/pets/", image_size=32), "shipped"))
+    assert used == ["shipped", "of 64 pixels"]
 
 
 def test_a_second_search_in_one_directory_is_refused(tmp_path):

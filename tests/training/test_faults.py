@@ -41,24 +41,15 @@ def test_a_run_that_is_killed_ends_where_it_would_have_ended(tmp_path, whole):
     assert not list(run.glob(".unfinished*"))
 
 
-def slow_steps(after: int, seconds: float) -> None:
-    """After so many epochs, a step takes so long, and says when it begins."""
-    from experiment.training.recorder import Recorder
-
-    on_train_batch_end = Recorder.on_train_batch_end
-
-    def slow(self, batch, logs=None):
-        if len(self.history) >= after:
-            print("slow", flush=True)
-            time.sleep(seconds)
-        on_train_batch_end(self, batch, logs)
-
-    Recorder.on_train_batch_end = slow
+def be_slow(seconds: float) -> None:
+    print("slow", flush=True)
+    time.sleep(seconds)
 
 
 def started(run: Path, after: int, seconds: float, *extra: str) -> Command:
-    """A run in a slow step."""
-    process = killing.start("bn", run, *extra, prepare=partial(slow_steps, after, seconds))
+    """A run in a step that takes so long, after so many epochs."""
+    slow = partial(killing.in_steps, after, partial(be_slow, seconds))
+    process = killing.start("bn", run, *extra, prepare=slow)
     wait_until(lambda: "slow" in process.output or process.poll() is not None)
     return process
 
