@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
     if arguments.config:
         if arguments.grid or arguments.set:
-            raise UserError("--grid and --set belong to a sweep, --base; change the study's file")
+            raise UserError("--grid and --set go with --base; with --config, change the study's file")
         name, study = studies.load(arguments.config, arguments.seeds)
         said = ["--config", arguments.config, *(["--seeds", arguments.seeds] if arguments.seeds else [])]
     else:

@@ -84,16 +84,21 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
     if set(differing) == {"epochs"} and config.epochs > old.epochs:
         if config.schedule.name != "constant":
             raise UserError(
-                f"{run.path}: epochs cannot be raised from {old.epochs} to {config.epochs}: a longer "
-                f"{config.schedule.name} schedule has other learning rates from the first step"
+                f"{run.path}: epochs cannot be raised from {old.epochs} to {config.epochs}: a "
+                f"longer {config.schedule.name} schedule has other learning rates from the first step. For a new run: "
+                "--run-dir DIR"
             )
     elif differing:
         lines = [f"{key}: {before!r} in the run, {after!r} now" for key, (before, after) in differing.items()]
-        raise UserError("\n  ".join([f"{run.path} is a run of another configuration:", *lines]))
+        raise UserError(
+            "\n  ".join([f"{run.path} is a run of another configuration (for a new run: --run-dir DIR):", *lines])
+        )
     elif summary["status"] == "finished":
         raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
     if summary["status"] == "diverged":
-        raise Diverged(f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed")
+        raise Diverged(
+            f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed; lower the learning rate"
+        )
     if run.has_weights() and summary.get("epochs") and not run.state_file.exists():
         raise UserError(
             f"{run.state_file} is missing: without it, the run can only be begun anew, which replaces its weights: "

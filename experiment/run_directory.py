@@ -253,7 +253,7 @@ class RunDirectory:
         if not self.has_summary():
             return
         if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
-            raise UserError(f"{self.path} was trained on other data than {source}: the images differ")
+            raise UserError(f"{self.path} was trained on other images than {source}: name those with --data")
 
 
 def _check_facts(content: np.ndarray) -> dict:

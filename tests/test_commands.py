@@ -210,7 +210,7 @@ def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
     run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     before = contents(run.path)
     message = refused("train.py", *QUICK, "--resume", "--run-dir", run.path)
-    assert "other data" in message
+    assert "other images" in message
     assert contents(run.path) == before
 
 
@@ -227,7 +227,7 @@ def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_pat
 def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
     run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
-    assert "other data" in refused(*finish)  # as --resume says it
+    assert "other images" in refused(*finish)  # as --resume says it
     assert "seed: 0 in the run, 4 now" in refused(*finish, "--seed", 4)
 
 
@@ -443,7 +443,7 @@ def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path)
     images, answers = rng.integers(0, 256, (40, 8, 8, 3), np.uint8), np.arange(40) % 4
     np.savez(tmp_path / "others.npz", x_train=images, y_train=answers, x_test=images, y_test=answers)
     result = command("evaluate.py", run.path, "--data", tmp_path / "others.npz", "--output", tmp_path / "out")
-    assert result.returncode == 2 and "was trained on other data than" in result.stderr
+    assert result.returncode == 2 and "was trained on other images than" in result.stderr
 
 
 @pytest.mark.parametrize("shell", ["{} > /dev/full", "{} | head -c 1 > /dev/null"])

@@ -110,7 +110,7 @@ def test_what_a_user_must_know_of_the_run_is_said(trained, photos, tmp_path, cap
     run.best_file.write_bytes(trained.best_file.read_bytes())
     assert main(photos[0], "--run", run.path) == 0
     said = capsys.readouterr().err
-    assert "not finished: interrupted after 2 epochs" in said and "too few steps" in said
+    assert "not finished: interrupted after 2 epochs" in said and "too few training steps" in said
     assert main(photos[0], "--run", trained.path) == 0
     assert "note" not in capsys.readouterr().err
 

@@ -604,7 +604,7 @@ def test_a_run_on_the_same_data_passes(tmp_path):
 def test_a_run_on_other_data_is_refused(tmp_path, facts):
     run = make_run(tmp_path / "run")
     run.write_summary({"status": "interrupted", "data": facts})
-    assert "other data than here" in refusal(lambda: run.check_same_data("0" * 64, "here"))
+    assert "other images than here" in refusal(lambda: run.check_same_data("0" * 64, "here"))
 
 
 def test_a_summary_is_json_that_other_programs_read(tmp_path):

@@ -139,13 +139,15 @@ def _positions(dataset: Dataset, settings: Data) -> tuple[np.ndarray, np.ndarray
         count = min(settings.validation_images, len(labels) // 5)  # at least four fifths remain for training
         mask = _stratified(labels, count, np.random.default_rng(settings.split_seed), left=1)
         if not mask.any():
-            raise UserError(f"{dataset.source}: {len(labels)} training images are too few for a validation split")
+            raise UserError(
+                f"{dataset.source}: {len(labels)} training images, too few to hold out a fifth for validation"
+            )
         training, held_out = training[~mask], training[mask]
     count = settings.training_images
     if count is None:
         return training, held_out
     if count > len(training):
-        raise UserError(f"data.training_images: {count} is more than the {len(training)} that there are")
+        raise UserError(f"data.training_images: {count} is more than the {len(training)} left for training")
     some = _stratified(labels[training], count, np.random.default_rng([settings.split_seed, 1]))
     return training[some], held_out
 

@@ -54,7 +54,7 @@ def predict_missing(
                 raise UserError(f"{run.best_file} is missing: --engine numpy computes with the weights")
             if not run.predictions_under(views_of).exists():
                 files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
-                raise UserError(f"{run.path}: both {files} are missing")
+                raise UserError(f"{run.path}: both {files} are missing; train it again")
         elif _is_missing(run, engine, views_of):
             dataset, weights = _own_dataset(run, dataset_for(config.data)), run.weights_digest()
             logits = predict(run, dataset.test.images, engine, views_of)

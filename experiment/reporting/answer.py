@@ -45,7 +45,7 @@ def _not_compared(comparison: Comparison) -> list[str]:
     protocol = [group for group in comparison.groups if group not in (*images, *comparison.compared)]
     return [
         f"{why}, and not compared: {_listed([group.label for group in groups])}. "
-        "Name directories to compare those alone."
+        "To compare them, give evaluate.py their directories."
         for why, groups in (("On other images", images), ("Weights chosen by another protocol", protocol))
         if groups
     ]

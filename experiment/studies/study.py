@@ -244,7 +244,7 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
 
 def _wrong_search(study: Study) -> Iterator[str]:
     if study.grid or study.variants or study.claim:
-        yield "search: grid, variants and claim belong to other studies"
+        yield "search: a search has no grid, no variants and no claim"
     if len(study.seeds) > 1:
         yield "seeds: a search has one seed; compare the best settings with more seeds in a sweep"
     if study.measures != ["val_accuracy"]:
@@ -257,7 +257,7 @@ def _wrong_measures(study: Study) -> Iterator[str]:
             yield f"measures: unknown measure {measure}{nearest(measure, list(MEASURES))}"
             return
         if measure == "epochs_to" and "epochs" in {*study.varied, *itertools.chain(*study.variants.values())}:
-            yield "measures: epochs_to counts the epochs of runs that have as many: epochs cannot vary"
+            yield "measures: epochs_to needs runs of the same length: epochs cannot vary"
         needed = MEASURES[measure].diagnostics
         if needed not in ("none", study.settings.get("diagnostics")):
             yield f"measures: {measure} needs diagnostics: {needed} in the settings"
@@ -277,7 +277,7 @@ def _wrong_claim(study: Study) -> Iterator[str]:
     if study.score not in SCORES:
         yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
-        yield "score: imbalance is between the layers of gradient_norm"
+        yield "score: imbalance needs the measure gradient_norm"
     if study.score == "largest_usable":
         for value in study.values_of(study.x):
             if not isinstance(value, int | float) or value <= 0:
@@ -296,4 +296,4 @@ def _wrong_claim(study: Study) -> Iterator[str]:
     if study.claim and len(values) < 2:
         yield f"grid: {study.series}: a comparison needs at least two values"
     if not chosen <= values or len(chosen) < len(named):
-        yield f"compare: {', '.join(map(str, named))}: not two values, or one, of the grid's {study.series}"
+        yield f"compare: {', '.join(map(str, named))}: name one or two of the grid's values of {study.series}"

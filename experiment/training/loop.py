@@ -231,7 +231,9 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
     smallest = min(lasts)
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
-        raise UserError(f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch")
+        raise UserError(
+            f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch; change batch_size"
+        )
     if ghosts > 1:
         return ghosts
     return 1 if devices > 1 or smallest < cores.shards else cores.shards

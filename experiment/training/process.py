@@ -53,7 +53,10 @@ def train(
                 if not (isinstance(error, KeyboardInterrupt) and outcome.exists()):  # which says how the run ended
                     raise
         if not outcome.exists():
-            raise UserError(f"{run.path}: the training process ended with code {child.returncode}")
+            raise UserError(
+                f"{run.path}: the training process ended with code {child.returncode} (-9: killed, perhaps for lack of "
+                'memory); existing="resume" continues the run'
+            )
         result = pickle.loads(outcome.read_bytes())
     if isinstance(result, BaseException):
         raise result

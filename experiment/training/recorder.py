@@ -55,7 +55,7 @@ class Recorder(keras.callbacks.Callback):
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "
-                "machine; --resume cannot continue it with the same bits here"
+                "machine: resume it on a machine like the first, or begin anew: --overwrite"
             )
         if self.run.has_weights():
             weights.load_weights(self.stock_model, self.run.best_file)  # refuses those of another network

@@ -281,7 +281,7 @@ def test_numpys_predictions_replace_no_stored_ones(tmp_path, monkeypatch):
 def test_images_that_are_named_are_those_of_the_run_even_if_it_is_predicted(tmp_path):
     run, others = make_run(tmp_path / "run", data="generated"), synthetic.generate(20, 10)
     predicting.predict_missing(run, lambda settings: others)
-    with pytest.raises(UserError, match="was trained on other data than"):
+    with pytest.raises(UserError, match="was trained on other images than"):
         predicting.predict_missing(run, lambda settings: others, where=str(tmp_path))
     facts = run.read_summary()
     run.write_summary(facts | {"data": facts["data"] | {"sha256": others.fingerprint()}})

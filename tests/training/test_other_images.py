@@ -76,7 +76,7 @@ def test_a_run_is_bound_to_its_images(tmp_path):
     trained(tmp_path, one, "plain.yaml")
     config = sources.with_data(configuration.load("plain.yaml", ["batch_size=25", "epochs=1"]), str(other))
     run = RunDirectory(tmp_path / "run")
-    with pytest.raises(UserError, match="was trained on other data than"):
+    with pytest.raises(UserError, match="was trained on other images than"):
         start.train(config, run, sources.load(settings=config.data), "finish", progress="quiet")
     moved = one.rename(tmp_path / "moved.npz")
     config = sources.with_data(config, str(moved))

@@ -54,7 +54,7 @@ def test_a_run_on_other_images_is_neither_resumed_nor_taken_for_finished(tmp_pat
     for status in ("interrupted", "finished"):
         run = make_run(tmp_path / status, "data.name=synthetic", status=status)
         config = configuration.load("plain.yaml", [*SMALL, "data.name=synthetic"])
-        with pytest.raises(UserError, match="the images differ"):
+        with pytest.raises(UserError, match="was trained on other images"):
             start.train(config, run, synthetic.generate(500, 100), "finish")
 
 
