@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from experiment.studies import study as studies
+    from experiment.studies import load as studies
     from experiment.studies.conduct import Output, conclude, conduct
     from experiment.studies.runner import Execution
 

@@ -11,10 +11,11 @@ import yaml
 from experiment import copies
 from experiment.data import synthetic
 from experiment.errors import UserError
-from experiment.studies import study as studies
+from experiment.studies import load as studies
 from experiment.studies import table, verdict, write
 from experiment.studies.runner import Execution, Job
 from experiment.studies.search import Search
+from experiment.studies.study import Study
 from tests.conftest import history_rows, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ FILE = {
 }
 
 
-def load(tmp_path: Path, **changes) -> studies.Study:
+def load(tmp_path: Path, **changes) -> Study:
     path = tmp_path / "found.yaml"
     path.write_text(yaml.safe_dump(FILE | changes, sort_keys=False))
     return studies.load(str(path))[1]

@@ -19,8 +19,9 @@ from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
 from experiment.studies import conduct, findings, measures, plan, runner, scores, table, verdict, write
-from experiment.studies import study as studies
+from experiment.studies import load as studies
 from experiment.studies.runner import Execution
+from experiment.studies.study import Study
 from tests import processes
 from tests.conftest import make_run
 
@@ -54,7 +55,7 @@ def little(tmp_path):
     return write
 
 
-def load(path: Path) -> studies.Study:
+def load(path: Path) -> Study:
     return studies.load(str(path))[1]
 
 
@@ -347,11 +348,11 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
     }
 
 
-def page(study: studies.Study, rows: list[dict]) -> str:
+def page(study: Study, rows: list[dict]) -> str:
     return write.markdown_of(verdict.verdict("little", study, rows, "python study.py"))
 
 
-def word(study: studies.Study, rows: list[dict]) -> str:
+def word(study: Study, rows: list[dict]) -> str:
     (finding,) = findings.findings(study, rows)
     return finding.answer
 
@@ -634,7 +635,7 @@ def test_one_seed_of_each_setting_is_not_tested():
     assert found.answer.endswith("(one seed); too few runs for a test: learning rate 0.01")
 
 
-def sweep_of(tmp_path, measure: str, **keys) -> studies.Study:
+def sweep_of(tmp_path, measure: str, **keys) -> Study:
     path = tmp_path / "sweep.yaml"
     settings = {"base": "bn.yaml", "grid": {"optimizer.learning_rate": [0.001, 0.01]}, "seeds": [0, 1, 2]}
     path.write_text(json.dumps(settings | {"measures": [measure]} | keys))
@@ -963,7 +964,7 @@ def test_the_examples_of_the_documentation_are_valid(tmp_path):
 def test_the_documentation_tells_every_key_measure_and_score():
     told = (ROOT / "docs" / "studies.md").read_text()
     missing = [
-        name for name in (*studies.Study.model_fields, *measures.MEASURES, *scores.SCORES) if f"`{name}`" not in told
+        name for name in (*Study.model_fields, *measures.MEASURES, *scores.SCORES) if f"`{name}`" not in told
     ]
     assert not missing
 
