@@ -5,8 +5,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment import config as configuration
-from experiment.config import Config
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 
@@ -63,25 +61,3 @@ def is_selected(run: RunDirectory, root: Path) -> bool:
     """Whether `select` without paths includes the run."""
     path = run.path.absolute()
     return path.is_relative_to(root) and path.relative_to(root).parts[:1] not in (("studies",), ("demo",))
-
-
-def check_title(config: Config, run: RunDirectory) -> None:
-    """Raises a UserError if another arm beside the run's has its title."""
-    arm = run.path.absolute().parent
-    firsts = (next(iter(sorted(other.glob("*/config.yaml"))), None) for other in arm.parent.glob("*") if other != arm)
-    for file in filter(None, firsts if config.title else ()):
-        try:
-            other = RunDirectory(file.parent).read_config()
-        except UserError:
-            continue
-        if other.title == config.title and other.data.name == config.data.name:
-            refuse_equal_titles(config.title, (file.parent.parent, other), (arm, config))
-
-
-def refuse_equal_titles(title: str, first: tuple[Path | str, Config], second: tuple[Path | str, Config]) -> None:
-    """Raises a UserError if two (directory, configuration) with this title differ: no comparison could name them."""
-    if keys := configuration.arm_differences(first[1], second[1]):
-        raise UserError(
-            f"two arms have the title {title!r}: {first[0]} and {second[0]}, which differ in "
-            f"{', '.join(sorted(keys))}. Change one title: in its YAML file, and in the config.yaml of its runs"
-        )

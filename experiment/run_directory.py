@@ -80,7 +80,7 @@ class RunDirectory:
 
     def began(self) -> int | None:
         """When the configuration was written, in nanoseconds; None without one."""
-        return self.config_file.stat().st_mtime_ns if os.path.lexists(self.config_file) else None
+        return self.config_file.lstat().st_mtime_ns if os.path.lexists(self.config_file) else None
 
     def has_summary(self) -> bool:
         """Whether there is a summary; false, too, where the directory may not be read."""
@@ -253,7 +253,7 @@ class RunDirectory:
         if not self.has_summary():
             return
         if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
-            raise UserError(f"{self.path} was trained on other images than {source}: name those with --data")
+            raise UserError(f"{self.path} was trained on other images than {source}: name those with --data, or train again")
 
 
 def _check_facts(content: np.ndarray) -> dict:

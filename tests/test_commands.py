@@ -325,13 +325,13 @@ def test_the_baseline_is_the_first_that_is_named_or_plain_or_what_is_asked_for(c
         assert json.loads(result.stdout)["comparison"]["baseline"] == expected, result.stderr
 
 
-def test_arms_that_cannot_be_told_apart_or_found_are_reported_and_nothing_is_written(refused, tmp_path):
+def test_a_baseline_that_is_no_arm_or_several_is_reported_and_nothing_is_written(refused, tmp_path):
     make_run(tmp_path / "runs/a/seed0", "title=same")
     make_run(tmp_path / "runs/b/seed0", "title=same", "batch_size=20")
     arguments = ["evaluate.py", tmp_path / "runs", "--output", tmp_path / "out"]
-    assert "two arms have the title 'same': a and b, which differ in batch_size" in refused(*arguments)
-    arguments[1] = tmp_path / "runs/a"
     assert "--baseline c: no arm has this name" in refused(*arguments, "--baseline", "c")
+    several = refused(*arguments, "--baseline", "same")
+    assert "several arms have this name" in several and "same (a) (in a)" in several and "same (b) (in b)" in several
     assert not (tmp_path / "out").exists()
 
 

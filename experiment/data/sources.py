@@ -44,8 +44,16 @@ def with_data(config: Config, where: str | None) -> Config:
 
 
 def are_named(where: str | None, settings: Data) -> bool:
-    """Whether `where` names the files of these images: CIFAR's for CIFAR, others for one's own."""
-    return where not in (None, *KEYWORDS) and (_name_of(where) is not None) == settings.own_images
+    """Whether `where` names these images: files of one's own for one's own, CIFAR-10 or CIFAR-100 for the same.
+
+    A directory without either counts as both, so that its user is told that they are not there.
+    """
+    if where is None or where in KEYWORDS:
+        return False
+    if _name_of(where) is not None:
+        return settings.own_images
+    held = [name for name, version in CIFAR.items() if cifar.find(_expanded(where), version)]
+    return settings.name in (held or CIFAR)
 
 
 def _name_of(where: str | None) -> str | None:

@@ -130,7 +130,7 @@ def compare(results: Sequence[RunResult], baseline: str | None = None, left_out:
         left_out: why other runs could not be evaluated, for the reader of the comparison.
 
     Raises:
-        UserError: two arms have the same title, or not exactly one arm has the name of the baseline.
+        UserError: a network was changed between the runs of an arm, or the baseline is no arm, or several.
     """
     groups = groups_of(results)
     chosen = named(groups, baseline) if baseline else groups[0]

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from experiment import config as configuration
-from experiment import finding, resuming
+from experiment import resuming
 from experiment.config import Config, Reported
 from experiment.errors import UserError
 from experiment.evaluation import metrics
@@ -107,7 +107,7 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
     """The groups in order of their first runs. If a group has several runs of a seed, only the first counts.
 
     Raises:
-        UserError: two groups have the same title, or a network was changed between the runs of a group.
+        UserError: a network was changed between the runs of a group.
     """
     by_experiment: dict[str, dict[int, RunResult]] = {}
     for result in results:
@@ -120,7 +120,7 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
 
 
 def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
-    """The titles, or else the directories' names, and what was left out at the end of all.
+    """The titles, or else the directories' names, and the end that all had in common and that was cut off.
 
     Equal names are followed by the data set or directory in brackets.
     """
@@ -132,13 +132,10 @@ def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
     if len(set(places)) < len(places):
         places = [first.name for first in firsts]
     labels = []
-    for number, (title, name, first) in enumerate(zip(titles, names, firsts, strict=True)):
-        twins = [firsts[other] for other in range(len(firsts)) if title and titles[other] == title and other != number]
-        for twin in (twin for twin in twins if twin.data == first.data):
-            finding.refuse_equal_titles(title, (first.directory, first.config), (twin.directory, twin.config))
-        by_data = twins and first.data_name not in (twin.data_name for twin in twins)
-        told_apart_by = first.data_name if by_data else places[number]
-        labels.append(name if names.count(name) == 1 else f"{name} ({told_apart_by})")
+    for name, place, first in zip(names, places, firsts, strict=True):
+        data_names = [twin.data_name for twin, own in zip(firsts, names, strict=True) if own == name]
+        by_data = data_names.count(first.data_name) == 1
+        labels.append(name if len(data_names) == 1 else f"{name} ({first.data_name if by_data else place})")
     repeated = {label: itertools.count(1) for label in labels if labels.count(label) > 1}
     return [f"{label} no. {next(repeated[label])}" if label in repeated else label for label in labels], shared
 

@@ -5,7 +5,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -18,9 +18,9 @@ from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 from experiment.studies import runner, write
-from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, plan_run, take_equal_runs
-from experiment.studies.runner import Execution
-from experiment.studies.search import Search
+from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
+from experiment.studies.runner import Execution, Job
+from experiment.studies.search import Search, example_of
 from experiment.studies.study import Study
 from experiment.studies.table import row_of
 
@@ -60,14 +60,14 @@ def conduct(
             return None
 
     if study.search:
-        base = plan_run(name, study, {}, study.seeds[0], checkpoints)
+        example = example_of(name, study, checkpoints, data)
         if dry_run:
-            minutes = estimate_seconds([base] * study.trials, roots, images) / 60
+            minutes = estimate_seconds([example] * study.trials, roots, images) / 60
             print(f"{name}: {study.trials} runs, at most about {minutes:.0f} minutes on this machine")
             return 0
-        return conclude(name, study, _search(name, study, base, checkpoints, data, execution, images), output)
-    planned = [replace(each, config=sources.with_data(each.config, data)) for each in plan(name, study, checkpoints)]
-    planned = take_equal_runs(planned, roots, images)
+        settings = {example.config.data}
+        return conclude(name, study, _search(name, study, settings, checkpoints, data, execution, images), output)
+    planned = take_equal_runs(plan(name, study, checkpoints, data), roots, images)
     waiting = [each for each in planned if not has_ended(each, images)]
     if dry_run:
         for each in planned:
@@ -116,7 +116,7 @@ def _refuse_changed_networks(planned: Sequence[PlannedRun]) -> None:
         resuming.refuse_changed_networks(runs.pop(repr(each.point), []), each.config.model.name)
 
 
-def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data, execution, images) -> list[dict]:
+def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, data, execution, images) -> list[dict]:
     """Executes the runs that a search still needs; returns the rows of all."""
     folder = RunDirectory(checkpoints / "studies" / name)
     folder.prepare()
@@ -124,7 +124,6 @@ def _search(name: str, study: Study, base: PlannedRun, checkpoints: Path, data, 
         search = Search(name, study, checkpoints, data, execution, images)
         print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
-            settings = {sources.with_data(base.config, data).data}
             for job, outcome in runner.execute(search.next_job, execution, data, settings):
                 if row := search.learn(job, outcome):
                     advance(f"{row['run']}: {_in_short(row)}")
@@ -138,8 +137,10 @@ def _outcomes(
     waiting: Sequence[PlannedRun], data: str | None, execution: Execution
 ) -> Iterator[tuple[PlannedRun, dict[str, bytes] | Exception]]:
     """Yields (planned run, its small files or an exception)."""
-    jobs = [execution.job(each.config, each.run, data) for each in waiting]
-    there = list(dict.fromkeys(jobs))  # two settings may share a run
+    jobs: dict[Job, list[PlannedRun]] = {}  # two settings may share a run
+    for each in waiting:
+        jobs.setdefault(execution.job(each.config, each.run, data), []).append(each)
+    there = list(jobs)
     outcomes: list[Iterable] = []
     if execution.executor == "ray":  # finished runs without predictions have their weights here
         here, damaged = [], {}
@@ -154,7 +155,7 @@ def _outcomes(
         settings = {job.config.data for job in there}
         outcomes.append(runner.execute(functools.partial(next, iter(there), None), execution, data, settings))
     for job, outcome in itertools.chain(*outcomes):
-        for each in (each for each, own in zip(waiting, jobs, strict=True) if own == job):
+        for each in jobs[job]:
             yield each, outcome
 
 

@@ -11,7 +11,7 @@ from experiment.errors import UserError
 from experiment.schema import nearest
 from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES
-from experiment.studies.study import VARIANT, Study
+from experiment.studies.study import VARIANT, Study, short_key
 
 FOLDER = CONFIGS / "studies"
 
@@ -46,7 +46,7 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
     values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
     for section, texts in (("grid", axes), ("settings", dict(pairs[len(grid) :]))):
         values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
-    name = "-".join([plain_yaml.name_of(base), *(key.rpartition(".")[2] for key in axes)])
+    name = "-".join([plain_yaml.name_of(base), *map(short_key, axes)])
     return name, _checked(values, "the sweep")
 
 
@@ -112,7 +112,8 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     varied = [key for settings in study.variants.values() for key in settings]
     networks = [*study.values_of("model.name"), configuration.load(study.base).model.name]
     networks += [each["model.name"] for each in (study.settings, *study.variants.values()) if "model.name" in each]
-    known = [key for network in dict.fromkeys(networks) for key in configuration.known_keys(network=network)]
+    names = dict.fromkeys(name for name in networks if isinstance(name, str))  # the configuration refuses the others
+    known = [key for network in names for key in configuration.known_keys(network=network)]
     for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: unknown key of a configuration{nearest(key, known)}"

@@ -13,6 +13,7 @@ import numpy as np
 from experiment import config as configuration
 from experiment import finding
 from experiment.config import Config, Data
+from experiment.data import sources
 from experiment.data.dataset import Dataset, split_counts
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
@@ -40,8 +41,10 @@ class PlannedRun:
         return ", ".join([*values, f"seed={self.config.seed}"])
 
 
-def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
+def plan(name: str, study: Study, checkpoints: Path, data: str | None = None) -> list[PlannedRun]:
     """The runs of a study, in the order of training: all points for the first seed, then for the next.
+
+    `data` is the value of `--data`.
 
     Raises:
         UserError: there are more than 2,000, or a configuration is invalid.
@@ -50,10 +53,13 @@ def plan(name: str, study: Study, checkpoints: Path) -> list[PlannedRun]:
     if count > _MOST_RUNS:
         raise UserError(f"study {name}: {count:,} runs; the limit is {_MOST_RUNS:,}")
     points = [{key: part[key] for part in parts for key in part} for parts in itertools.product(*study.points)]
-    return [plan_run(name, study, point, seed, checkpoints) for seed, point in itertools.product(study.seeds, points)]
+    order = itertools.product(study.seeds, points)
+    return [plan_run(name, study, point, seed, checkpoints, data) for seed, point in order]
 
 
-def plan_run(name: str, study: Study, point: dict[str, Any], seed: int, checkpoints: Path) -> PlannedRun:
+def plan_run(
+    name: str, study: Study, point: dict[str, Any], seed: int, checkpoints: Path, data: str | None = None
+) -> PlannedRun:
     """The run at a point; raises a UserError if its configuration is invalid."""
     unlabelled = dict.fromkeys(configuration.LABELS)  # the labels of the base do not apply
     values = {**unlabelled, **study.settings, **point, **study.variants.get(point.get(VARIANT), {})}
@@ -62,6 +68,7 @@ def plan_run(name: str, study: Study, point: dict[str, Any], seed: int, checkpoi
         config = configuration.load(study.base, values, seed)
     except UserError as error:
         raise UserError(f"study {name}, {point}: {error}") from None
+    config = sources.with_data(config, data)
     folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
     return PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}"))
 

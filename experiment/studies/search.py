@@ -5,13 +5,13 @@ connection to Optuna, and since resuming is exact, pauses do not change a result
 folder, holds the state of the search.
 """
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiment import copies
-from experiment.data import sources
 from experiment.errors import UserError
 from experiment.studies.plan import Loader, PlannedRun, own_summary, plan_run
 from experiment.studies.runner import Execution, Job, Outcome
@@ -58,7 +58,7 @@ class Search:
         self._trials = _open(optuna, study, checkpoints / "studies" / name / "search.journal")
         self._random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=study.seeds[0]))
         self._rows: dict[Path, dict] = {}  # of runs that ended
-        self.refused = ""  # why the last of the settings that are not valid are not
+        self.refused = ""  # the message on the last settings that were not valid
         for trial in self._trials.get_trials(states=(self._states.COMPLETE, self._states.PRUNED)):
             planned = self._plan(trial.params)
             own_summary(planned, images)
@@ -108,8 +108,7 @@ class Search:
         point = {key: parameters[key] for key in self._study.search}
         # Three digits, so that a person can type the settings.
         point = {key: _short(value, self._study.search[key]) for key, value in point.items()}
-        planned = plan_run(self._name, self._study, point, self._study.seeds[0], self._checkpoints)
-        return PlannedRun(point, sources.with_data(planned.config, self._data), planned.run)
+        return plan_run(self._name, self._study, point, self._study.seeds[0], self._checkpoints, self._data)
 
     def learn(self, job: Job, outcome: Outcome) -> dict | None:
         """Takes the outcome of a job; returns the row of its run, or None if the run goes on."""
@@ -145,6 +144,24 @@ class Search:
     def rows(self) -> list[dict]:
         """The rows of all runs that ended."""
         return list(self._rows.values())
+
+
+def example_of(name: str, study: Study, checkpoints: Path, data: str | None) -> PlannedRun:
+    """A run that the search may draw: the first valid one of the lists' values and the ranges' ends.
+
+    Raises:
+        UserError: there is none among the first thousand.
+    """
+    ends = [[values.low, values.high] if isinstance(values, Range) else values for values in study.search.values()]
+    refused = UserError(f"study {name}: no setting of the search is valid")
+    for values in itertools.islice(itertools.product(*ends), 1_000):
+        try:
+            return plan_run(
+                name, study, dict(zip(study.search, values, strict=True)), study.seeds[0], checkpoints, data
+            )
+        except UserError as error:
+            refused = error
+    raise refused
 
 
 def _short(value: Any, values: Range | list) -> Any:
@@ -197,7 +214,7 @@ def _open(optuna, study: Study, journal: Path):
         )
     found.set_user_attr("study", text)
     kind = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}[study.sampler]
-    found.sampler = kind(seed=1_000 * study.seeds[0] + len(trials))  # a continued search draws other settings
+    found.sampler = kind(seed=(1_000 * study.seeds[0] + len(trials)) % 2**32)  # a continued search draws other settings
     for trial in trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
             found.enqueue_trial(trial.params)

@@ -11,6 +11,11 @@ VARIANT = "variant"  # the name of the axis of variants
 _FORMER_NAMES = {"judged": "primary", "score_means": "score_label", "budget": "scope"}
 
 
+def short_key(key: str) -> str:
+    """The last word of a key, or its section: "learning_rate", but "optimizer" for "optimizer.name"."""
+    return key.removesuffix(".name").rpartition(".")[2]
+
+
 class Range(Section):
     """The numbers from `low` to `high`: integers if both are; with `log`, small and large ones equally often."""
 
@@ -108,8 +113,7 @@ class Study(Section):
 
     def axis_label(self, key: str) -> str:
         """The display name of a key of the grid; by default, that of optimizer.learning_rate is "learning rate"."""
-        section, _, name = key.rpartition(".")
-        return self.labels.get(key, (section if section and name == "name" else name).replace("_", " "))
+        return self.labels.get(key, short_key(key).replace("_", " "))
 
     def panel_label(self, value: Any) -> str:
         """The title of a panel: the value's display name, or the key and the number."""

@@ -3,7 +3,7 @@
 import sys
 from typing import Literal, get_args
 
-from experiment import files, finding, tensorflow_setup
+from experiment import files, tensorflow_setup
 from experiment.config import Config
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
@@ -18,8 +18,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     """Decides what to do for a run; changes nothing, and needs neither images nor TensorFlow.
 
     Raises:
-        UserError: the directory contains a run, and `existing` does not allow for it; it cannot be written to; or
-            another arm beside a new run has its title.
+        UserError: the directory contains a run, and `existing` does not allow for it; or it cannot be written to.
     """
     if existing not in get_args(Existing):
         raise UserError(f"existing: {existing!r} is none of {', '.join(get_args(Existing))}")
@@ -35,7 +34,6 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
             f"{run.path} already contains a run. Continue it, if it is not finished: --resume; replace it: "
             "--overwrite; or keep it, and train in another directory: --run-dir DIR"
         )
-    finding.check_title(config, run)
     return "start"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment import config as configuration
 from experiment import finding
-from experiment.data import synthetic
+from experiment.config import Data
+from experiment.data import sources, synthetic
 from experiment.data.cifar import CIFAR10
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
@@ -184,7 +184,7 @@ def test_a_run_without_weights_and_answers_is_refused(tmp_path):
 def test_weights_trained_on_other_images_are_refused(tmp_path):
     run = make_run(tmp_path / "run", data="generated")
     run.best_file.touch()
-    assert "other data than this version of" in refusal(run, lambda name: synthetic.generate(20, 10))
+    assert "other images than this version of" in refusal(run, lambda name: synthetic.generate(20, 10))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), bytes(1000)])
@@ -279,13 +279,26 @@ def test_numpys_predictions_replace_no_stored_ones(tmp_path, monkeypatch):
 
 
 def test_images_that_are_named_are_those_of_the_run_even_if_it_is_predicted(tmp_path):
-    run, others = make_run(tmp_path / "run", data="generated"), synthetic.generate(20, 10)
+    run, others = make_run(tmp_path / "run"), synthetic.generate(20, 10)
     predicting.predict_missing(run, lambda settings: others)
     with pytest.raises(UserError, match="was trained on other images than"):
         predicting.predict_missing(run, lambda settings: others, where=str(tmp_path))
     facts = run.read_summary()
     run.write_summary(facts | {"data": facts["data"] | {"sha256": others.fingerprint()}})
     assert predicting.predict_missing(run, lambda settings: others, where=str(tmp_path)) == {}
+
+
+def test_a_directory_of_one_cifar_does_not_name_the_images_of_the_other(tmp_path):
+    for name, first, other in (
+        ("cifar10", "cifar-10-batches-py/data_batch_1", "cifar100"),
+        ("cifar100", "cifar-100-python/train", "cifar10"),
+    ):
+        (tmp_path / name / first).parent.mkdir(parents=True)
+        (tmp_path / name / first).touch()
+        assert sources.are_named(str(tmp_path / name), Data(name=name))
+        assert not sources.are_named(str(tmp_path / name), Data(name=other))
+    assert sources.are_named(str(tmp_path), Data(name="cifar10"))  # which is then not found there
+    assert not sources.are_named(str(tmp_path), Data(name="synthetic"))
 
 
 def test_a_directory_that_may_not_be_entered_has_no_weights(tmp_path, monkeypatch):
@@ -342,14 +355,3 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     run = make_run(tmp_path / "a/seed0")
     monkeypatch.chdir(tmp_path)
     assert len(finding.select([tmp_path, run.path, run.path.relative_to(tmp_path)], tmp_path)) == 1
-
-
-def test_a_title_that_another_arm_beside_has_is_refused(tmp_path):
-    make_run(tmp_path / "one/seed0", "title=same")
-    config, run = configuration.load("plain.yaml", ["title=same", "epochs=3", BN]), RunDirectory(tmp_path / "two/seed0")
-    with pytest.raises(UserError, match=r"title 'same': .*one and .*, which differ in model\.norm"):
-        finding.check_title(config, run)
-    finding.check_title(config, RunDirectory(tmp_path / "one/seed1"))
-    finding.check_title(configuration.load("plain.yaml", ["title=same", "epochs=3", "seed=1"]), run)
-    finding.check_title(configuration.load("plain.yaml", ["title=same", "data.name=synthetic"]), run)
-    finding.check_title(configuration.load("plain.yaml", ["title=other"]), RunDirectory(tmp_path / "absent/two/seed0"))

@@ -14,7 +14,7 @@ from experiment.errors import UserError
 from experiment.studies import load as studies
 from experiment.studies import table, verdict, write
 from experiment.studies.runner import Execution, Job
-from experiment.studies.search import Search
+from experiment.studies.search import Search, example_of
 from experiment.studies.study import Study
 from tests.conftest import history_rows, make_run
 
@@ -64,6 +64,20 @@ def conducted(search: Search, accuracy_of=lambda job: 0.5) -> list[dict]:
     while job := search.next_job():
         search.learn(job, trained(job, accuracy_of(job)))
     return search.rows()
+
+
+def test_a_search_whose_base_alone_is_not_valid_has_an_example(tmp_path):
+    keys = {"optimizer.name": ["adam", "sgd", "muon"], "optimizer.learning_rate": {"low": 0.001, "high": 0.1}}
+    study = load(tmp_path, settings={"optimizer.momentum": 0.9}, search=keys)
+    example = example_of("found", study, tmp_path, "synthetic")
+    assert (example.config.optimizer.name, example.config.data.name) == ("sgd", "synthetic")
+    never = load(tmp_path, settings={"optimizer.momentum": 0.9}, search={"optimizer.name": ["adam", "adamw"]})
+    with pytest.raises(UserError, match="momentum"):
+        example_of("found", never, tmp_path, None)
+
+
+def test_any_seed_can_be_that_of_a_search(tmp_path):
+    assert opened(tmp_path, seeds=[20240101]).next_job().config.seed == 20240101
 
 
 def test_settings_are_drawn_from_the_ranges_and_lists(tmp_path):

@@ -563,6 +563,18 @@ def test_the_keys_of_another_network_can_vary():
         studies.sweep("bn.yaml", ["model.depth=20,32"], "0", [])
 
 
+def test_a_network_that_is_no_name_is_refused_as_one_line(tmp_path):
+    name, study = studies.sweep("bn.yaml", ["model.name=[vgg,resnet]"], "0", [])  # brackets too many
+    with pytest.raises(UserError, match=r"model\.name"):
+        plan.plan(name, study, tmp_path)
+
+
+def test_sweeps_of_two_optimisers_and_of_two_schedules_are_two_studies():
+    grids = (["optimizer.name=adam,adamw"], ["schedule.name=constant,cosine"], ["optimizer.learning_rate=0.1,0.2"])
+    names = [studies.sweep("bn.yaml", grid, "0", [])[0] for grid in grids]
+    assert names == ["bn-optimizer", "bn-schedule", "bn-learning_rate"]
+
+
 def test_each_axis_of_a_sweep_has_its_place_in_the_figure():
     grid = ["optimizer.name=adam,adamw", "batch_size=8,16", "optimizer.learning_rate=0.1,0.2"]
     _, study = studies.sweep("bn.yaml", grid, "0", ["epochs=2"])
@@ -963,9 +975,7 @@ def test_the_examples_of_the_documentation_are_valid(tmp_path):
 
 def test_the_documentation_tells_every_key_measure_and_score():
     told = (ROOT / "docs" / "studies.md").read_text()
-    missing = [
-        name for name in (*Study.model_fields, *measures.MEASURES, *scores.SCORES) if f"`{name}`" not in told
-    ]
+    missing = [name for name in (*Study.model_fields, *measures.MEASURES, *scores.SCORES) if f"`{name}`" not in told]
     assert not missing
 
 

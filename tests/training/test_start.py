@@ -34,14 +34,6 @@ def test_a_finished_run_is_refused_kept_or_replaced(tmp_path):
     assert {file: file.read_bytes() for file in run.path.iterdir()} == before
 
 
-def test_a_title_that_another_arm_beside_has_is_refused_before_training(tmp_path):
-    make_run(tmp_path / "one/seed0", "title=same", "batch_size=64")
-    config, run = configuration.load("plain.yaml", ["title=same"]), RunDirectory(tmp_path / "two/seed0")
-    with pytest.raises(UserError, match=r"title 'same': .*one and .*two, which differ in batch_size"):
-        start.plan(config, run)
-    assert not run.path.exists()
-
-
 def test_a_run_that_was_stopped_is_resumed_by_the_same_configuration_alone(tmp_path):
     run = make_run(tmp_path / "run", status="interrupted")
     for existing in ("resume", "finish"):
