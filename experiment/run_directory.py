@@ -253,7 +253,8 @@ class RunDirectory:
         if not self.has_summary():
             return
         if (self.read_summary().get("data") or {}).get("sha256") != fingerprint:
-            raise UserError(f"{self.path} was trained on other images than {source}: name those with --data, or train again")
+            told = f"{self.path} was trained on other images than {source}"
+            raise UserError(f"{told}: name those with --data, or train again")
 
 
 def _check_facts(content: np.ndarray) -> dict:

@@ -180,20 +180,7 @@ def build_model(
         with _settings(precision, seed):
             inputs = keras.layers.Input(image_shape)
             outputs = network.build(inputs, classes, layers)
-        if not isinstance(outputs, keras.KerasTensor):
-            raise UserError(f"{file}: build returns {type(outputs).__name__} rather than one Keras tensor")
-        if (outputs.shape, outputs.dtype) != ((None, classes), "float32"):
-            shape = ", ".join("n" if size is None else str(size) for size in outputs.shape)
-            remedy = (
-                "layers.dense(classes)" if len(outputs.shape) == 2 else "pooling or Flatten, and layers.dense(classes)"
-            )
-            raise UserError(
-                f"{file}: build returns [{shape}] in {outputs.dtype} rather than logits [n, {classes}] in float32; "
-                f"end it with {remedy}"
-            )
-        last = outputs._keras_history.operation
-        if {type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")} & _NOT_LOGITS:
-            raise UserError(f"{file}: build ends in {last.name}, not in logits; return layers.dense(classes)(x)")
+        _check_logits(outputs, classes, file)
         model = keras.Model(inputs, outputs)
         regularised = ghost_batches(network) > 1 and [layer for layer in model.layers if layer.activity_regularizer]
         if regularised:
@@ -211,6 +198,24 @@ def build_model(
     for layer, scale in layers.scaled:
         layer.kernel.assign(scale * layer.kernel)
     return model
+
+
+def _check_logits(outputs, classes: int, file: str) -> None:
+    """Raises a UserError if what `build` returned is not one Keras tensor of logits [n, classes] in float32."""
+    import keras
+
+    if not isinstance(outputs, keras.KerasTensor):
+        raise UserError(f"{file}: build returns {type(outputs).__name__} rather than one Keras tensor")
+    if (outputs.shape, outputs.dtype) != ((None, classes), "float32"):
+        shape = ", ".join("n" if size is None else str(size) for size in outputs.shape)
+        flat = "" if len(outputs.shape) == 2 else "pooling or Flatten, and "
+        raise UserError(
+            f"{file}: build returns [{shape}] in {outputs.dtype} rather than logits [n, {classes}] in float32; "
+            f"end it with {flat}layers.dense(classes)"
+        )
+    last = outputs._keras_history.operation
+    if {type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")} & _NOT_LOGITS:
+        raise UserError(f"{file}: build ends in {last.name}, not in logits; return layers.dense(classes)(x)")
 
 
 def _reason(error: Exception) -> str:
@@ -275,9 +280,7 @@ def check_exchangeable(network: Network, first, second) -> None:
     """Raises a UserError if two models of one network differ in the names or shapes of their weights."""
     one, other = ([(variable.name, variable.shape) for variable in model.weights] for model in (first, second))
     if one != other:
-        raise UserError(
-            f"models/{network.name}.py: build must create the same weights at each call, in every precision"
-        )
+        raise UserError(f"models/{network.name}.py: build must create the same weights at each call and precision")
 
 
 def preprocess(images):
