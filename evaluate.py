@@ -67,6 +67,11 @@ def main(arguments: argparse.Namespace) -> int:
     if not evaluated:
         raise UserError("none of these runs could be evaluated")
     results = [result for _, _, result, _ in evaluated]
+    named = arguments.data in (None, *sources.KEYWORDS) or any(
+        sources.are_named(arguments.data, result.config.data) for result in results
+    )
+    if not named:
+        print(f"note: --data {arguments.data}: none of these runs was trained on it", file=sys.stderr)
     if len(arguments.runs) < 2:  # there is no order from the user
         results.sort(key=_default_place)
     comparison = compare(results, arguments.baseline, left_out)

@@ -97,7 +97,8 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
         raise UserError(f"{run.path}: this run is finished ({old.epochs} epochs); there is nothing to resume")
     if summary["status"] == "diverged":
         raise Diverged(
-            f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed; lower the learning rate"
+            f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed; train it again with a lower "
+            "optimizer.learning_rate: --overwrite"
         )
     if run.has_weights() and summary.get("epochs") and not run.state_file.exists():
         raise UserError(

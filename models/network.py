@@ -280,7 +280,7 @@ def check_exchangeable(network: Network, first, second) -> None:
     """Raises a UserError if two models of one network differ in the names or shapes of their weights."""
     one, other = ([(variable.name, variable.shape) for variable in model.weights] for model in (first, second))
     if one != other:
-        raise UserError(f"models/{network.name}.py: build must create the same weights at each call and precision")
+        raise UserError(f"models/{network.name}.py: build must create the same weights each time, in every precision")
 
 
 def preprocess(images):

@@ -335,6 +335,14 @@ def test_a_baseline_that_is_no_arm_or_several_is_reported_and_nothing_is_written
     assert not (tmp_path / "out").exists()
 
 
+def test_images_that_no_run_was_trained_on_are_said_to_be_so(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    (tmp_path / "cifar-100-python").mkdir()
+    (tmp_path / "cifar-100-python/train").touch()
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--data", tmp_path)
+    assert result.returncode == 0 and "none of these runs was trained on it" in result.stderr, result.stderr
+
+
 def test_figures_are_written_in_the_format_that_is_asked_for(command, tmp_path):
     make_run(tmp_path / "runs/plain/seed0")
     result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--figures", "svg")

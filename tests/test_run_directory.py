@@ -607,6 +607,12 @@ def test_a_run_on_other_data_is_refused(tmp_path, facts):
     assert "other images than here" in refusal(lambda: run.check_same_data("0" * 64, "here"))
 
 
+def test_a_configuration_that_is_a_dangling_link_has_a_time(tmp_path):
+    assert RunDirectory(tmp_path).began() is None
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "absent")
+    assert RunDirectory(tmp_path).began() is not None
+
+
 def test_a_summary_is_json_that_other_programs_read(tmp_path):
     assert json.loads(make_run(tmp_path / "run").summary_file.read_text())["status"] == "finished"
 

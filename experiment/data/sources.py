@@ -44,9 +44,9 @@ def with_data(config: Config, where: str | None) -> Config:
 
 
 def are_named(where: str | None, settings: Data) -> bool:
-    """Whether `where` names these images: files of one's own for one's own, CIFAR-10 or CIFAR-100 for the same.
+    """Whether `where` is a place of these images: for CIFAR, a folder of this CIFAR, otherwise one's own images.
 
-    A directory without either counts as both, so that its user is told that they are not there.
+    A folder without any CIFAR counts, too, so that its user is told that the images are not there.
     """
     if where is None or where in KEYWORDS:
         return False

@@ -122,7 +122,7 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
 def _labels(members: list[tuple[RunResult, ...]]) -> tuple[list[str], str]:
     """The titles, or else the directories' names, and the end that all had in common and that was cut off.
 
-    Equal names are followed by the data set or directory in brackets.
+    Equal names are followed by the data set, the directory or the first run in brackets.
     """
     firsts = [runs[0] for runs in members]
     titles = [next((run.config.title for run in runs if run.config.title), None) for runs in members]

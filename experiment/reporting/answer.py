@@ -44,8 +44,8 @@ def _not_compared(comparison: Comparison) -> list[str]:
     images = comparison.on_other_images
     protocol = [group for group in comparison.groups if group not in (*images, *comparison.compared)]
     return [
-        f"{why}, and not compared: {_listed([group.label for group in groups])}. "
-        "To compare them, give evaluate.py their directories."
+        f"{why}, and not compared: {_listed([group.label for group in groups])}."
+        + (" To compare these with one another, give evaluate.py their directories alone." if len(groups) > 1 else "")
         for why, groups in (("On other images", images), ("Weights chosen by another protocol", protocol))
         if groups
     ]

@@ -1,4 +1,4 @@
-"""Reads a study from its file or from the command line, and checks it, so that no mistake shows after hours only."""
+"""Reads a study from its file or from the command line, and checks it: a mistake is told before the training."""
 
 import itertools
 import re

@@ -5,8 +5,8 @@ connection to Optuna, and since resuming is exact, pauses do not change a result
 folder, holds the state of the search.
 """
 
-import itertools
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,21 +147,25 @@ class Search:
 
 
 def example_of(name: str, study: Study, checkpoints: Path, data: str | None) -> PlannedRun:
-    """A run that the search may draw: the first valid one of the lists' values and the ranges' ends.
+    """A run as the search will have: that of its base and settings or, if that is not valid, with values at random.
 
     Raises:
-        UserError: there is none among the first thousand.
+        UserError: none was valid; it says why that of the base is not.
     """
-    ends = [[values.low, values.high] if isinstance(values, Range) else values for values in study.search.values()]
-    refused = UserError(f"study {name}: no setting of the search is valid")
-    for values in itertools.islice(itertools.product(*ends), 1_000):
+    draw, refused = random.Random(0), []
+    for attempt in range(200):
+        point = {key: _any_of(values, draw) for key, values in study.search.items() if attempt}
         try:
-            return plan_run(
-                name, study, dict(zip(study.search, values, strict=True)), study.seeds[0], checkpoints, data
-            )
+            return plan_run(name, study, point, study.seeds[0], checkpoints, data)
         except UserError as error:
-            refused = error
-    raise refused
+            refused.append(error)
+    raise refused[0]
+
+
+def _any_of(values: Range | list, draw: random.Random) -> Any:
+    if not isinstance(values, Range):
+        return draw.choice(values)
+    return (draw.randint if _are_integers(values) else draw.uniform)(values.low, values.high)
 
 
 def _short(value: Any, values: Range | list) -> Any:
@@ -176,9 +180,12 @@ def _distribution(distributions, values: Range | list):
     """Optuna's distribution of the values of a key."""
     if not isinstance(values, Range):
         return distributions.CategoricalDistribution(values)
-    integers = isinstance(values.low, int) and isinstance(values.high, int)
-    kind = distributions.IntDistribution if integers else distributions.FloatDistribution
+    kind = distributions.IntDistribution if _are_integers(values) else distributions.FloatDistribution
     return kind(values.low, values.high, log=values.log)
+
+
+def _are_integers(values: Range) -> bool:
+    return isinstance(values.low, int) and isinstance(values.high, int)
 
 
 def _open(optuna, study: Study, journal: Path):

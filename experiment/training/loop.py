@@ -232,7 +232,8 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
         raise UserError(
-            f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch; change batch_size"
+            f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch; change "
+            f"{'batch_size' if lasts[0] == smallest else 'data.validation_images'}"
         )
     if ghosts > 1:
         return ghosts

@@ -53,10 +53,9 @@ def train(
                 if not (isinstance(error, KeyboardInterrupt) and outcome.exists()):  # which says how the run ended
                     raise
         if not outcome.exists():
-            raise UserError(
-                f"{run.path}: the training process ended with code {child.returncode} (-9: killed, perhaps for lack of "
-                'memory); existing="resume" continues the run'
-            )
+            why = " (killed, perhaps for lack of memory)" if child.returncode == -9 else ""
+            told = f"{run.path}: the training process ended with code {child.returncode}{why}"
+            raise UserError(f'{told}; existing="finish" continues the run')
         result = pickle.loads(outcome.read_bytes())
     if isinstance(result, BaseException):
         raise result

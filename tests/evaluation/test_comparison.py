@@ -73,6 +73,12 @@ def test_two_arms_of_one_title_are_told_apart_by_their_directories(evaluated):
     assert labels(compare(runs)) == ["same (a)", "same (b)"]
     runs[1] = evaluated("a/seed1", "title=same", "seed=1", SLOW)  # a file that was changed between two seeds
     assert labels(compare(runs)) == ["same (a/seed0)", "same (a/seed1)"]
+    runs = [evaluated("c/seed0", "title=same, epochs=2"), evaluated("d/seed0", "title=same, epochs=2", SLOW)]
+    assert labels(compare(runs)) == ["same (c)", "same (d)"]
+    assert "All arms: epochs=2." in answer.answer(compare(runs))
+    runs = [evaluated("e/seed0", "title=same", data="generated")]
+    runs += [evaluated("f/seed0", "title=same"), evaluated("g/seed0", "title=same", SLOW)]
+    assert sorted(labels(compare(runs))) == ["same (f)", "same (g)", "same (generated)"]
 
 
 def test_one_title_on_two_data_sets_is_told_apart_by_them(evaluated):

@@ -116,11 +116,15 @@ def test_one_arm_alone_is_said_to_be_alone(told):
 
 def test_arms_on_other_images_are_named_as_not_compared(evaluated):
     runs = [evaluated("a/seed0"), evaluated("b/seed0", data="generated")]
-    said = "On other images, and not compared: b. To compare them, give evaluate.py their directories."
+    said = "On other images, and not compared: b."
     assert answer.answer(compare(runs))[-1] == said
     runs.insert(1, evaluated("c/seed0", "batch_size=20"))
     assert answer.answer(compare(runs))[-2] == said
     assert said not in answer.answer(compare([runs[0], runs[1]]))
+    both = compare([*runs, evaluated("d/seed0", "batch_size=20", data="generated")])
+    assert f"{said[:-2]}b and d. To compare these with one another, give evaluate.py their directories alone." in (
+        answer.answer(both)
+    )
 
 
 def test_notes_name_the_precisions_where_they_differ(evaluated):
@@ -258,10 +262,7 @@ def test_every_number_that_needs_a_definition_has_one(three_runs):
 
 def test_arms_of_another_protocol_are_named_as_not_compared(evaluated):
     results = [evaluated("a/seed0", "title=a"), evaluated("b/seed0", "title=b", "data.protocol=test_as_validation")]
-    said = (
-        "Weights chosen by another protocol, and not compared: b. To compare them, give evaluate.py their directories."
-    )
-    assert said in answer.answer(compare(results))
+    assert "Weights chosen by another protocol, and not compared: b." in answer.answer(compare(results))
 
 
 def test_runs_that_do_not_count_are_named(evaluated):

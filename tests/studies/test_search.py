@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiment import config as configuration
 from experiment import copies
 from experiment.data import synthetic
 from experiment.errors import UserError
@@ -67,12 +68,14 @@ def conducted(search: Search, accuracy_of=lambda job: 0.5) -> list[dict]:
 
 
 def test_a_search_whose_base_alone_is_not_valid_has_an_example(tmp_path):
-    keys = {"optimizer.name": ["adam", "sgd", "muon"], "optimizer.learning_rate": {"low": 0.001, "high": 0.1}}
-    study = load(tmp_path, settings={"optimizer.momentum": 0.9}, search=keys)
+    momentum, rates = {"optimizer.momentum": 0.9}, {"optimizer.learning_rate": {"low": 0.001, "high": 0.1}}
+    study = load(tmp_path, settings=momentum, search={"optimizer.name": ["adam", "sgd", "muon"]} | rates)
     example = example_of("found", study, tmp_path, "synthetic")
-    assert (example.config.optimizer.name, example.config.data.name) == ("sgd", "synthetic")
-    never = load(tmp_path, settings={"optimizer.momentum": 0.9}, search={"optimizer.name": ["adam", "adamw"]})
-    with pytest.raises(UserError, match="momentum"):
+    assert example.config.optimizer.name in ("sgd", "muon") and example.config.data.name == "synthetic"
+    inside = load(tmp_path, base="fast.yaml", search={"schedule.warmup_epochs": {"low": 0.0, "high": 3.0}})
+    assert example_of("found", inside, tmp_path, None).config == configuration.load("fast.yaml", ["title=null"], 3)
+    never = load(tmp_path, settings=momentum, search={"optimizer.name": ["adam", "adamw"]})
+    with pytest.raises(UserError, match="momentum and nesterov belong to sgd and muon, not to adam"):
         example_of("found", never, tmp_path, None)
 
 
