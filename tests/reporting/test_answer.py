@@ -122,7 +122,7 @@ def test_arms_on_other_images_are_named_as_not_compared(evaluated):
     assert answer.answer(compare(runs))[-2] == said
     assert said not in answer.answer(compare([runs[0], runs[1]]))
     both = compare([*runs, evaluated("d/seed0", "batch_size=20", data="generated")])
-    assert f"{said[:-2]}b and d. To compare these with one another, give evaluate.py their directories alone." in (
+    assert f"{said[:-2]}b, d. To compare these with one another, give evaluate.py their directories alone." in (
         answer.answer(both)
     )
 
