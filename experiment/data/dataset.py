@@ -140,7 +140,7 @@ def _positions(dataset: Dataset, settings: Data) -> tuple[np.ndarray, np.ndarray
         mask = _stratified(labels, count, np.random.default_rng(settings.split_seed), left=1)
         if not mask.any():
             raise UserError(
-                f"{dataset.source}: {len(labels)} training images, too few to hold out a fifth for validation"
+                f"{dataset.source}: {len(labels)} training images are too few to hold out a fifth for validation"
             )
         training, held_out = training[~mask], training[mask]
     count = settings.training_images

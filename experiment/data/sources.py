@@ -52,8 +52,7 @@ def are_named(where: str | None, settings: Data) -> bool:
         return False
     if _name_of(where) is not None:
         return settings.own_images
-    held = [name for name, version in CIFAR.items() if cifar.find(_expanded(where), version)]
-    return settings.name in (held or CIFAR)
+    return settings.name in ([version.name for version in _held(_expanded(where))] or CIFAR)
 
 
 def _name_of(where: str | None) -> str | None:
@@ -64,13 +63,17 @@ def _name_of(where: str | None) -> str | None:
         return str(path.absolute())
     if not folder.is_one(path):
         return None
-    held = [version.title for version in CIFAR.values() if cifar.find(path, version)]
-    if held:
+    if held := _held(path):
         raise UserError(
-            f"--data {where} contains both {held[0]} and a folder of classes (train/). For the first, name its own "
-            f"folder; for the second, use --set data.name={where}"
+            f"--data {where} contains both {held[0].title} and a folder of classes (train/). For the first, name its "
+            f"own folder; for the second, use --set data.name={where}"
         )
     return str(path.absolute())
+
+
+def _held(path: Path) -> list[Version]:
+    """The versions of CIFAR whose official files a directory is or contains."""
+    return [version for version in CIFAR.values() if cifar.find(path, version)]
 
 
 def load(where: str | None = None, download: bool = True, settings: Data | None = None) -> Dataset:
@@ -134,7 +137,7 @@ def read(directory: Path, version: Version | None = None, named_by: str = "--dat
         known = ", ".join([*(f"{name}/" for name in version.folders), *version.archives])
         readable = os.access(directory, os.R_OK | os.X_OK) and directory.is_dir()
         what = f"does not contain {version.title}" if readable else "is not a readable directory"
-        others = [other for other in CIFAR.values() if cifar.find(directory, other)]
+        others = _held(directory)
         hint = f" (it contains {others[0].title}: --set data.name={others[0].name})" if others else ""
         raise NotFound(
             f"{directory} ({named_by}) {what}{hint}. Name a directory that is or contains one of: {known}"
