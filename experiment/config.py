@@ -66,10 +66,11 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Random augmentation of each training image: a horizontal flip, a shift by up to `shift` pixels."""
+    """Random augmentation of each training image: a horizontal flip, a shift by up to `shift` pixels, a grey square."""
 
     flip: bool = False
     shift: Annotated[int, Field(ge=0, le=256)] = 0  # at most half an image's side
+    cutout: Annotated[int, Field(ge=0, le=512)] = 0  # the square's side in pixels; at most an image's
 
 
 class Optimizer(Section):
@@ -250,8 +251,7 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
     """
     resolved = path.resolve()
     if resolved in seen:
-        loop = " -> ".join(step.name for step in (*seen, resolved))
-        raise UserError(f"{path}: extends is circular: {loop}")
+        raise UserError(f"{path}: extends is circular: {' -> '.join(step.name for step in (*seen, resolved))}")
     values = plain_yaml.read(path)
     values = {} if values is None else values  # an empty file
     if not isinstance(values, dict):

@@ -227,6 +227,7 @@ def test_a_value_of_the_wrong_type_is_refused(write, text, key):
         ("data: {validation_images: 0}", "data.validation_images"),
         ("data: {split_seed: -1}", "data.split_seed"),
         ("augmentation: {shift: 257}", "augmentation.shift"),
+        ("augmentation: {cutout: -1}", "augmentation.cutout"),
         ("model: {norm: sometimes}", "model.norm"),
         ("optimizer: {name: rmsprop}", "optimizer.name"),
         ("schedule: {name: step}", "schedule.name"),
@@ -447,7 +448,7 @@ configs = st.builds(
         validation_images=st.integers(10, 25_000),
         split_seed=st.integers(0, 2**70),
     ),
-    augmentation=st.builds(Augmentation, flip=..., shift=st.integers(0, 16)),
+    augmentation=st.builds(Augmentation, flip=..., shift=st.integers(0, 16), cutout=st.integers(0, 32)),
     optimizer=optimizers(),
     schedule=st.builds(
         Schedule,

@@ -178,9 +178,10 @@ def check_fits(dataset: Dataset, config: Config) -> None:
     if count > most:
         told = f"{count:,} test images of {classes} classes are too many for predictions.npz; at most {most:,}"
         raise UserError(f"{dataset.source}: {told}")
-    most = min(dataset.image_shape[:2]) // 2
-    if config.augmentation.shift > most:
-        raise UserError(
-            f"augmentation.shift: {config.augmentation.shift} is too far for images of {dataset.image_shape[0]} x "
-            f"{dataset.image_shape[1]} pixels; {most} at most"
-        )
+    height, width, _ = dataset.image_shape
+    side = min(height, width)
+    for key, most in (("shift", side // 2), ("cutout", side)):
+        if (value := getattr(config.augmentation, key)) > most:
+            raise UserError(
+                f"augmentation.{key}: {value} is too much for images of {height} x {width} pixels; at most {most}"
+            )

@@ -155,6 +155,24 @@ def test_shift_leaves_the_flips_as_they_were(images):
     assert np.array_equal(flips[0], flips[2])
 
 
+def test_cutout_makes_one_square_grey_and_leaves_the_rest(images):
+    before, after = epoch(images, EVERYTHING), epoch(images, EVERYTHING.model_copy(update={"cutout": 6}))
+    assert np.array_equal(before.labels, after.labels)
+    changed = (before.images != after.images).any(axis=3)
+    assert (after.images[changed] == 128).all()
+    heights, widths = (changed.any(axis=axis).sum(axis=1) for axis in (2, 1))
+    assert np.array_equal(changed.sum(axis=(1, 2)), heights * widths)  # a rectangle
+    assert {*heights} == {*widths} == {3, 4, 5, 6}  # parts of it at the edges
+    assert (heights == 6).mean() > 0.75
+    assert changed.any(axis=0).all()
+
+
+def test_the_largest_square_is_an_image_s_side(images):
+    result = epoch(images, Augmentation(cutout=32)).images
+    grey = (result == 128).all(axis=3)
+    assert grey[:, 15, 15].all() and 0.5 < grey.mean() < 0.65
+
+
 def test_one_image_alone_makes_an_epoch(images):
     one = images.select(np.array([4]))
     assert epoch(one, EVERYTHING).labels.tolist() == [4]

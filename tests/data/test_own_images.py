@@ -443,11 +443,13 @@ def test_more_training_images_than_there_are_is_refused(tmp_path):
         split(own, Data(training_images=33))
 
 
-def test_a_shift_that_small_images_do_not_have_is_refused(tmp_path):
+@pytest.mark.parametrize(("key", "most"), [("shift", 4), ("cutout", 8)])
+def test_augmentation_that_small_images_do_not_allow_is_refused(tmp_path, key, most):
     own = arrays.read(saved(tmp_path / "own.npz"))
-    check_fits(own, configuration.load("plain.yaml", ["augmentation.shift=4"]))
-    with pytest.raises(UserError, match=r"augmentation\.shift: 5 is too far for images of 8 x 8 pixels; 4 at most"):
-        check_fits(own, configuration.load("plain.yaml", ["augmentation.shift=5"]))
+    check_fits(own, configuration.load("plain.yaml", [f"augmentation.{key}={most}"]))
+    told = rf"augmentation\.{key}: {most + 1} is too much for images of 8 x 8 pixels; at most {most}"
+    with pytest.raises(UserError, match=told):
+        check_fits(own, configuration.load("plain.yaml", [f"augmentation.{key}={most + 1}"]))
 
 
 def test_a_size_for_images_that_are_not_resized_is_refused(tmp_path, pets):
