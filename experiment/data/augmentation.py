@@ -63,7 +63,7 @@ class AugmentedImages:
         height, width, _ = self._shape
         side = self.settings.cutout
         rows, columns = np.arange(height) - tops[:, None], np.arange(width) - lefts[:, None]
-        return ((0 <= rows) & (rows < side))[:, :, None] & ((0 <= columns) & (columns < side))[:, None, :]
+        return ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
 
     def _draw(self, seed: int, epoch: int) -> tuple[np.ndarray, ...]:
         """The order of the images; whether each is flipped; its first row and column, and those of its grey square."""
