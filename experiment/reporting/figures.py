@@ -21,6 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # After Matplotlib's own, for the names of classes and arms in other scripts, where they are installed.
 _FONTS = ["Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC", "Malgun Gothic"]
 _FONTS += ["Microsoft YaHei", "Arial Unicode MS", "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari"]
+_DPI = 200  # a figure of 9 inches is 1,800 pixels wide
 _STYLE = {
     "font.family": ["DejaVu Sans", *(name for name in _FONTS if name in font_manager.get_font_names())],
     "axes.grid": True,
@@ -31,10 +32,10 @@ _STYLE = {
     "axes.titlesize": 12,
     "legend.frameon": False,
     "svg.hashsalt": "figure",  # reproducible files
+    "figure.dpi": _DPI,  # so that what is measured is what is saved
     "figure.constrained_layout.use": True,
 }
 EXPLODED = 100  # nats; guessing costs under 7, the logarithm of 1,000 classes
-_DPI = 200  # a figure of 9 inches is 1,800 pixels wide
 _NO_DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 

@@ -9,6 +9,8 @@ import matplotlib.image
 import matplotlib.text
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiment.errors import UserError
 from experiment.evaluation.comparison import compare
@@ -171,6 +173,17 @@ def test_the_legend_stands_where_no_curve_is(arms, epochs):
         assert inside_axes(figure) == []
         ticks = figure.axes[0].get_xticks()
         assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_no_label_is_cut_off_at_the_edge_of_the_saved_figure(tmp_path):
+    arms = ("plain, record recipe", "batch norm, record recipe", "batch norm, long record recipe")  # three columns
+    labels = [*(f"{arm} (mean of 3)" for arm in arms), "training", "validation"]  # just fit at 100 dpi, but not at 200
+    figure = figures.styled(Figure)(figsize=(9, 4))
+    figure.subplots()
+    figures.styled(figures.legend_below)(figure, [Line2D([], [], label=label) for label in labels])
+    figures.save(figure, tmp_path / "figure.png")
+    picture = matplotlib.image.imread(tmp_path / "figure.png")[..., :3]
+    assert all(edge.min() > 0.9 for edge in (picture[:, 0], picture[:, -1]))
 
 
 @pytest.mark.parametrize("text", ["a $\\frac$ of $x$", "_hidden", "100 %"])
