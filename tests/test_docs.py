@@ -96,7 +96,7 @@ def test_the_difference_of_both_networks_is_that_of_the_kept_predictions():
         assert re.search(rf"95 % interval (of )?{low:.2f} to {high:.2f}", text), page
 
 
-@pytest.mark.parametrize("name", ["fast", "record", "plain_record"])
+@pytest.mark.parametrize("name", ["fast", "record", "plain_record", "record_long"])
 def test_the_recipes_accuracies_are_those_of_the_kept_predictions(name):
     accuracies, _ = summary_of(f"recipes/{name}")
     lines = (ROOT / "docs/results.md").read_text().splitlines()
