@@ -67,7 +67,7 @@ recipes: .venv/installed  ## fast.yaml 30 times, the records three times, into r
 	rm results/recipes/fast/seed*/curves.png  # of two epochs
 	$(RUN) evaluate.py checkpoints/plain_record checkpoints/record --tta flip_shift --keep results/recipes --output results/recipes
 	$(RUN) evaluate.py checkpoints/record checkpoints/record_long --tta flip_shift --keep results/recipes --output results/recipes/record_long
-	rm results/recipes/record_long/*.png
+	rm results/recipes/record_long/*.png  # nearly those of results/recipes
 
 ablation: .venv/installed  ## what each choice of fast.yaml is worth, into results/ablation.md: half an hour
 	$(RUN) study.py --config ablation.yaml --workers 2 --results results
