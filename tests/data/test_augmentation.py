@@ -78,10 +78,19 @@ def test_the_same_seed_and_epoch_give_the_same_batches(images):
     assert np.array_equal(one.labels, again.labels)
 
 
-def test_an_epoch_is_the_one_that_recorded_runs_were_trained_on(images):
-    result = epoch(images, Augmentation(flip=True, shift=2), seed=1, number=4)
-    digest = hashlib.sha256(result.images.tobytes() + result.labels.tobytes()).hexdigest()
-    assert digest == "d164bff7e879d83c19b016afb2d9bfdd90fac8f295bb753a13a3d02e80b9602a"
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Augmentation(flip=True, shift=2), "d164bff7e879d83c19b016afb2d9bfdd90fac8f295bb753a13a3d02e80b9602a"),
+        (
+            Augmentation(flip=True, shift=4, cutout=12),
+            "99f00fb1e430d98b285b209c1f53f6be636f10e3e8d4a7aa9e79f20cb1d5874c",
+        ),
+    ],
+)
+def test_an_epoch_is_the_one_that_recorded_runs_were_trained_on(images, settings, expected):
+    result = epoch(images, settings, seed=1, number=4)
+    assert hashlib.sha256(result.images.tobytes() + result.labels.tobytes()).hexdigest() == expected
 
 
 @pytest.mark.parametrize(("seed", "number"), [(5, 3), (6, 2), (2, 5)])
