@@ -52,6 +52,8 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.reporting import text
     from experiment.reporting.write import write
 
+    if arguments.keep and arguments.engine == "numpy":
+        raise UserError("--keep copies the predictions of Keras; leave out --engine numpy")
     if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)
         raise UserError(f"--studies {arguments.studies}: needs --report, and must be a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
@@ -75,8 +77,10 @@ def main(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) < 2:  # there is no order from the user
         results.sort(key=_default_place)
     comparison = compare(results, arguments.baseline, left_out)
+    for run, name, _, _ in evaluated if arguments.keep else []:
+        copies.check_destination(run, arguments.keep / name)
     for run, name, _, unwritten in evaluated if arguments.keep else []:
-        copies.copy(run, arguments.keep / name, unwritten if arguments.engine == "keras" else {})
+        copies.copy(run, arguments.keep / name, unwritten)
     wanted = comparison.rivals or arguments.report
     images, why = _test_images(comparison.baseline.first, dataset_for) if wanted else (None, "")
     content, written = write(comparison, arguments.output, images, arguments.figures)
@@ -117,9 +121,9 @@ def _evaluate(runs, dataset_for, arguments: argparse.Namespace):
 
 
 def _default_place(result):
-    """A key that sorts `plain` first, optimistic and synthetic runs last."""
-    last = result.synthetic or result.config.data.optimistic
-    return last, "plain" not in (result.directory.rpartition("/")[2], result.config.title)
+    """A key that sorts `plain` first, then `plain, epochs=2`; optimistic and synthetic runs last."""
+    last, title = result.synthetic or result.config.data.optimistic, result.config.title or ""
+    return last, "plain" not in (result.directory.rpartition("/")[2], title), title.split(",")[0] != "plain"
 
 
 def _test_images(result, dataset_for):

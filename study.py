@@ -10,6 +10,7 @@ from typing import get_args
 
 from experiment.errors import UserError, reported
 from experiment.options import FigureFormat, Parser, amount, path, place, whole
+from experiment.printable import printable_name
 
 ROOT = Path(__file__).resolve().parent
 
@@ -58,8 +59,10 @@ def main(arguments: argparse.Namespace) -> int:
         pairs = [("--grid", axis) for axis in arguments.grid] + [("--set", setting) for setting in arguments.set]
         said = ["--base", arguments.base, *itertools.chain(*pairs), "--seeds", arguments.seeds or "0-2"]
     said += ["--data", arguments.data] if arguments.data else []
-    command = shlex.join(["python", "study.py", *said])
+    command = printable_name(shlex.join(["python", "study.py", *said]))
     output = Output(arguments.results or arguments.checkpoints, command, arguments.figures)
+    if arguments.from_table and arguments.dry_run:
+        raise UserError("--dry-run plans trainings, and --from-table makes none: leave out one of the two")
     if arguments.from_table:
         return conclude(name, study, [], output)
     return conduct(name, study, arguments.data, arguments.checkpoints, output, execution, arguments.dry_run)

@@ -80,7 +80,7 @@ def main(arguments: argparse.Namespace) -> None:
         export.write(run, arguments.export)
         if not arguments.quiet:
             print(f"exported: {arguments.export}, with the names of its classes in {arguments.export.name}.json")
-    if todo == "finished":
+    if todo == "finished" and not arguments.quiet:
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
         found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments

@@ -261,7 +261,7 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
         return _merge({}, values)
     base_path = path.parent / str(base_name)
     if not plain_yaml.is_file(base_path):
-        raise UserError(f"{path}: extends: {base_name!r}: no file {base_path}")
+        raise UserError(f"{path}: extends: {base_name!r}: no file {base_path}; write its path, relative to this file")
     base = {key: value for key, value in read(base_path, (*seen, resolved)).items() if key not in LABELS}
     return _merge(base, values)
 

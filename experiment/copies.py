@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from experiment import config as configuration
 from experiment import files, reading, records
+from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
 
 
@@ -29,20 +31,38 @@ def write(run: RunDirectory, copied: dict[str, bytes]) -> None:
         _write(run, copied)
 
 
+def check_destination(run: RunDirectory, destination: Path) -> None:
+    """Raises a UserError if a copy would replace a run with weights or a checkpoint, or a copy of another run."""
+    there = RunDirectory(destination)
+    if _are_same(run, there):
+        return
+    if there.has_weights() or there.state_file.exists():
+        raise UserError(f"--keep: {destination} is a run with its weights, not a copy; name another directory")
+    differing = there.config_file.exists() and configuration.differences(there.read_config(), run.read_config())
+    images = [each.read_summary()["data"].get("sha256") for each in (there, run) if each.has_summary()]
+    if differing or len(set(images)) > 1:
+        what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
+        raise UserError(f"--keep: {destination} is a copy of another run: {what}; remove it, or name another directory")
+
+
 def copy(run: RunDirectory, destination: Path, unwritten: Mapping = MappingProxyType({})) -> None:
-    """Copies a run, and removes predictions at the destination that this run does not have.
+    """Copies a run, and removes other files of a run at the destination.
 
     Args:
         unwritten: predictions that the run's directory does not hold: (logits, labels) by test-time augmentation.
     """
     there, copied = RunDirectory(destination), contents(run)
     files.make_folder(destination)
-    for file in there.all_predictions():
+    for file in [] if _are_same(run, there) else there.files():
         if file.name not in copied:
             files.remove(file)
     _write(there, copied)
     for tta, (logits, labels) in unwritten.items():
         there.write_predictions(logits, labels, tta, run.weights_digest())
+
+
+def _are_same(one: RunDirectory, other: RunDirectory) -> bool:
+    return one.path.resolve() == other.path.resolve()
 
 
 def _write(run: RunDirectory, copied: dict[str, bytes]) -> None:

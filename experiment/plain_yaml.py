@@ -95,6 +95,10 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
                 raise UserError(f"{dotted}: {name!r} is a value, not a section")
             section[name] = dict(section.get(name, {}))
             section = section[name]
+        if isinstance(section.get(key), dict):
+            if not isinstance(value, dict):
+                raise UserError(f"{dotted}: it is a section with keys of its own, not a value")
+            value = section[key] | value
         section[key] = value
     return whole
 
@@ -120,14 +124,22 @@ def read(path: Path, follow: bool = True) -> Any:
 
 
 def write(values: dict) -> str:
-    """Values as YAML; `parse` reads it back to equal values."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+    """Values as YAML; `parse` reads it back to equal values. Raises a UserError for a value that YAML does not have."""
+    try:
+        return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+    except yaml.representer.RepresenterError as error:
+        value = error.args[-1]
+        raise UserError(f"{value!r:.100} cannot be written as YAML, which has no {type(value).__name__}") from None
 
 
-def find(name_or_path: str, folder: Path) -> Path:
-    """Resolves a path, or a name in `folder`, with or without its ending. Raises a UserError that lists the names."""
+def find(name_or_path: str, folder: Path, beside: Path = Path()) -> Path:
+    """Resolves a path, or a name in `folder`, with or without its ending. Raises a UserError that lists the names.
+
+    Args:
+        beside: the folder that paths are relative to (default: the working directory).
+    """
     endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
-    for candidate in [path for end in endings for path in (Path(name_or_path + end), folder / (name_or_path + end))]:
+    for candidate in [place / (name_or_path + end) for end in endings for place in (beside, folder)]:
         if is_file(candidate):
             return candidate
     existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"

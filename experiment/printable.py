@@ -18,7 +18,8 @@ def printable_name(text: str) -> str:
 
 
 def joined(parts: list[str], longest: int) -> str:
-    """The parts with commas; if that is longer than `longest`, as much as fits, and a checksum of the other parts."""
+    """The parts with commas, as a title; of one longer than `longest`, what fits, and a checksum of the other parts."""
+    parts = [printable_name(part).replace("|", "¦") for part in parts]  # a | would end a cell of a table
     text, count = ", ".join(parts), len(parts)
     while len(text) > longest and count > 1:
         count -= 1

@@ -118,7 +118,14 @@ def read_arrays(path: Path, largest: int, check: Callable[[dict[str, np.ndarray]
             `check` raises ValueError.
     """
     with opened_zip(path, largest, follow) as archive:
-        return check({each.filename.removesuffix(".npy"): array(unpack(archive, each)) for each in archive.infolist()})
+        return check({each.filename.removesuffix(".npy"): _member(archive, each) for each in archive.infolist()})
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    try:
+        return array(unpack(archive, member))
+    except ValueError as error:
+        raise ValueError(f"{member.filename[:100]}: {error}") from None
 
 
 def unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
@@ -138,7 +145,7 @@ def array(content: bytearray) -> np.ndarray:
     stream = io.BytesIO(content[:_LARGEST_ARRAY_HEADER])
     shape, fortran, dtype = _ARRAY_HEADERS[np.lib.format.read_magic(stream)](stream)
     if dtype.kind not in "biufSU" or not dtype.itemsize:
-        raise ValueError(f"an array of {dtype} does not contain numbers")
+        raise ValueError(f"an array of {dtype}, not of numbers or strings; convert it with array.astype(...)")
     if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
         raise ValueError(f"an array's size does not match its shape {str(shape)[:100]}")
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")

@@ -53,7 +53,15 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
 
 
 def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> None:
-    """Raises a UserError for runs (name, summary) of one configuration whose networks differ.
+    """Raises a UserError for runs (name, summary) with the same keys of a network whose networks differ."""
+    if pair := changed_network(runs):
+        told = " and ".join(dict.fromkeys(pair)) + (" have" if len(set(pair)) > 1 else " has")
+        told += f" one configuration, but two networks: models/{network}.py was changed in between"
+        raise UserError(f"{told}. Restore it, or train again")
+
+
+def changed_network(runs: Sequence[tuple[str, dict]]) -> tuple[str, str] | None:
+    """The names of two runs (name, summary) whose networks differ; None if all have the same.
 
     Digests are compared only if they are of the same version of Keras. Older runs have none.
     """
@@ -63,9 +71,8 @@ def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> N
         for key, value in ((("parameters",), summary.get("parameters")), (("architecture", version), digest)):
             other, before = seen.setdefault(key, (name, value)) if value else ("", value)
             if before != value:
-                told = f"{other} and {name} have" if other != name else f"{name} has"
-                told += f" one configuration, but two networks: models/{network}.py was changed in between"
-                raise UserError(f"{told}. Restore it, or train again")
+                return other, name
+    return None
 
 
 def _reason(summary: dict) -> str:
@@ -100,9 +107,9 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
             f"{run.path}: this run diverged ({_reason(summary)}) and cannot be resumed; train it again with a lower "
             "optimizer.learning_rate: --overwrite"
         )
-    if run.has_weights() and summary.get("epochs") and not run.state_file.exists():
+    if (run.has_weights() or summary["status"] == "finished") and summary.get("epochs") and not run.state_file.exists():
         raise UserError(
-            f"{run.state_file} is missing: without it, the run can only be begun anew, which replaces its weights: "
+            f"{run.state_file} is missing: without it, the run can only be begun anew, which replaces its files: "
             "--overwrite"
         )
     history = run.read_facts().get("history", []) if run.state_file.exists() else []

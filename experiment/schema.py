@@ -1,7 +1,8 @@
 """The base class of a configuration's sections, and the messages for invalid ones."""
 
 import difflib
-from typing import Annotated, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,9 +21,20 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _tuples(cls, value, info):
-        """Lists from YAML, where a field is a tuple."""
-        wanted = get_origin(cls.model_fields[info.field_name].annotation)
-        return tuple(value) if wanted is tuple and isinstance(value, list) else value
+        return _with_tuples(value, cls.model_fields[info.field_name].annotation)
+
+
+def _with_tuples(value: Any, wanted: Any) -> Any:
+    """A value from YAML, with tuples in place of lists where the type `wanted` has tuples."""
+    kind, parts = get_origin(wanted) or wanted, get_args(wanted)
+    if kind in (Union, UnionType, Annotated):
+        changed = (_with_tuples(value, part) for part in parts)
+        return next((each for each in changed if each != value), value)
+    if kind not in (tuple, list) or not isinstance(value, list):
+        return value
+    alike = kind is list or parts[-1:] == (...,)
+    wanted_of = [parts[0 if alike else min(at, len(parts) - 1)] if parts else Any for at in range(len(value))]
+    return kind(map(_with_tuples, value, wanted_of))
 
 
 def explain(mistake: dict, known: list[str]) -> str:

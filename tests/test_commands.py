@@ -219,8 +219,9 @@ def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_pat
     arguments = ["train.py", *QUICK, *FEW, "--finish", "--run-dir", run]
     assert command(*arguments).returncode == 0
     before = contents(run)
-    again = command(*arguments)
+    again = command(*(each for each in arguments if each != "--quiet"))
     assert again.returncode == 0 and "finished already" in again.stderr
+    assert command(*arguments).stderr == ""
     assert contents(run) == before
 
 
@@ -319,10 +320,18 @@ def test_the_baseline_is_the_first_that_is_named_or_plain_or_what_is_asked_for(c
         ([bn, plain], "batch norm"),
         ([plain, bn], "plain"),
         ([plain, bn, "--baseline", "bn.yaml"], "batch norm"),
+        ([plain, bn, "--baseline", "configs/bn.yaml"], "batch norm"),
         ([tmp_path / "runs", "--baseline", "batch norm"], "batch norm"),
     ):
         result = command("evaluate.py", *arguments, "--output", tmp_path / "out", "--format", "json")
         assert json.loads(result.stdout)["comparison"]["baseline"] == expected, result.stderr
+
+
+def test_the_arm_that_is_labelled_plain_is_the_baseline(command, tmp_path):
+    make_run(tmp_path / "runs/a/seed0", "model.batch_norm=after_activation", "title='batch norm, epochs=3'")
+    make_run(tmp_path / "runs/b/seed0", "title='plain, epochs=3'")
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--format", "json")
+    assert json.loads(result.stdout)["comparison"]["baseline"] == "plain"
 
 
 def test_a_baseline_that_is_no_arm_or_several_is_reported_and_nothing_is_written(refused, tmp_path):
@@ -443,6 +452,16 @@ def test_kept_files_are_copied_without_the_weights(command, tmp_path):
     assert result.returncode == 0, result.stderr
     expected = ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
     assert sorted(contents(tmp_path / "kept/plain/seed0")) == expected
+
+
+def test_kept_files_do_not_replace_another_run(refused, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0")
+    make_run(tmp_path / "runs/slow/seed0", "optimizer.learning_rate=0.1")
+    make_run(tmp_path / "kept/slow/seed0")
+    arguments = ["evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--keep", tmp_path / "kept"]
+    assert "is a copy of another run: optimizer.learning_rate differs" in refused(*arguments)
+    assert not (tmp_path / "kept/plain").exists() and not (tmp_path / "out").exists()
+    assert "--engine numpy" in refused(*arguments, "--engine", "numpy")
 
 
 def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path):

@@ -36,6 +36,18 @@ def refusal(*arguments, **keywords) -> str:
     return str(caught.value)
 
 
+def test_a_section_and_one_of_its_keys_both_count_in_any_order():
+    for overrides in (["model.norm=group", "model={groups: 4}"], ["model={groups: 4}", "model.norm=group"]):
+        model = configuration.load("bn", overrides).model
+        assert (model.norm, model.groups) == ("group", 4)
+    assert "a section with keys of its own" in refusal("bn", ["model.norm=group", "model=vgg"])
+
+
+def test_a_generated_title_has_nothing_that_a_title_may_not_have():
+    config = configuration.load("bn", {"data.name": "./a|b\tc.npz"})
+    assert config.title == "batch norm, data.name=./a¦b\\tc.npz"
+
+
 # ---- the files in configs/
 
 

@@ -88,6 +88,15 @@ def test_what_a_user_can_mend_is_one_line(raised, message):
     assert result.stderr.startswith(message) and result.stderr.count("\n") == 1
 
 
+def test_a_working_directory_that_was_removed_is_said_to_be_so(tmp_path):
+    where = tmp_path / "gone"
+    where.mkdir()
+    train = f"{sys.executable} {ROOT / 'train.py'} --config bn.yaml --data x.npz --run-dir {tmp_path / 'run'}"
+    result = subprocess.run(["bash", "-c", f"rmdir {where}; {train}"], cwd=where, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "error: the working directory was removed; change to another one\n"
+
+
 def test_an_error_of_the_program_keeps_its_traceback():
     for error in ("ValueError('a bug')", "ModuleNotFoundError('a bug', name='experiment.misspelt')"):
         result = script(f"raise {error}")

@@ -187,6 +187,39 @@ def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
     assert names(tmp_path / "copy" / "run") == expected
 
 
+@pytest.mark.parametrize(
+    ("there", "files", "told"),
+    [
+        ({}, ["best.keras"], "is a run with its weights, not a copy"),
+        ({}, ["state.npz"], "is a run with its weights, not a copy"),
+        ({"data": "own"}, [], "a copy of another run: it was trained on other images"),
+        ({"seed": 1}, [], "a copy of another run: seed differs"),
+        ({}, [], ""),
+    ],
+)
+def test_a_copy_replaces_a_copy_of_the_same_run_and_nothing_else(tmp_path, there, files, told):
+    run = make_run(tmp_path / "run")
+    seed = f"seed={there.pop('seed', 0)}"
+    copy = make_run(tmp_path / "copy", seed, **there)
+    for name in files:
+        (copy.path / name).touch()
+    if not told:
+        copies.check_destination(run, copy.path)
+        copies.check_destination(run, tmp_path / "new")
+        return
+    assert told in refusal(lambda: copies.check_destination(run, copy.path))
+
+
+def test_a_run_copied_onto_itself_keeps_its_weights(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.best_file.touch()
+    run.curves_in("svg").touch()
+    before = names(run.path)
+    copies.check_destination(run, run.path)
+    copies.copy(run, run.path)
+    assert names(run.path) == before
+
+
 @pytest.mark.parametrize("place", ["file", "file/run"])
 def test_a_copy_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").touch()
@@ -556,10 +589,15 @@ def test_every_difference_is_named(tmp_path):
     assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == ["epochs", "batch_size", "seed"]
 
 
-@pytest.mark.parametrize("status", ["interrupted", "finished"])
-def test_epochs_can_be_raised_at_a_constant_rate(tmp_path, status):
-    run = interrupted(tmp_path, "schedule.name=constant", status=status)
+def test_epochs_can_be_raised_at_a_constant_rate(tmp_path):
+    run = interrupted(tmp_path, "schedule.name=constant")
     check_resumable(config("schedule.name=constant", "epochs=4"), run)
+
+
+def test_a_finished_run_without_its_checkpoint_is_not_begun_anew_to_make_it_longer(tmp_path):
+    run = interrupted(tmp_path, "schedule.name=constant", status="finished")  # as `evaluate.py --keep` copies it
+    message = refusal(lambda: check_resumable(config("schedule.name=constant", "epochs=4"), run))
+    assert f"{run.state_file} is missing" in message and "--overwrite" in message
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
@@ -871,6 +909,7 @@ def test_a_copy_takes_nothing_that_a_link_points_to_and_keeps_no_stale_predictio
     (tmp_path / "secret").write_text("secret")
     run.curves_in("png").symlink_to(tmp_path / "secret")
     copy.write_predictions(np.eye(10), np.arange(10), "flip")
+    copy.curves_in("svg").touch()
     copies.copy(run, copy.path)
     assert names(copy.path) == ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
 

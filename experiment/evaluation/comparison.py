@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiment import config as configuration
+from experiment import resuming
 from experiment.evaluation import metrics
 from experiment.evaluation.groups import Group, groups_of, identity, named
 from experiment.evaluation.result import RunResult
@@ -28,8 +29,12 @@ class Difference:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the configuration in which the groups differ."""
-        return list(configuration.arm_differences(self.first.config, self.second.config))
+        """The keys of the configuration in which the groups differ, and the network's file if it was changed."""
+        keys = list(configuration.arm_differences(self.first.config, self.second.config))
+        runs = [(run.name, run.summary) for run in (self.first.first, self.second.first)]
+        if not any(key.startswith("model.") for key in keys) and resuming.changed_network(runs):
+            keys.append(f"models/{self.first.config.model.name}.py")
+        return keys
 
     @property
     def decided(self) -> bool | None:

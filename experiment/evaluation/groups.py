@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from experiment import config as configuration
-from experiment import resuming
+from experiment import plain_yaml, resuming
 from experiment.config import Config, Reported
 from experiment.errors import UserError
 from experiment.evaluation import metrics
@@ -153,7 +152,8 @@ def _without_common_end(names: list[str]) -> tuple[list[str], str]:
 
 def named(groups: Sequence[Group], name: str) -> Group:
     """The group with this label, directory or configuration file. Raises a UserError if there is not exactly one."""
-    plain = re.sub(r"\.ya?ml$", "", name.rstrip("/"))
+    is_file = name.endswith((".yaml", ".yml"))  # its name is that of its runs' directory
+    plain = plain_yaml.name_of(name) if is_file else name.rstrip("/")
     directories = (
         lambda group: group.first.directory == plain,
         lambda group: f"/{plain}".endswith(f"/{group.first.directory}"),

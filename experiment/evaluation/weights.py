@@ -87,16 +87,15 @@ def architecture(model) -> str:
 
     def described(part):
         if isinstance(part, dict):
-            kept = {
-                key: part[key] for key in part.keys() - {"seed", "build_config"} if not key.endswith("_initializer")
-            }
-            return {key: described(value) for key, value in kept.items()}
+            return {key: described(part[key]) for key in part.keys() - {"seed", "build_config"}}
         if isinstance(part, list):
             return [described(each) for each in part]
         return numbers.get(part, part) if isinstance(part, str) else part
 
-    text = json.dumps(described(layers), sort_keys=True)
-    return f"{keras.__version__} {hashlib.sha256(text.encode()).hexdigest()}"
+    scales = [getattr(layer, "initial_scale", 1.0) for layer in model._flatten_layers()]
+    text = json.dumps([described(layers), scales], sort_keys=True)
+    # The 2 sets it apart from the digests of earlier versions, which left out the initial weights.
+    return f"{keras.__version__}-2 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _check_same_network(description: dict, model) -> None:

@@ -86,7 +86,8 @@ def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> i
     print(f"written: runs.csv, figure.{output.figures}, verdict.md and verdict.json in {folder}")
     failed = sum(row["status"] == "failed" for row in rows)
     if failed:
-        print(f"{failed} runs failed; the same command retries them", file=sys.stderr)
+        next_step = "goes on with other settings" if study.search else "retries them"
+        print(f"{failed} runs failed; the same command {next_step}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -107,13 +108,17 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
 
 
 def _refuse_changed_networks(planned: Sequence[PlannedRun]) -> None:
-    """Raises a UserError if a network was changed between the runs of one point."""
+    """Raises a UserError if a network was changed between runs that have it for the same images."""
     runs: dict[str, list[tuple[str, dict]]] = {}
     for each in planned:
         if each.run.has_summary():
-            runs.setdefault(repr(each.point), []).append((str(each.run.path), each.run.read_summary()))
+            runs.setdefault(_network_of(each), []).append((str(each.run.path), each.run.read_summary()))
     for each in planned:
-        resuming.refuse_changed_networks(runs.pop(repr(each.point), []), each.config.model.name)
+        resuming.refuse_changed_networks(runs.pop(_network_of(each), []), each.config.model.name)
+
+
+def _network_of(planned: PlannedRun) -> str:
+    return repr((planned.config.model, planned.config.data))  # which determines the input's shape
 
 
 def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, data, execution, images) -> list[dict]:
@@ -130,6 +135,7 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
         if search.left:
             told = f"no further settings were found: the search ends {search.left} runs short of its trials"
             print(*filter(None, [told, search.refused]), sep="\n", flush=True)
+        _refuse_changed_networks(search.ended)
         return search.rows()
 
 

@@ -25,8 +25,10 @@ def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
     path = plain_yaml.find(name_or_path, FOLDER)
     name, folder = plain_yaml.name_of(path), path.resolve().parent
     name = str(folder.relative_to(FOLDER) / name) if folder.is_relative_to(FOLDER) else name
-    values = configuration.read(path)
-    return name, _checked(values | ({"seeds": seeds_of(seeds)} if seeds else {}), str(path))
+    values = configuration.read(path) | ({"seeds": seeds_of(seeds)} if seeds else {})
+    if isinstance(base := values.get("base"), str):
+        values["base"] = str(plain_yaml.find(base, CONFIGS, beside=folder))
+    return name, _checked(values, str(path))
 
 
 def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -> tuple[str, Study]:
@@ -43,10 +45,11 @@ def sweep(base: str, grid: Sequence[str], seeds: str, settings: Sequence[str]) -
         if key in (other for other, _ in pairs[:number]):
             raise UserError(f"the sweep: {key} is set twice; write all its values in one --grid")
     axes = {key: f"[{values}]" for key, values in pairs[: len(grid)]}
-    values = {"base": base, "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
+    values = {"base": str(plain_yaml.find(base, CONFIGS)), "seeds": seeds_of(seeds), "settings": {}, "grid": {}}
     for section, texts in (("grid", axes), ("settings", dict(pairs[len(grid) :]))):
         values[section] = {key: plain_yaml.parse(text, f"{key}={text}") for key, text in texts.items()}
-    name = "-".join([plain_yaml.name_of(base), *map(short_key, axes)])
+    keys = [key for joined in axes for key in joined.split(",")]
+    name = "-".join([plain_yaml.name_of(base), *map(short_key, keys)])
     return name, _checked(values, "the sweep")
 
 

@@ -68,6 +68,9 @@ def plan_run(
         config = configuration.load(study.base, values, seed)
     except UserError as error:
         raise UserError(f"study {name}, {point}: {error}") from None
+    varies = "data.name" in point.keys() | study.variants.get(point.get(VARIANT), {}).keys()
+    if varies and sources.with_data(config, None).data.name != sources.with_data(config, data).data.name:
+        raise UserError(f"study {name}: data.name varies, so --data {data} cannot name the images: leave it out")
     config = sources.with_data(config, data)
     folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
     return PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}"))

@@ -58,10 +58,15 @@ class Search:
         self._trials = _open(optuna, study, checkpoints / "studies" / name / "search.journal")
         self._random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=study.seeds[0]))
         self._rows: dict[Path, dict] = {}  # of runs that ended
+        self.ended: list[PlannedRun] = []
         self.refused = ""  # the message on the last settings that were not valid
         for trial in self._trials.get_trials(states=(self._states.COMPLETE, self._states.PRUNED)):
             planned = self._plan(trial.params)
-            own_summary(planned, images)
+            if own_summary(planned, images)["status"] == "not begun":
+                raise UserError(
+                    f"{planned.run.path}: the search had this run, which is gone. Restore it, or remove the study's "
+                    "search.journal to start the search anew"
+                )
             self._end(planned, trial.state)
         self.left = max(0, study.trials - len(self._rows))
         self._running: dict[Path, _Running] = {}
@@ -138,6 +143,7 @@ class Search:
 
     def _end(self, planned: PlannedRun, state, failure: Exception | None = None) -> dict:
         stopped = {"status": STOPPED} if state == self._states.PRUNED else {}
+        self.ended.append(planned)
         self._rows[planned.run.path] = row_of(self._study, planned, failure) | stopped
         return self._rows[planned.run.path]
 
@@ -191,7 +197,8 @@ def _are_integers(values: Range) -> bool:
 def _open(optuna, study: Study, journal: Path):
     """Optuna's study of the journal, which is created if it is missing; interrupted trials are enqueued again."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    text = study.model_dump_json(include={"base", "settings", "search", "seeds"})
+    named = study.model_copy(update={"base": Path(study.base).name})  # the folder may be moved
+    text = named.model_dump_json(include={"base", "settings", "search", "seeds"})
     pruner = optuna.pruners.NopPruner() if study.pruner == "none" else optuna.pruners.MedianPruner()
 
     class Journal(optuna.storages.journal.JournalFileBackend):

@@ -31,6 +31,8 @@ def write(
     if rows:
         table.write_table(rows, folder / "runs.csv")
     read = table.read_table(folder / "runs.csv", _needed(study))
+    if not rows and not study.search:
+        _check_table(study, read, folder / "runs.csv")
     found = verdict(name, study, read, command)
     cells = _ranking(study, read) if study.search else table_of(found)
     content = dataclasses.asdict(found) | {"table": cells}
@@ -43,6 +45,16 @@ def write(
 def _needed(study: Study) -> list[str]:
     """The columns without which a table is not of this study."""
     return [*filter(None, (*study.search, study.series, study.x, study.panel)), "seed", "status"]
+
+
+def _check_table(study: Study, rows: Sequence[dict], path: Path) -> None:
+    """Raises a UserError unless an existing table has the values and the seeds of the study, and no others."""
+    wanted = {key: study.values_of(key) for key in study.varied} | {"seed": study.seeds}
+    for key, values in wanted.items():
+        here, there = ({str(value) for value in column} for column in (values, [row.get(key) for row in rows]))
+        if here != there:
+            told = f"its values of {key} are {', '.join(sorted(there))[:200]}, not {', '.join(sorted(here))[:200]}"
+            raise UserError(f"{path} is the table of another study: {told}. Run the study without --from-table")
 
 
 def power(name: str, study: Study, results: Path) -> list[str]:

@@ -3,7 +3,8 @@
 import sys
 from typing import Literal, get_args
 
-from experiment import files, tensorflow_setup
+from experiment import config as configuration
+from experiment import files, plain_yaml, tensorflow_setup
 from experiment.config import Config
 from experiment.data.dataset import Dataset, check_fits
 from experiment.errors import UserError
@@ -22,6 +23,7 @@ def plan(config: Config, run: RunDirectory, existing: Existing = "refuse") -> Li
     """
     if existing not in get_args(Existing):
         raise UserError(f"existing: {existing!r} is none of {', '.join(get_args(Existing))}")
+    _check_readable(config)
     if existing == "finish" and is_finished(config, run):
         return "finished"
     run.check_usable()
@@ -94,3 +96,9 @@ def train(
         ways = {"resume": todo == "resume", "overwrite": existing == "overwrite"}
         options = {"progress": progress, "tensorboard": tensorboard, "figure_format": figure_format, "until": until}
         return loop.fit(config, run, dataset, use, **ways, **options)
+
+
+def _check_readable(config: Config) -> None:
+    """Raises a UserError if the run's config.yaml could not be read again: a network's keys may have any type."""
+    where = f"models/{config.model.name}.py: config.yaml"
+    configuration.check(plain_yaml.parse(configuration.to_yaml(config), where), where)

@@ -44,6 +44,14 @@ def test_runs_of_a_network_that_was_changed_between_them_are_no_arm(evaluated, s
     assert len(compare([*runs[:2], other]).baseline.runs) == 3  # an older run has no digest
 
 
+def test_arms_between_which_the_network_was_changed_say_so(evaluated):
+    before, after = {"architecture": "3.15 1234"}, {"architecture": "3.15 5678"}
+    runs = [evaluated("plain/seed0", **before), evaluated("slow/seed0", SLOW, **after)]
+    assert compare(runs).differences[0].keys == ["optimizer.learning_rate", "models/vgg.py"]
+    runs = [runs[0], evaluated("bn/seed0", BN, **after)]  # another network by its keys
+    assert compare(runs).differences[0].keys == ["model.norm"]
+
+
 def test_an_arm_is_called_by_its_title(evaluated):
     runs = [evaluated("plain/seed0"), evaluated("plain/seed1", "title=Network A"), evaluated("bn/seed0", BN)]
     assert labels(compare(runs)) == ["Network A", "bn"]  # one of its runs says so: the others are older

@@ -22,7 +22,7 @@ from experiment.evaluation import weights
 from experiment.evaluation.predict import predict
 from experiment.hardware import Cores, choose_cores
 from experiment.run_directory import RunDirectory
-from experiment.training import diagnostics, loop, recorder
+from experiment.training import diagnostics, loop, recorder, start
 from models.fast_layers import ShardedModel
 from models.network import Layers, build_model, can_be_sharded, images_are_independent, preprocess
 from tests import killing
@@ -236,6 +236,9 @@ def test_a_change_of_a_network_changes_its_digest(write):
         "keras.layers.ReLU()(x)",
         "keras.layers.Conv2D(3, 3)(x)",
         "keras.layers.Conv2D(3, 3, strides=2)(x)",
+        "keras.layers.Conv2D(3, 3, strides=2, kernel_initializer='he_normal')(x)",
+        "layers.conv(3, 3, strides=2, kernel_initializer='he_normal')(x)",
+        "layers.conv(3, 3, strides=2, kernel_initializer='he_normal', scale=3.0)(x)",
         *drops,
     ):
         sys.modules.pop("models.mine")
@@ -293,6 +296,61 @@ def test_overrides_of_a_network_and_its_keys_may_stand_in_any_order():
     one = configuration.load("bn", ["model.depth=32", "model.name=resnet"])
     assert one.model == configuration.load("bn", ["model.name=resnet", "model.depth=32"]).model
     assert one.model.depth == 32
+
+
+TUPLES = """
+from typing import Literal
+from models.network import Layers, Network as Base
+import keras
+{extra}
+class Network(Base):
+    name: Literal["mine"] = "mine"
+    {key}
+
+    def build(self, inputs, classes, layers):
+        return layers.dense(classes)(keras.layers.GlobalAveragePooling2D()(inputs))
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [
+        ("sizes: tuple[tuple[int, int], ...] = ((16, 1), (32, 1))", "[[8, 1], [8, 2], [8, 3]]"),
+        ("sizes: tuple[int, ...] | None = (16, 32)", "[8, 8, 8]"),
+        ("sizes: list[tuple[int, str]] = [(1, 'a')]", "[[2, b]]"),
+        ("sizes: tuple[int, float] = (1, 0.5)", "[2, 0.25]"),
+        ("sizes: tuple = (1, 'a')", "[4]"),
+    ],
+)
+def test_tuples_of_a_network_are_read_again_from_the_run(write, tmp_path, key, override):
+    write("mine", TUPLES.format(key=key, extra=""))
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    for overrides in (["model.name=mine"], ["model.name=mine", f"model.sizes={override}"]):
+        config = configuration.load("bn", overrides)
+        start.plan(config, run)
+        run.write_config(config)
+        assert run.read_config() == config
+        run.remove_files()
+
+
+def test_a_tuple_of_another_length_is_refused(write):
+    write("mine", TUPLES.format(key="sizes: tuple[int, float] = (1, 0.5)", extra=""))
+    with pytest.raises(UserError, match=r"model\.sizes"):
+        configuration.load("bn", ["model.name=mine", "model.sizes=[1, 0.5, 3]"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "told"),
+    [
+        ("import enum\nKind = enum.Enum('Kind', 'A B')", "kind: Kind = Kind.A", "cannot be written as YAML"),
+        ("import datetime", "day: datetime.date = datetime.date(2020, 1, 1)", r"models/mine\.py: config\.yaml"),
+    ],
+)
+def test_a_key_that_config_yaml_cannot_hold_is_refused_before_training(write, tmp_path, extra, key, told):
+    write("mine", TUPLES.format(key=key, extra=extra))
+    with pytest.raises(UserError, match=told):
+        start.plan(configuration.load("bn", ["model.name=mine"]), RunDirectory(tmp_path / "run"))
 
 
 # ---- what is built

@@ -1,6 +1,7 @@
 """Searches: which settings are drawn, which runs stop early, how a search goes on after a stop, and what it says."""
 
 import builtins
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,16 @@ def test_a_run_that_fails_is_told_and_tried_again_by_the_next_search(tmp_path):
     assert (row["status"], row["reason"]) == ("failed", "the disk is full")
     assert search.next_job() is None and search.rows() == [row]
     assert opened(tmp_path, trials=1).next_job() is not None
+
+
+def test_a_run_of_the_search_that_is_gone_is_named(tmp_path):
+    search = opened(tmp_path, trials=1)
+    job = search.next_job()
+    while not search.learn(job, trained(job, 0.5)):
+        job = search.next_job()
+    shutil.rmtree(job.path)
+    with pytest.raises(UserError, match=r"which is gone\. Restore it, or remove the study's search\.journal"):
+        opened(tmp_path, trials=2)
 
 
 def test_a_run_that_diverges_counts_as_chance(tmp_path):

@@ -228,12 +228,14 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     ]
 
 
-def test_a_study_does_not_average_two_networks(little, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed", ["seed", "optimizer.learning_rate"])
+def test_a_study_does_not_compare_two_networks_of_the_same_keys(little, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(conduct.sources, "loader", lambda *_, **__: images)
     config = little(settings=LITTLE["settings"] | {"epochs": 3})
     planned = plan.plan("little", load(config), tmp_path)
     for each in planned:
-        run_like(each.run.path, each.config, parameters=10 + each.config.seed)
+        found = each.point | {"seed": each.config.seed + 1}
+        run_like(each.run.path, each.config, parameters=int(1000 * found[changed]))
     output = conduct.Output(tmp_path, "python study.py")
     with pytest.raises(UserError, match=r"have one configuration, but two networks: models/vgg.py was changed"):
         conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
@@ -574,6 +576,27 @@ def test_sweeps_of_two_optimisers_and_of_two_schedules_are_two_studies():
     grids = (["optimizer.name=adam,adamw"], ["schedule.name=constant,cosine"], ["optimizer.learning_rate=0.1,0.2"])
     names = [studies.sweep("bn.yaml", grid, "0", [])[0] for grid in grids]
     assert names == ["bn-optimizer", "bn-schedule", "bn-learning_rate"]
+    joined, _ = studies.sweep("bn.yaml", ["batch_size,optimizer.learning_rate=[8,0.1],[16,0.2]"], "0", [])
+    assert joined == "bn-batch_size-learning_rate"
+
+
+def test_the_base_of_a_study_is_beside_it_or_in_configs(little, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "plain.yaml").write_text("epochs: 9")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = little(settings={})
+    assert plan.plan("little", load(path), tmp_path)[0].config.epochs == 50
+    (tmp_path / "plain.yaml").write_text("epochs: 7")
+    assert plan.plan("little", load(path), tmp_path)[0].config.epochs == 7
+    with pytest.raises(UserError, match=r"no configuration 'another\.yaml'"):
+        load(little(base="another.yaml"))
+
+
+def test_images_that_vary_cannot_be_named_by_data(tmp_path):
+    name, study = studies.sweep("bn.yaml", ["data.name=cifar10,cifar100"], "0", [])
+    with pytest.raises(UserError, match=r"data\.name varies, so --data synthetic cannot name the images"):
+        plan.plan(name, study, tmp_path, "synthetic")
+    assert len(plan.plan(name, study, tmp_path)) == 2
 
 
 def test_each_axis_of_a_sweep_has_its_place_in_the_figure():
@@ -1007,6 +1030,10 @@ def test_options_of_the_cluster_are_refused_without_it(little):
     assert "--executor ray" in refused("--config", little(), "--address", "127.0.0.1:1")
 
 
+def test_a_verdict_from_the_table_has_nothing_to_plan(little, tmp_path):
+    assert "--dry-run" in refused("--config", little(), "--from-table", "--dry-run", "--results", tmp_path)
+
+
 def test_without_a_table_there_is_nothing_to_make_a_verdict_from(little, tmp_path):
     assert "runs.csv" in refused("--config", little(), "--from-table", "--results", tmp_path)
 
@@ -1032,6 +1059,8 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     again = processes.run("study.py", *places, "--data", "generated")
     assert "2 of 2 runs already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
+    with pytest.raises(UserError, match=r"runs\.csv is the table of another study: its values of seed are 0, not 0, 1"):
+        write.write("little", load(little(grid=grid, settings=settings)), [], tmp_path / "r", "")
     (folder / "verdict.md").unlink()
     told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
     assert told_again.returncode == 0  # the quoted command names it
