@@ -99,7 +99,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 class ShardedModel(keras.Model):
     """A functional model that computes a batch in `shards` shards, which must not outnumber its images.
 
-    If images are independent (no batch normalisation), the results are the same, except for the order of summation.
+    If images are independent (no batch normalisation), the results are the same, except for the order of summation;
+    only dropout and noise draw other random numbers for each shard.
     """
 
     shards = 1

@@ -203,10 +203,12 @@ def compare_groups(
         interval = test.confidence_interval(1 - (1 - CONFIDENCE) / comparisons)
         content["interval_95"] = tuple(np.clip(interval, *bounds).tolist())
         content["t_test_p"] = float(test.pvalue)
-    kind = "samples" if paired else "independent"
-    permuted = scipy.stats.permutation_test(
-        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), permutation_type=kind, n_resamples=_RESAMPLES, rng=0
-    )
+    kind, scale = "samples" if paired else "independent", max(np.abs(a).max(), np.abs(b).max()) or 1.0
+
+    def rounded(x, y, axis):  # otherwise rounding would hide ties
+        return np.round((x.mean(axis) - y.mean(axis)) / scale, 12)
+
+    permuted = scipy.stats.permutation_test((a, b), rounded, permutation_type=kind, n_resamples=_RESAMPLES, rng=0)
     content["permutation_p"] = float(permuted.pvalue)
     arrangements = 2 ** len(a) if paired else scipy.special.comb(len(a) + len(b), len(a))
     content["smallest_possible_p"] = float(min(1.0, 2 / min(arrangements, _RESAMPLES + 1)))

@@ -1,6 +1,7 @@
 """Reads a study from its file or from the command line, and checks it: a mistake is told before the training."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -167,10 +168,10 @@ def _wrong_claim(study: Study) -> Iterator[str]:
         yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
         yield "score: imbalance needs the measure gradient_norm"
-    if study.score == "largest_usable":
-        for value in study.values_of(study.x):
-            if not isinstance(value, int | float) or value <= 0:
-                yield f"score: largest_usable needs numbers above 0 along x, not {value!r}"
+    least = {"largest_usable": 0.0, "loss_at_smallest": -math.inf}.get(study.score)
+    for value in study.values_of(study.x) if least is not None else ():
+        if not isinstance(value, int | float) or value <= least:
+            yield f"score: {study.score} needs numbers{' above 0' * (least == 0)} along x, not {value!r}"
     if study.claim and not study.expected:
         yield "expected: a claim needs higher, lower or equal"
     for key in ("compare", "primary", "score", "score_label", "margin") if not study.claim else ():

@@ -84,6 +84,8 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "The seconds are of different processors, numbers of threads or precisions."
     elif len(precisions) > 1 and "precision" not in study.varied:
         yield f"Computed in {' and '.join(sorted(precisions))}."
+    if "precision" in study.varied and _formats_coincide(rows):
+        yield "Two values of precision were one number format, in some runs at least: their difference says little."
     if any(row["status"] == "diverged" for row in rows) and any(name.endswith("_accuracy") for name in compared):
         yield "Diverged runs count as guessing."
     if cold := sum(bool(row.get("cold_averages")) for row in rows):
@@ -101,6 +103,16 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %."
     elif study.claim and study.margin is None and len(found) > 5:
         yield "Even if nothing differed, about one in twenty of such comparisons would be decided."
+
+
+def _formats_coincide(rows: Sequence[dict]) -> bool:
+    """Whether a value of `precision` was several number formats, as auto can be, or two values were the same one."""
+    made: dict[str, set[str]] = {}
+    for row in trained(rows):
+        if row.get("computed_in"):
+            made.setdefault(row["precision"], set()).add(row["computed_in"])
+    formats = [frozenset(each) for each in made.values()]
+    return len(set(formats)) < len(formats) or any(len(each) > 1 for each in formats)
 
 
 def _claim(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:

@@ -85,7 +85,8 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
     if rows:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
-        size = "to show that they are equal" if found.expected == "equal" else "to detect a difference of the size seen"
+        equal = "to show that they are equal, where they are exactly,"
+        size = equal if found.expected == "equal" else "to detect a difference of the size seen"
         parts.append(
             f"Seeds needed: about how many new ones it takes {size} with 80 % power, by the spread of these runs."
         )
@@ -100,7 +101,7 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
 def table_of(found: Verdict) -> list[list[str]]:
     """The header, and a row of strings for each finding."""
     header = ["compared", "first", "second", "difference [95 % interval]", "runs", "answer", "seeds needed"]
-    return [header, *map(_cells, found.findings)]
+    return [header, *(_cells(finding, found.expected == "equal") for finding in found.findings)]
 
 
 def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
@@ -111,7 +112,7 @@ def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
     return [header, *([*own, f"{100 * row['val_accuracy']:.2f}"] for own, row in zip(settings, rows, strict=True))]
 
 
-def _cells(finding: Finding) -> list[str]:
+def _cells(finding: Finding, equal: bool) -> list[str]:
     about = _about(finding)
     if finding.means is None:
         return [about, "", "", "too few runs have a score", "", finding.answer, ""]
@@ -119,7 +120,8 @@ def _cells(finding: Finding) -> list[str]:
         f"{finding.runs[0]} pair{'s' * (finding.runs[0] > 1)}" if finding.paired else "{} and {}".format(*finding.runs)
     )
     known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
-    needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else "over 10,000") if known else ""
+    too_many = "" if equal else "over 10,000"  # no number of seeds shows that two are equal whose difference is large
+    needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else too_many) if known else ""
     return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
 
 

@@ -3,10 +3,12 @@
 `gradients`: after every epoch, the mean (`gradient_mean`) and standard deviation (`gradient_sd`) over eight batches of
 the norm of the gradient of each layer's kernel.
 
-`batch_statistics`: after the last epoch, the variation between batches of the mean and variance that batch
-normalisation would use after each convolution: the standard deviation of the batch means, relative to that of the
-activations (`mean_scatter`), and that of the batch variances, relative to their mean (`variance_scatter`), both
-averaged over channels.
+`batch_statistics`: after the last epoch, the variation between batches (with ghost batches: between those) of the mean
+and variance that batch normalisation would use after each convolution: the standard deviation of the batch means,
+relative to that of the activations within a batch (`mean_scatter`), and that of the batch variances, relative to their
+mean (`variance_scatter`), both averaged over channels.
+
+All standard deviations are those of the batches themselves (divided by n).
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from experiment.config import Config
 from experiment.data.dataset import Images
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
-from models.network import preprocess
+from models.network import ghost_batches, preprocess
 
 _GRADIENT_BATCHES = 8
 _MOST_BATCHES, _MOST_IMAGES = 64, 8192  # of the batch statistics
@@ -37,7 +39,8 @@ class Diagnostics(keras.callbacks.Callback):
         if self.config.diagnostics == "gradients":
             measured = gradient_norms(self.model, self.images, self.config.batch_size)
         elif last:
-            measured = batch_statistics(self.model, self.images, self.config.batch_size)
+            size = self.config.batch_size // ghost_batches(self.config.model)
+            measured = batch_statistics(self.model, self.images, size)
         else:
             return
         # The file can contain rows of this epoch, if the run was killed before its checkpoint was written, and batch

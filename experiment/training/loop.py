@@ -2,7 +2,7 @@
 
 All randomness (initial weights, order of the images, augmentation) is a function of (seed, epoch, step), and a
 checkpoint is written after every epoch. Therefore a resumed run gives the same bits as an uninterrupted one, on the
-same machine with the same library versions.
+same machine with the same library versions and number of threads.
 """
 
 import math

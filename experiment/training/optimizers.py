@@ -10,7 +10,7 @@ from experiment.config import Config
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up, then a constant rate, or a decay to zero at the last step.
+    """A linear warm-up, then a constant rate, or a decay that would be zero one step after the last.
 
     Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983. One cycle: Smith and Topin 2018, arXiv:1708.07120.
     """

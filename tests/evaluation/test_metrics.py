@@ -1,5 +1,6 @@
 """Intervals and measures against values from elsewhere."""
 
+import itertools
 import math
 
 import numpy as np
@@ -149,6 +150,29 @@ def test_an_interval_of_three_is_students_and_stays_within_its_bounds():
     assert (low, high) == pytest.approx((0.95 - half, 0.95 + half))
     assert metrics.mean_interval([0.90, 0.95, 1.0], (0, 1)) == pytest.approx((low, 1.0))
     assert metrics.mean_interval([0.0, 0.05, 0.10], (0, 1)) == pytest.approx((0.0, 1 - low))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("count", [4, 6])
+def test_the_permutation_test_counts_ties_as_integers_do(paired, count):
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        values = rng.integers(8600, 8612, 2 * count).tolist()
+        first, second = values[:count], values[count:]
+        observed = sum(first) - sum(second)
+        if paired:
+            signs = itertools.product([1, -1], repeat=count)
+            pairs = [a - b for a, b in zip(first, second, strict=True)]
+            every = [sum(s * d for s, d in zip(each, pairs, strict=True)) for each in signs]
+        else:
+            chosen = itertools.combinations(range(2 * count), count)
+            every = [2 * sum(values[at] for at in each) - sum(values) for each in chosen]
+        sides = [sum(each <= observed for each in every), sum(each >= observed for each in every)]
+        seeds = range(count) if paired else range(10, 10 + count)
+        arms = (dict(zip(each, [v / 10_000 for v in half], strict=True)) for each, half in
+                ((range(count), first), (seeds, second)))  # fmt: skip
+        found = metrics.compare_groups(*arms)
+        assert found["permutation_p"] == pytest.approx(min(1, 2 * min(sides) / len(every)))
 
 
 def test_two_seeds_have_a_permutation_test_and_no_interval():

@@ -1090,7 +1090,9 @@ def test_a_score_in_another_unit_has_its_own_name_in_the_table(little):
 
 def test_no_number_of_seeds_makes_a_difference_beyond_the_margin_equal(little):
     study = load(little(expected="equal", margin=0.5))
-    assert findings.findings(study, rows_of(curves_of([0.7, 0.7], [0.711, 0.71])))[0].seeds_needed is None
+    rows = rows_of(curves_of([0.7, 0.7], [0.711, 0.71]))
+    assert findings.findings(study, rows)[0].seeds_needed is None
+    assert "over 10,000" not in page(study, rows)
 
 
 def test_a_setting_that_is_better_but_lacks_runs_is_not_said_to_be_equal():
@@ -1129,6 +1131,27 @@ def test_seconds_of_two_machines_and_numbers_of_two_precisions_are_told(tmp_path
     rows = rows_of(curves_of([0.7, 0.7], [0.8, 0.8]), computed_in="float32")
     rows[0]["computed_in"] = "mixed_bfloat16"
     assert "Computed in float32 and mixed_bfloat16." in page(load(little()), rows)
+
+
+@pytest.mark.parametrize(
+    ("formats", "told"), [(["b", "b", "f", "f"], False), (["b", "f", "f", "f"], True), (["f", "f", "f", "f"], True)]
+)
+def test_precisions_that_were_the_same_number_format_are_told(little, formats, told):
+    study = load(little(grid={"precision": ["auto", "float32"]}, seeds=[0, 1], series="precision", x="precision"))
+    rows = [
+        {"run": str(number), "precision": precision, "seed": number % 2, "status": "finished", "test_accuracy": 0.5,
+         "computed_in": made}
+        for number, (precision, made) in enumerate(zip(["auto", "auto", "float32", "float32"], formats, strict=True))
+    ]  # fmt: skip
+    assert ("Two values of precision were one number format" in page(study, rows)) == told
+
+
+def test_a_score_along_x_needs_numbers(little):
+    for score, values in (("largest_usable", [0, 1]), ("loss_at_smallest", ["he_normal", "glorot_uniform"])):
+        key = "optimizer.momentum" if score == "largest_usable" else "model.initializer"
+        grid = {"model.norm": ["none", "batch"], key: values}
+        with pytest.raises(UserError, match=f"score: {score} needs numbers.* along x"):
+            load(little(grid=grid, x=key, score=score, settings={"optimizer.name": "sgd"}))
 
 
 def test_a_figure_of_long_names_on_a_logarithmic_axis_is_drawn_and_replaces_that_of_another_format(tmp_path):
