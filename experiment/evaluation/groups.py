@@ -27,6 +27,11 @@ class Group:
     shared: str = ""  # what all arms' titles end with, and their labels do not repeat
 
     @property
+    def quoted(self) -> str:
+        """The label in a sentence: in quotation marks if it has commas."""
+        return f'"{self.label}"' if ", " in self.label else self.label
+
+    @property
     def first(self) -> RunResult:
         return self.runs[0]
 

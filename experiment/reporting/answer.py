@@ -1,5 +1,6 @@
 """The answer of a comparison in sentences, and the formats of its numbers. Computes nothing."""
 
+import math
 from collections.abc import Sequence
 
 from experiment.evaluation.comparison import Comparison, Difference, Optimism
@@ -14,7 +15,7 @@ def answer(comparison: Comparison) -> list[str]:
     """The best arm, its lead and the evidence for it; then all arms against the baseline."""
     if not comparison.differences:
         only = comparison.baseline
-        said = f"{only.label}: {_accuracy(only)}. There is no other arm to compare it with."
+        said = f"{only.quoted}: {_accuracy(only)}. There is no other arm to compare it with."
         return [said, *_few_images(only), *_not_compared(comparison)]
     lines = [headline(comparison) + "."]
     if len(comparison.differences) == 1:
@@ -44,7 +45,7 @@ def _not_compared(comparison: Comparison) -> list[str]:
     images = comparison.on_other_images
     protocol = [group for group in comparison.groups if group not in (*images, *comparison.compared)]
     return [
-        f"{why}, and not compared: {_listed([group.label for group in groups])}."
+        f"{why}, and not compared: {_listed(groups)}."
         + (" To compare these with one another, give evaluate.py their directories alone." if len(groups) > 1 else "")
         for why, groups in (("On other images", images), ("Weights chosen by another protocol", protocol))
         if groups
@@ -55,25 +56,25 @@ def headline(comparison: Comparison) -> str:
     """The answer in one sentence, without the full stop."""
     best, others = comparison.best, comparison.best_minus_others
     if not others:
-        return f"{best.label}: {100 * best.mean:.2f} % test accuracy"
+        return f"{best.quoted}: {100 * best.mean:.2f} % test accuracy"
     mean, of = f"{100 * best.mean:.2f} % test accuracy", "" if len(others) == 1 else f" of {len(others) + 1} arms"
     evidence = _evidence(others[0], len(others) + 1)
-    lead, second = 100 * others[0].numbers["difference"], others[0].second.label
+    lead, second = 100 * others[0].numbers["difference"], others[0].second.quoted
     if not lead and len(others) == 1:
-        return f"{best.label} and {second} have the same mean: {mean} ({evidence})"
+        return f"{best.quoted} and {second} have the same mean: {mean} ({evidence})"
     nearest = f"{lead:.2f} points ahead of {second}" if lead else f"the same as {second}"
     if all(each.decided for each in others):
-        return f"{best.label} is the best{of}: {mean}, {nearest} ({evidence})"
-    told = f"{best.label} has the highest mean{of}: {mean}, {nearest}"
+        return f"{best.quoted} is the best{of}: {mean}, {nearest} ({evidence})"
+    told = f"{best.quoted} has the highest mean{of}: {mean}, {nearest}"
     if len(others) == 1:
         return f"{told}, {_why_undecided(others[0])[0]} ({evidence})"
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[Group]] = {}
     for each in others:
         if not each.decided:
-            reasons.setdefault(_why_undecided(each)[1], []).append(each.second.label)
+            reasons.setdefault(_why_undecided(each)[1], []).append(each.second)
     undecided = [
-        f"{why} {_listed(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        for why, names in reasons.items()
+        f"{why} {_listed(arms[:3])}" + (f" and {len(arms) - 3} more" if len(arms) > 3 else "")
+        for why, arms in reasons.items()
     ]
     return f"{told} ({evidence}); {'; '.join(undecided)}"
 
@@ -92,8 +93,8 @@ def _evidence(difference: Difference, arms: int) -> str:
     seeds = seeds_of(difference.numbers)
     if interval is None:
         return f"{seeds}, no interval"
-    corrected = " (corrected for all pairs of arms)" if arms > 2 else ""
-    return "95 % interval {:+.2f} to {:+.2f}".format(*(100 * bound for bound in interval)) + f"{corrected}, {seeds}"
+    corrected = ", corrected for all pairs of arms" if arms > 2 else ""
+    return "95 % interval {:+.2f} to {:+.2f}".format(*(100 * bound for bound in interval)) + f"{corrected}; {seeds}"
 
 
 def seeds_of(numbers: dict) -> str:
@@ -107,40 +108,41 @@ def _tests(difference: Difference) -> str:
     """The tests of a single difference, and what they do not show."""
     numbers = difference.numbers
     if min(numbers["runs"]) == 1:
-        missing = {group.label: 3 - len(group.runs) for group in (difference.second, difference.first)}
-        few = [f"{_NUMBERS[count]} more of {_listed([label])}" for label, count in missing.items() if count > 0]
-        more = "two more of each" if [*missing.values()] == [2, 2] else " and ".join(few)
+        missing = [(group.quoted, 3 - len(group.runs)) for group in (difference.second, difference.first)]
+        few = [f"{_NUMBERS[count]} more of {name}" for name, count in missing if count > 0]
+        more = "two more of each" if [count for _, count in missing] == [2, 2] else " and ".join(few)
         return (
             f"One seed of an arm does not show how much of a difference is chance: train {more} "
             "(train.py --seed 1, --seed 2) for an interval."
         )
-    permutation = f"a permutation test p = {numbers['permutation_p']:.2g}"
+    permutation = f"p = {numbers['permutation_p']:.2g}"
     if numbers["smallest_possible_p"] > 0.05:
         permutation += f" (so few seeds cannot give less than {numbers['smallest_possible_p']:.2g})"
     if numbers["t_test_p"] is None:
         few = min(numbers["runs"]) < FEWEST_FOR_AN_INTERVAL
-        why = "it needs three seeds" if few else "the difference is the same for every seed"
-        return f"There is no interval: {why}; {permutation}."
-    tests = f"A t test gives p = {numbers['t_test_p']:.2g}, {permutation}."
+        why = "it needs three seeds of each arm" if few else "the difference is the same for every seed"
+        return f"There is no interval: {why}. A permutation test gives {permutation}."
+    tests = f"A t test gives p = {numbers['t_test_p']:.2g}, a permutation test {permutation}."
     if difference.decided:
         pairs, share = numbers["runs"][0] * numbers["runs"][1], numbers["chance_of_being_ahead"]
         won = numbers["difference"] > 0
         ahead, share = (difference.first, share) if won else (difference.second, 1 - share)
-        return f"{tests} {ahead.label} is ahead in {100 * share:.0f} % of the {pairs} pairs of runs."
+        often = f"{math.floor(1000 * share) / 10:g} % of the {pairs} pairs of runs; ties count half"
+        return f"{tests} {ahead.quoted} is ahead in {often if share < 1 else f'all {pairs} pairs of runs'}."
     farthest = 100 * max(map(abs, numbers["interval_95"]))
     fits = f"differences of up to {farthest:.2f} points are compatible with these runs"
     return f"{tests} That is no evidence that they are equal: {fits}."
 
 
 def _against_the_baseline(comparison: Comparison) -> str:
-    kinds = {"ahead": [], "behind": [], "no significant difference": [], "not tested": []}
+    kinds: dict[str, list[Group]] = {"ahead": [], "behind": [], "no significant difference": [], "not tested": []}
     for each in comparison.differences:
-        kinds[outcome(each)].append(each.first.label)
+        kinds[outcome(each)].append(each.first)
     # Not tested: fewer than three seeds, or no spread.
-    found = "; ".join(f"{kind}: {_listed(labels)}" for kind, labels in kinds.items() if labels)
+    found = "; ".join(f"{kind}: {_listed(groups)}" for kind, groups in kinds.items() if groups)
     tests = sum(each.decided is not None for each in comparison.differences)
     how = f" (t tests at 5 %, with Holm's correction for {tests} comparisons)" if tests > 1 else ""
-    return f"Against the baseline, {comparison.baseline.label}: {found}{how}."
+    return f"Against the baseline, {comparison.baseline.quoted}: {found}{how}."
 
 
 def outcome(difference: Difference) -> str:
@@ -152,8 +154,8 @@ def outcome(difference: Difference) -> str:
     return "ahead" if difference.numbers["difference"] > 0 else "behind"
 
 
-def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(f'"{label}"' if ", " in label else label for label in labels)
+def _listed(groups: Sequence[Group]) -> str:
+    return ", ".join(group.quoted for group in groups)
 
 
 def _accuracy(group: Group) -> str:
@@ -188,7 +190,7 @@ def notes(comparison: Comparison) -> list[str]:
         for entry in comparison.optimism:
             remarks += _optimism(entry) if entry.group is group else []
         if reported := group.reported:
-            remarks.append(f"{100 * reported.test_accuracy:.2f} %: reported by {reported.source}")
+            remarks.append(f"reported by {reported.source}: {100 * reported.test_accuracy:.2f} %")
         if repeated := [run.name for run in comparison.repeated if comparison.group_of(run) is group]:
             remarks.append(f"not counted, since another run has the same seed: {', '.join(repeated)}")
         remarks += [_precisions(group)] if mixed else []

@@ -188,7 +188,7 @@ def classes(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(order)), [shortened(class_names[position], 40) for position in order])
     axes.set_xlabel("test accuracy (%)")
     of = f"the {half} worst and best of {len(class_names)} classes by" if many else "each class, in order of"
-    axes.set_title(literal(textwrap.fill(f"Test accuracy of {of} {groups[0].label}", 70)))
+    axes.set_title(literal(textwrap.fill(f"Test accuracy of {of} {groups[0].quoted}", 70)))
     if many:
         axes.axhline(half - 0.5, color="0.5", linestyle=":")
     legend_below(figure, _handles([group.label for group in groups], linestyle=""))
@@ -202,7 +202,7 @@ def reliability(groups: Sequence[Group]) -> Figure:
     The diagram leaves out bins of fewer than 30 images, since their accuracy is too uncertain.
     """
     figure = Figure(figsize=(9, 4.6))
-    figure.suptitle("Calibration: below the dotted line a network is overconfident")
+    figure.suptitle("Calibration: below the dotted line a network is overconfident, above it underconfident")
     axes, shares = figure.subplots(1, 2)
     perfect = axes.plot([0, 100], [0, 100], ":", color="0.5", label="perfect calibration")
     labels = []
@@ -242,10 +242,12 @@ def disagreement(
     first, second = (group.mean_probabilities for group in groups)
     rows = metrics.most_confident_disagreements(first, second, labels, columns)
     figure = Figure(figsize=(11, 5))
-    figure.suptitle("Most confident disagreements: predicted class and probability, mean over the seeds")
-    for chosen, subfigure, group in zip(rows, figure.subfigures(2, 1), groups, strict=True):
+    mean = ", mean over the seeds" if any(len(group.runs) > 1 for group in groups) else ""
+    figure.suptitle(f"Most confident disagreements: predicted class and probability{mean}")
+    for chosen, subfigure, right, wrong in zip(rows, figure.subfigures(2, 1), groups, groups[::-1], strict=True):
         none = "" if len(chosen) else ": no such image"
-        subfigure.suptitle(literal(f"only {group.label} is correct{none}"), fontsize=11)
+        title = f"{right.quoted} is correct, {wrong.quoted} is not{none}"
+        subfigure.suptitle(literal(title), fontsize=11)
         for column, axes in enumerate(subfigure.subplots(1, columns)):
             axes.axis("off")
             if column < len(chosen):
@@ -256,16 +258,17 @@ def disagreement(
 
 
 def _show(axes, image: int, groups, places, images: np.ndarray, class_names: Sequence[str]) -> None:
-    """One image, with the prediction of each group above it, in its colour, and the true class below."""
+    """One image, with the prediction of each group above it, on its colour, and the true class below."""
     axes.imshow(images[image].squeeze(), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
     for height, place, group in zip((14, 3), places, groups, strict=True):
         probabilities = group.mean_probabilities[image]
-        said = f"{shortened(class_names[probabilities.argmax()], 12)} {probabilities.max():.0%}"
+        said = f"{shortened(class_names[probabilities.argmax()], 12)} {100 * probabilities.max():.0f} %"
         _beside(axes, said, 1, height, colour(place))
-    _beside(axes, f"true: {shortened(class_names[groups[0].first.labels[image]], 12)}", 0, -12, "black")
+    _beside(axes, f"true: {shortened(class_names[groups[0].first.labels[image]], 12)}", 0, -12)
 
 
-def _beside(axes, text: str, edge: float, points: float, colour: str) -> None:
+def _beside(axes, text: str, edge: float, points: float, ground: str = "none") -> None:
     """Writes a text so many points above the lower (0) or upper edge (1) of an image, whatever its shape."""
+    box = {"facecolor": ground, "alpha": 0.3, "linewidth": 0, "pad": 1}
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (0, points)}
-    axes.annotate(text, (0.5, edge), **place, ha="center", fontsize=9, color=colour)
+    axes.annotate(text, (0.5, edge), **place, ha="center", fontsize=9, bbox=box)

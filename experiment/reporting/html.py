@@ -64,7 +64,7 @@ def write(
         arms=text.arms(comparison),
         differences=text.differences_table(comparison.differences),
         pairs=text.pairs_table(comparison.pairs),
-        smoothed=[group.label for group in comparison.groups if group.config.label_smoothing],
+        smoothed=[group.quoted for group in comparison.groups if group.config.label_smoothing],
         dots=_dots(comparison),
         enough_images=ENOUGH_IMAGES,
         runs=[
@@ -190,10 +190,12 @@ class _Images:
         return cells
 
     def _disagreements(self, rivals: tuple[Group, Group]) -> list[tuple[str, list[int]]]:
-        """For each of two arms the images that only it classifies correctly, the most confident first."""
+        """For each of two arms a title and the images that it alone classifies correctly, the most confident first."""
         first, second = (each.mean_probabilities for each in rivals)
         rows = metrics.most_confident_disagreements(first, second, self.labels, _GALLERY)
-        return [(group.label, row.tolist()) for group, row in zip(rivals, rows, strict=True)]
+        names = [group.quoted for group in rivals]
+        titles = [f"{right} is correct, {wrong} is not" for right, wrong in (names, names[::-1])]
+        return [(title, row.tolist()) for title, row in zip(titles, rows, strict=True)]
 
     def of(self, image: int) -> dict:
         """The true class of an image, and the predictions of the arms."""

@@ -77,7 +77,8 @@ def _draw_panel(axes, panel: Panel) -> None:
     several = not panel.one_colour
     ends = []  # of the intervals
     for number, value in enumerate(panel.series):
-        colour, dot = figures.colour(number if several else 1), figures.marker(number if several else 0)
+        # Grey where the x-axis names the values: a colour would seem to be that of a network in other figures.
+        colour, dot = (figures.colour(number), figures.marker(number)) if several else ("0.3", figures.marker(0))
         # In a category, values are drawn beside each other, and runs beside their mean.
         aside = 0.3 * ((number + 0.5) / len(panel.series) - 0.5) if categories and several else 0.0
         own = [curve for (of, _), curve in panel.curves.items() if of == value]
@@ -106,7 +107,8 @@ def _draw_panel(axes, panel: Panel) -> None:
     _limit(axes, panel, ends)
     axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
     if panel.means:
-        axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label="mean, 95 % interval over seeds")
+        label = "mean, 95 % interval over seeds" if np.isfinite(ends).any() else "mean"
+        axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label=label)
     axes.set_title(figures.literal(panel.title), fontsize=9.5)
     axes.set(**{"xlabel": panel.y_label} if panel.horizontal else {"xlabel": panel.x_label, "ylabel": panel.y_label})
 

@@ -61,7 +61,7 @@ def differences_table(differences: Sequence[Difference]) -> Table:
     columns = {
         "arm": lambda each: each.first.label,
         "minus": lambda each: each.second.label,
-        "points [95 %]": lambda each: points(each.numbers),
+        f"points [95 %{', uncorrected' * (len(differences) > 1)}]": lambda each: points(each.numbers),
         "seeds": lambda each: seeds_of(each.numbers),
         "t test p, Holm's": p_values("t_test_p"),
         "permutation p, Holm's": p_values("permutation_p"),
@@ -85,20 +85,20 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
 
 def _runs(runs: list[dict]) -> Table:
     tta = runs[0]["tta"]  # the same for all runs of an evaluation
-    tta_column = {f"--tta {tta}": lambda run: f"{run['tta_test_accuracy']:.4f}"} if tta != "none" else {}
+    tta_column = {f"--tta {tta} %": lambda run: f"{100 * run['tta_test_accuracy']:.2f}"} if tta != "none" else {}
     columns = {
         "run": lambda run: run["run"],
         "arm": lambda run: run["arm"],
         "parameters": lambda run: f"{run['parameters']:,}",
         "best epoch": lambda run: f"{run['best_epoch']} of {run['epochs']}",
-        "validation": lambda run: f"{run['val_accuracy']:.4f}",
-        "test accuracy [95 %]": lambda run: "{:.4f} [{:.4f}, {:.4f}]".format(
-            run["test_accuracy"], *run["test_accuracy_wilson_95"]
+        "validation %": lambda run: f"{100 * run['val_accuracy']:.2f}",
+        "test % [95 %]": lambda run: "{:.2f} [{:.2f}, {:.2f}]".format(
+            *(100 * share for share in (run["test_accuracy"], *run["test_accuracy_wilson_95"]))
         ),
         **tta_column,
         "loss": lambda run: f"{run['test_loss']:.4f}",
         "Brier": lambda run: f"{run['brier_score']:.4f}",
-        "ECE": lambda run: f"{run['expected_calibration_error']:.4f}",
+        "calibration error, points": lambda run: f"{100 * run['expected_calibration_error']:.2f}",
         "seconds": lambda run: f"{run['train_seconds']:.0f}",
         "to best epoch": lambda run: f"{run['seconds_to_best_epoch']:.0f}",
         "remarks": lambda run: "; ".join(run["remarks"]),

@@ -21,9 +21,10 @@ DEFINITIONS = {
     "confusion_matrix": "counts, a row for each true class, a column for each predicted one; null for more than 100",
     "milestones": "the first epoch whose validation accuracy is at least this, and the seconds at its end",
     "sd": "standard deviation of a sample (n - 1) over the seeds",
-    "difference": "test accuracy of the first minus that of the second, in 0..1",
-    "interval_95": "95 % interval of the mean difference over new seeds: Student's of the paired differences where "
-    "both groups have the same seeds, else Welch's; null for fewer than three seeds, whose interval would say nothing",
+    "difference": "test accuracy of the first minus that of the second, as a fraction, -1 to 1 (in tables: points)",
+    "interval_95": "95 % interval over new seeds: of a difference, Student's of the paired differences where both "
+    "groups have the same seeds, else Welch's; of a mean, Student's; null for fewer than three seeds, whose interval "
+    "would say nothing, and where all are equal",
     "t_test_p": "two-sided p-value of the t test whose interval is interval_95",
     "permutation_p": "two-sided p-value of the permutation test of the difference of means (within pairs where paired)",
     "t_test_p_holm": "t_test_p with Holm's correction for all comparisons with the baseline; so permutation_p_holm",
@@ -33,7 +34,8 @@ DEFINITIONS = {
     "chance_of_being_ahead": "share of pairs, one run of each group, in which the first is ahead; ties count half",
     "bootstrap_95": "95 % percentile interval of a paired bootstrap over the test images: other images, the same runs",
     "mcnemar_p": "two-sided p-value of McNemar's exact test on the images that one run alone got right",
-    "gain_over_last_epoch": "test accuracy of the epoch chosen on the test set minus that of the run's last epoch",
+    "gain_over_last_epoch": "test accuracy of the epoch chosen on the test set minus that of the run's last epoch; "
+    "never negative, so its interval is cut at 0",
     "gain_over_held_out": "test accuracy of runs chosen on the test set (trained on all images) minus that of runs "
     "chosen on held-out images (trained on the others)",
 }

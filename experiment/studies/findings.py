@@ -128,7 +128,8 @@ def primary_measures(study: Study) -> list[str]:
 def about_of(study: Study, panel: Panel) -> str:
     """What is compared in a panel, with its unit: the measure, or its score where that has another unit."""
     unit, measure = SCORES[study.score].unit, MEASURES[panel.measure]
-    about = f"{score_label(study)} ({unit})" if unit else measure.title
+    is_measure = study.score == "mean" and not study.score_label
+    about = measure.title if is_measure else f"{score_label(study)} ({unit or measure.unit.replace('%', 'points')})"
     about += f", {measure.label}" if unit and len(study.primary) > 1 else ""
     return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
 

@@ -168,8 +168,8 @@ def _wrong_claim(study: Study) -> Iterator[str]:
         yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
         yield "score: imbalance needs the measure gradient_norm"
-    least = {"largest_usable": 0.0, "loss_at_smallest": -math.inf}.get(study.score)
-    for value in study.values_of(study.x) if least is not None else ():
+    for value in study.values_of(study.x) if study.score in ("largest_usable", "loss_at_smallest") else ():
+        least = 0.0 if study.score == "largest_usable" else -math.inf
         if not isinstance(value, int | float) or value <= least:
             yield f"score: {study.score} needs numbers{' above 0' * (least == 0)} along x, not {value!r}"
     if study.claim and not study.expected:

@@ -22,6 +22,7 @@ from experiment.studies.findings import (
     without_score,
 )
 from experiment.studies.measures import MEASURES
+from experiment.studies.scores import SCORES
 from experiment.studies.study import Study
 
 _NAMED = 3  # settings in the answer of a sweep
@@ -39,6 +40,7 @@ class Verdict:
     answer: str
     score: str  # what is compared
     expected: str
+    holds: str  # where the claim holds: the end of a sentence
     findings: list[Finding]
     caveats: list[str]
     unfinished: list[str]
@@ -58,6 +60,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
         answer=answer,
         score=score_label(study),
         expected=study.expected or "higher",
+        holds=_holds(study),
         findings=found,
         caveats=list(_caveats(study, rows, found)),
         unfinished=[f"{row['run']}: {row['status']}; {row.get('reason', '')}" for row in unfinished],
@@ -65,6 +68,13 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
         scope=study.scope,
         command=command,
     )
+
+
+def _holds(study: Study) -> str:
+    if study.margin is None:
+        return f"the first is {study.expected}"
+    unit = SCORES[study.score].unit or MEASURES[primary_measures(study)[0]].unit.replace("%", "points")
+    return f"the interval of the difference lies within ±{study.margin:g} {unit}"
 
 
 def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> Iterator[str]:
@@ -92,7 +102,7 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         made = f"{cold} run{'s' * (cold > 1)} made too few steps for the moving averages of batch normalisation"
         yield f"{made}: their accuracies are too low."
     if study.claim and any(without_score(study, panel, rows) for panel in primary_panels(study, rows)):
-        yield "Runs that diverged, or never learned, have no such score, so comparisons with them are not decided."
+        yield "Seeds that diverged, or did not learn enough, have no such score: comparisons with them are not decided."
     if study.search:
         stopped = sum(row["status"] == STOPPED for row in rows)
         yield (

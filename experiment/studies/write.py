@@ -79,8 +79,7 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
     parts = [f"# {found.claim or found.question}", f"**{found.answer}.** {question}".strip()]
     parts += found.caveats
     if found.claim:
-        expected = "where the two are equal" if found.expected == "equal" else f"where the first is {found.expected}"
-        parts.append(f"Compared: {found.score}. The claim holds {expected}.")
+        parts.append(f"Compared: {found.score}. The claim holds where {found.holds}.")
     header, *rows = cells or table_of(found)
     if rows:
         parts.append(markdown.table(header, rows, 1))
@@ -116,13 +115,16 @@ def _cells(finding: Finding, equal: bool) -> list[str]:
     about = _about(finding)
     if finding.means is None:
         return [about, "", "", "too few runs have a score", "", finding.answer, ""]
-    runs = (
-        f"{finding.runs[0]} pair{'s' * (finding.runs[0] > 1)}" if finding.paired else "{} and {}".format(*finding.runs)
-    )
     known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
     too_many = "" if equal else "over 10,000"  # no number of seeds shows that two are equal whose difference is large
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else too_many) if known else ""
-    return [about, *(f"{mean:.4g}" for mean in finding.means), _difference(finding), runs, finding.answer, needed]
+    means = (f"{mean:.2f}" if finding.unit == "points" else f"{mean:.4g}" for mean in finding.means)
+    return [about, *means, _difference(finding), _runs(finding), finding.answer, needed]
+
+
+def _runs(finding: Finding) -> str:
+    first, second = finding.runs
+    return f"{first} pair{'s' * (first > 1)}" if finding.paired else f"{first} and {second}"
 
 
 def _about(finding: Finding) -> str:
@@ -132,15 +134,16 @@ def _about(finding: Finding) -> str:
 def _difference(finding: Finding) -> str:
     interval = finding.interval_95
     why = "too few runs" if min(finding.runs) < metrics.FEWEST_FOR_AN_INTERVAL else "no spread"
-    told = f"[unknown: {why}]" if interval is None else "[{:+.3g}, {:+.3g}]".format(*interval)
-    return f"{finding.difference:+.3g} {told}"
+    digits = "+.2f" if finding.unit == "points" else "+.3g"
+    told = f"[unknown: {why}]" if interval is None else f"[{', '.join(format(end, digits) for end in interval)}]"
+    return f"{finding.difference:{digits}} {told}"
 
 
 # ---- the figure ------------------------------------------------------------------------------------------------------
 
 
 def draw(study: Study, found: Verdict, rows: Sequence[dict]):
-    """The figure: the question, the answer with the difference and its interval, and all runs."""
+    """The figure: the claim or question, the answer with the difference and its interval, and all runs."""
     answer = found.answer
     if study.claim and len({(finding.first, finding.second) for finding in found.findings}) == 1:
         finding = found.findings[0]
@@ -150,15 +153,18 @@ def draw(study: Study, found: Verdict, rows: Sequence[dict]):
         told = [f"{finding.first} − {finding.second} = {_in_words(finding)}" for finding in found.findings]
         answer += f": {'; '.join(told)}"
     drawn = _searched(study, rows) if study.search else [_drawn(study, found, each) for each in panels(study, rows)]
-    return study_figure.draw(drawn, found.question, answer)
+    if study.claim and (study.score != "mean" or study.score_label):
+        answer += f"; compared: {found.score}"
+    return study_figure.draw(drawn, f"Claim: {found.claim}" if found.claim else found.question, answer)
 
 
 def _in_words(finding: Finding) -> str:
     """The difference with its interval and the number of runs, for a title."""
     if finding.difference is None:
         return "too few runs have a score"
-    runs = f"n = {finding.runs[0]} pairs" if finding.paired else "n = {} and {}".format(*finding.runs)
-    return f"{_difference(finding)} {finding.unit}, {runs}".replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{_difference(finding)} {finding.unit}, n = {_runs(finding)}".replace("-", "−").replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
 
 
 def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:

@@ -290,8 +290,8 @@ def test_the_gallery_shows_what_one_arm_alone_classified_correctly(arms):
     assert first != second and true.removeprefix("true: ") in second
     assert legend(figure) == ["arm0", "arm1"]
     assert [part.get_suptitle() for part in figure.subfigs] == [
-        "only arm0 is correct: no such image",
-        "only arm1 is correct",
+        "arm0 is correct, arm1 is not: no such image",
+        "arm1 is correct, arm0 is not",
     ]
 
 

@@ -150,7 +150,7 @@ def test_measure_and_axis_are_switched(opened):
     page.select_option("#x", "until")
     page.wait_for_selector("#curves-chart[data-shows='loss over until'] svg")
     page.wait_for_function("document.querySelector('#curves-chart svg').textContent.includes('seconds')")
-    assert "cross-entropy" in page.locator("#curves-chart svg").text_content()
+    assert "loss (nats)" in page.locator("#curves-chart svg").text_content()
     page.select_option("#measure", "learning_rate")
     assert lines(page) == 20
 
@@ -174,7 +174,7 @@ def test_the_values_of_each_chart_are_there_as_a_table(opened):
 def test_runs_are_sorted_filtered_and_opened(opened):
     page = opened()
     names = page.locator("#run-table tr.run:visible th")
-    header = page.locator("#run-table thead th", has_text="test accuracy")
+    header = page.locator("#run-table thead th", has_text="test %")
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "ascending"
     accuracies = [float(text) for text in page.locator("#run-table tr.run td:nth-child(6)").all_inner_texts()]

@@ -633,7 +633,10 @@ def test_a_sweep_of_numbers_is_one_curve_under_its_question_and_answer():
     rows = sweep_rows({0.001: [0.7, 0.71], 0.01: [0.5, 0.52]})
     found = verdict.verdict("sweep", study, rows, "")
     figure = write.draw(study, found, rows)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a run", "mean, 95 % interval over seeds"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "a run",
+        "mean",
+    ]  # two seeds have no interval
     title = " ".join(figure.get_suptitle().split())
     assert title == f"Which learning rate is best? {found.answer}"
     assert figure.axes[0].get_xlabel() == "learning rate"
@@ -1080,7 +1083,7 @@ def test_a_seed_that_never_learned_is_not_dropped_from_a_claim(little):
         row | {"test_accuracy": 0.1} if (row["model.batch_norm"], row["seed"]) == ("none", 1) else row for row in rows
     ]
     assert word(study, dead) == "not decided"
-    assert "Runs that diverged, or never learned, have no such score" in page(study, dead)
+    assert "Seeds that diverged, or did not learn enough, have no such score" in page(study, dead)
 
 
 def test_a_score_in_another_unit_has_its_own_name_in_the_table(little):
@@ -1168,3 +1171,23 @@ def test_a_figure_of_long_names_on_a_logarithmic_axis_is_drawn_and_replaces_that
     write.write("long", study, rows, tmp_path, "", "svg")
     folder = write.write("long", study, rows, tmp_path, "", "png")
     assert sorted(file.name for file in folder.glob("figure.*")) == ["figure.png"]
+
+
+def test_a_score_that_is_no_mean_is_named_with_its_unit_and_a_margin_with_its(little):
+    rows = rows_of(curves_of([0.5, 0.7], [0.6, 0.9]))
+    study = load(little(score="range", seeds=[0, 1, 2]))
+    about = "best minus worst test accuracy over the learning rate (points): after_activation vs. none"
+    assert f"{about} | 30.00 | 20.00" in " ".join(page(study, rows).split())
+    figure = write.draw(study, verdict.verdict("little", study, rows, ""), rows)
+    title = " ".join(figure.get_suptitle().split())
+    assert title.startswith("Claim: Batch norm lets") and "compared: best minus worst test accuracy" in title
+    equal = load(little(expected="equal", margin=0.5, seeds=[0, 1, 2]))
+    assert "The claim holds where the interval of the difference lies within ±0.5 points." in page(equal, rows)
+
+
+def test_a_study_of_one_seed_has_one_pair_and_no_interval(little):
+    study = load(little(seeds=[0]))
+    rows = [row for row in rows_of(curves_of([0.5, 0.7], [0.6, 0.9])) if row["seed"] == 0]
+    figure = write.draw(study, verdict.verdict("little", study, rows, ""), rows)
+    assert "1\N{NO-BREAK SPACE}pair" in figure.get_suptitle() and "pairs" not in figure.get_suptitle()
+    assert "mean" in [text.get_text() for text in figure.legends[0].get_texts()]

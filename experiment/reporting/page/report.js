@@ -49,7 +49,7 @@ function shownRuns() {
   return data.runs.filter((run) => !hidden.runs.has(run.name) && !hidden.groups.has(run.group));
 }
 
-const titles = { accuracy: "accuracy (%)", loss: "cross-entropy loss (nats)", learning_rate: "learning rate", epoch: "epoch", until: "seconds" };
+const titles = { accuracy: "accuracy (%)", loss: "loss (nats)", learning_rate: "learning rate", epoch: "epoch", until: "seconds" };
 
 function curveRows() {
   const measure = byId("measure").value, x = byId("x").value;
@@ -217,7 +217,7 @@ function fillPicture(figure, number) {
   picture.style.backgroundSize = `${columns * 96}px auto`;
   picture.style.backgroundPosition = `-${column * 96}px -${row * height * scale}px`;
   const predictions = image.predictions.map((each) => element("div", { className: each.class === image.true ? "correct" : "" },
-    `${each.label}: ${each.class}, ${Math.round(100 * each.confidence)} %`));
+    `${each.label}: ${each.class}, ${Math.round(100 * each.confidence)}\u00a0%`));
   figure.replaceChildren(picture, element("figcaption", {}, element("div", {}, `true: ${image.true}`), ...predictions));
 }
 
