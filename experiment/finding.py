@@ -53,6 +53,8 @@ def select(paths: Sequence[Path], root: Path) -> list[RunDirectory]:
     found = [(path, find(path)) for path in paths]
     for path, runs in found:
         if not runs:
+            if os.path.isfile(path):  # noqa: PTH113 (never raises)
+                raise UserError(f"{path} is a file, not a run's directory; the pattern DIR/*/ leaves out files")
             raise UserError(f"{path} contains no run (no config.yaml in it or below it)")
     return list({run.path.resolve(): run for _, runs in found for run in runs}.values())
 

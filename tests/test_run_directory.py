@@ -178,6 +178,13 @@ def test_find_gives_nothing_where_there_is_nothing(tmp_path, place):
     assert finding.find(tmp_path / place) == []
 
 
+def test_a_file_among_the_runs_is_said_to_be_one(tmp_path):
+    make_run(tmp_path / "seed0")
+    (tmp_path / "classes.png").touch()
+    message = refusal(lambda: finding.select([tmp_path / "seed0", tmp_path / "classes.png"], tmp_path))
+    assert "classes.png is a file, not a run's directory; the pattern DIR/*/" in message
+
+
 def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
     run = make_run(tmp_path / "run")
     run.best_file.touch()
