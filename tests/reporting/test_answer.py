@@ -302,7 +302,9 @@ def test_a_share_of_pairs_is_not_rounded_up_to_all(evaluated):
 def test_a_label_with_commas_is_quoted_in_every_sentence(evaluated):
     runs = [evaluated(f"plain/seed{seed}", "title='plain, slow'", correct=60 + seed) for seed in range(3)]
     runs += [evaluated(f"bn/seed{seed}", BN, "title='norm, fast'", correct=70 + seed + seed // 2) for seed in range(3)]
-    runs += [evaluated(f"c/seed{seed}", "batch_size=20", "title=c", correct=50 + 2 * seed - seed // 2) for seed in range(3)]
+    runs += [
+        evaluated(f"c/seed{seed}", "batch_size=20", "title=c", correct=50 + 2 * seed - seed // 2) for seed in range(3)
+    ]
     said = " ".join(answer.answer(compare(runs)))
     assert '"norm, fast" is the best of 3 arms' in said and 'points ahead of "plain, slow"' in said
     assert 'Against the baseline, "plain, slow": ahead: "norm, fast"; behind: c' in said
