@@ -38,9 +38,11 @@ def check_destination(run: RunDirectory, destination: Path) -> None:
         return
     if there.has_weights() or there.state_file.exists():
         raise UserError(f"--keep: {destination} is a run with its weights, not a copy; name another directory")
-    differing = there.config_file.exists() and configuration.differences(there.read_config(), run.read_config())
-    images = [each.read_summary()["data"].get("sha256") for each in (there, run) if each.has_summary()]
-    if differing or len(set(images)) > 1:
+    differing = configuration.differences(there.read_config(), run.read_config()) if there.config_file.exists() else {}
+    if set(differing) == {"epochs"} and differing["epochs"][0] < differing["epochs"][1]:
+        differing = {}  # the run was made longer
+    images = {(each.read_summary().get("data") or {}).get("sha256") for each in (there, run) if each.has_summary()}
+    if differing or len(images - {None}) > 1:
         what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
         raise UserError(f"--keep: {destination} is a copy of another run: {what}; remove it, or name another directory")
 

@@ -63,13 +63,20 @@ def reported(go_on: str = "the same command starts again"):
         print(f"error: {error.name} is not installed for {sys.executable}: {remedy}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and error.filename is None:  # from os.getcwd
+        if isinstance(error, FileNotFoundError) and not _has_working_directory():
             print("error: the working directory was removed; change to another one", file=sys.stderr)
             sys.exit(2)
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
             raise
         print("error: out of memory; use a smaller batch_size or fewer workers", file=sys.stderr)
         sys.exit(2)
+
+
+def _has_working_directory() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109
+    except FileNotFoundError:
+        return False
 
 
 def _stop(number, frame):

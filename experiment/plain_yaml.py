@@ -132,14 +132,14 @@ def write(values: dict) -> str:
         raise UserError(f"{value!r:.100} cannot be written as YAML, which has no {type(value).__name__}") from None
 
 
-def find(name_or_path: str, folder: Path, beside: Path = Path()) -> Path:
+def find(name_or_path: str, folder: Path, places: Sequence[Path] = ()) -> Path:
     """Resolves a path, or a name in `folder`, with or without its ending. Raises a UserError that lists the names.
 
     Args:
-        beside: the folder that paths are relative to (default: the working directory).
+        places: where to look, in this order (default: the working directory, then `folder`).
     """
     endings = [""] if name_or_path.endswith(_ENDINGS) else ["", *_ENDINGS]
-    for candidate in [place / (name_or_path + end) for end in endings for place in (beside, folder)]:
+    for candidate in [place / (name_or_path + end) for end in endings for place in places or (Path(), folder)]:
         if is_file(candidate):
             return candidate
     existing = ", ".join(sorted(path.name for path in folder.glob("*.yaml"))) or "none"

@@ -56,7 +56,7 @@ def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> N
     """Raises a UserError for runs (name, summary) with the same keys of a network whose networks differ."""
     if pair := changed_network(runs):
         told = " and ".join(dict.fromkeys(pair)) + (" have" if len(set(pair)) > 1 else " has")
-        told += f" one configuration, but two networks: models/{network}.py was changed in between"
+        told += f" the same keys of a network, but two networks: models/{network}.py was changed in between"
         raise UserError(f"{told}. Restore it, or train again")
 
 

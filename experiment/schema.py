@@ -27,6 +27,8 @@ class Section(BaseModel):
 def _with_tuples(value: Any, wanted: Any) -> Any:
     """A value from YAML, with tuples in place of lists where the type `wanted` has tuples."""
     kind, parts = get_origin(wanted) or wanted, get_args(wanted)
+    if list in (get_origin(part) or part for part in parts) and kind in (Union, UnionType):
+        return value  # it may be a list
     if kind in (Union, UnionType, Annotated):
         changed = (_with_tuples(value, part) for part in parts)
         return next((each for each in changed if each != value), value)

@@ -197,7 +197,7 @@ def build_model(
         raise UserError(f"{place_of(error, file)}: build fails: {type(error).__name__}: {_reason(error)}") from None
     for layer, scale in layers.scaled:
         layer.kernel.assign(scale * layer.kernel)
-        layer.initial_scale = scale
+        layer.initial_scale = float(scale)
     return model
 
 

@@ -201,13 +201,19 @@ def test_copying_leaves_out_the_weights_and_the_state(tmp_path):
         ({}, ["state.npz"], "is a run with its weights, not a copy"),
         ({"data": "own"}, [], "a copy of another run: it was trained on other images"),
         ({"seed": 1}, [], "a copy of another run: seed differs"),
+        ({"epochs": 4}, [], "a copy of another run: epochs differs"),
+        ({"epochs": 2}, [], ""),  # the run was made longer
+        ({"facts": None}, [], ""),
         ({}, [], ""),
     ],
 )
 def test_a_copy_replaces_a_copy_of_the_same_run_and_nothing_else(tmp_path, there, files, told):
     run = make_run(tmp_path / "run")
-    seed = f"seed={there.pop('seed', 0)}"
-    copy = make_run(tmp_path / "copy", seed, **there)
+    overrides = [f"{key}={there.pop(key, default)}" for key, default in (("seed", 0), ("epochs", 3))]
+    without = "facts" in there and not there.pop("facts")
+    copy = make_run(tmp_path / "copy", *overrides, "schedule.warmup_epochs=1", **there)
+    if without:
+        copy.write_summary({"status": "interrupted"})
     for name in files:
         (copy.path / name).touch()
     if not told:

@@ -31,7 +31,7 @@ class Difference:
     def keys(self) -> list[str]:
         """The keys of the configuration in which the groups differ, and the network's file if it was changed."""
         keys = list(configuration.arm_differences(self.first.config, self.second.config))
-        runs = [(run.name, run.summary) for run in (self.first.first, self.second.first)]
+        runs = [(run.name, run.summary) for group in (self.first, self.second) for run in group.runs]
         if not any(key.startswith("model.") for key in keys) and resuming.changed_network(runs):
             keys.append(f"models/{self.first.config.model.name}.py")
         return keys

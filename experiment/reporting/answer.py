@@ -127,7 +127,7 @@ def _tests(difference: Difference) -> str:
         pairs, share = numbers["runs"][0] * numbers["runs"][1], numbers["chance_of_being_ahead"]
         won = numbers["difference"] > 0
         ahead, share = (difference.first, share) if won else (difference.second, 1 - share)
-        often = f"{math.floor(1000 * share) / 10:g} % of the {pairs} pairs of runs; ties count half"
+        often = f"{math.floor(round(1000 * share, 6)) / 10:g} % of the {pairs} pairs of runs; ties count half"
         return f"{tests} {ahead.quoted} is ahead in {often if share < 1 else f'all {pairs} pairs of runs'}."
     farthest = 100 * max(map(abs, numbers["interval_95"]))
     fits = f"differences of up to {farthest:.2f} points are compatible with these runs"

@@ -127,6 +127,7 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
     folder.prepare()
     with folder.locked():
         search = Search(name, study, checkpoints, data, execution, images)
+        _refuse_changed_networks(search.ended)
         print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
             for job, outcome in runner.execute(search.next_job, execution, data, settings):

@@ -128,14 +128,17 @@ def primary_measures(study: Study) -> list[str]:
 def about_of(study: Study, panel: Panel) -> str:
     """What is compared in a panel, with its unit: the measure, or its score where that has another unit."""
     unit, measure = SCORES[study.score].unit, MEASURES[panel.measure]
-    is_measure = study.score == "mean" and not study.score_label
-    about = measure.title if is_measure else f"{score_label(study)} ({unit or measure.unit.replace('%', 'points')})"
-    about += f", {measure.label}" if unit and len(study.primary) > 1 else ""
+    about = measure.title
+    if study.score != "mean" or study.score_label:
+        label, unit = score_label(study, panel.measure), unit or measure.unit.replace("%", "points")
+        which = f", {measure.label}" if len(study.primary) > 1 and measure.label not in label else ""
+        about = label + (f" ({unit})" if unit else "") + which
     return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
 
 
-def score_label(study: Study) -> str:
-    words = {"measure": MEASURES[primary_measures(study)[0]].label, "x": study.axis_label(study.x or "")}
+def score_label(study: Study, measure: str | None = None) -> str:
+    """The name of a score of a measure (default: the first primary one)."""
+    words = {"measure": MEASURES[measure or primary_measures(study)[0]].label, "x": study.axis_label(study.x or "")}
     return study.score_label or SCORES[study.score].label.format(**words)
 
 

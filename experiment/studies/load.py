@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from experiment import config as configuration
 from experiment import plain_yaml
@@ -28,7 +29,9 @@ def load(name_or_path: str, seeds: str | None = None) -> tuple[str, Study]:
     name = str(folder.relative_to(FOLDER) / name) if folder.is_relative_to(FOLDER) else name
     values = configuration.read(path) | ({"seeds": seeds_of(seeds)} if seeds else {})
     if isinstance(base := values.get("base"), str):
-        values["base"] = str(plain_yaml.find(base, CONFIGS, beside=folder))
+        # The working directory last: the same study is the same experiment everywhere.
+        beside = [] if (folder / base).resolve() == path.resolve() else [folder]
+        values["base"] = str(plain_yaml.find(base, CONFIGS, [*beside, CONFIGS, Path()]))
     return name, _checked(values, str(path))
 
 

@@ -5,13 +5,14 @@ connection to Optuna, and since resuming is exact, pauses do not change a result
 folder, holds the state of the search.
 """
 
+import json
 import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment import copies
+from experiment import copies, plain_yaml
 from experiment.errors import UserError
 from experiment.studies.plan import Loader, PlannedRun, own_summary, plan_run
 from experiment.studies.runner import Execution, Job, Outcome
@@ -194,11 +195,16 @@ def _are_integers(values: Range) -> bool:
     return isinstance(values.low, int) and isinstance(values.high, int)
 
 
+def _asked(text: str) -> dict:
+    """What a search was asked; of its base the name, since folders are moved."""
+    values = json.loads(text)
+    return values | {"base": plain_yaml.name_of(values["base"])}
+
+
 def _open(optuna, study: Study, journal: Path):
     """Optuna's study of the journal, which is created if it is missing; interrupted trials are enqueued again."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    named = study.model_copy(update={"base": Path(study.base).name})  # the folder may be moved
-    text = named.model_dump_json(include={"base", "settings", "search", "seeds"})
+    text = study.model_dump_json(include={"base", "settings", "search", "seeds"})
     pruner = optuna.pruners.NopPruner() if study.pruner == "none" else optuna.pruners.MedianPruner()
 
     class Journal(optuna.storages.journal.JournalFileBackend):
@@ -217,11 +223,12 @@ def _open(optuna, study: Study, journal: Path):
             storage=storage, pruner=pruner, study_name="search", direction="maximize", load_if_exists=True
         )
         before, trials = found.user_attrs.get("study", text), found.get_trials()
+        is_another = _asked(before) != _asked(text)
     except UserError:
         raise
     except Exception as error:  # a damaged journal raises many types
         raise UserError(f"{journal} cannot be read: {error}; remove it to start the search anew") from None
-    if before != text:
+    if is_another:
         raise UserError(
             f"{journal} belongs to a search with another base, settings, search or seeds. Rename the study's file, "
             "remove the journal, or use --checkpoints DIR"

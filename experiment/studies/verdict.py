@@ -40,6 +40,7 @@ class Verdict:
     answer: str
     score: str  # what is compared
     expected: str
+    margin: float | None  # of equality
     holds: str  # where the claim holds: the end of a sentence
     findings: list[Finding]
     caveats: list[str]
@@ -60,6 +61,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
         answer=answer,
         score=score_label(study),
         expected=study.expected or "higher",
+        margin=study.margin,
         holds=_holds(study),
         findings=found,
         caveats=list(_caveats(study, rows, found)),
@@ -74,7 +76,7 @@ def _holds(study: Study) -> str:
     if study.margin is None:
         return f"the first is {study.expected}"
     unit = SCORES[study.score].unit or MEASURES[primary_measures(study)[0]].unit.replace("%", "points")
-    return f"the interval of the difference lies within ±{study.margin:g} {unit}"
+    return f"the interval of the difference lies within ±{study.margin:g} {unit}".rstrip()
 
 
 def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> Iterator[str]:
@@ -94,8 +96,8 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "The seconds are of different processors, numbers of threads or precisions."
     elif len(precisions) > 1 and "precision" not in study.varied:
         yield f"Computed in {' and '.join(sorted(precisions))}."
-    if "precision" in study.varied and _formats_coincide(rows):
-        yield "Two values of precision were one number format, in some runs at least: their difference says little."
+    if "precision" in study.varied and (problem := _mixed_formats(rows)):
+        yield problem
     if any(row["status"] == "diverged" for row in rows) and any(name.endswith("_accuracy") for name in compared):
         yield "Diverged runs count as guessing."
     if cold := sum(bool(row.get("cold_averages")) for row in rows):
@@ -115,14 +117,16 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "Even if nothing differed, about one in twenty of such comparisons would be decided."
 
 
-def _formats_coincide(rows: Sequence[dict]) -> bool:
+def _mixed_formats(rows: Sequence[dict]) -> str:
     """Whether a value of `precision` was several number formats, as auto can be, or two values were the same one."""
     made: dict[str, set[str]] = {}
     for row in trained(rows):
         if row.get("computed_in"):
             made.setdefault(row["precision"], set()).add(row["computed_in"])
-    formats = [frozenset(each) for each in made.values()]
-    return len(set(formats)) < len(formats) or any(len(each) > 1 for each in formats)
+    if mixed := [value for value, formats in made.items() if len(formats) > 1]:
+        return f"Precision {mixed[0]} was {' and '.join(sorted(made[mixed[0]]))}: its differences say little."
+    same = len(set(map(frozenset, made.values()))) < len(made)
+    return "Two values of precision were one number format: their difference says nothing." if same else ""
 
 
 def _claim(study: Study, rows: Sequence[dict]) -> tuple[list[Finding], str]:

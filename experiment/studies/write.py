@@ -51,10 +51,10 @@ def _check_table(study: Study, rows: Sequence[dict], path: Path) -> None:
     """Raises a UserError unless an existing table has the values and the seeds of the study, and no others."""
     wanted = {key: study.values_of(key) for key in study.varied} | {"seed": study.seeds}
     for key, values in wanted.items():
-        here, there = ({str(value) for value in column} for column in (values, [row.get(key) for row in rows]))
+        here, there = (dict.fromkeys(map(str, column)) for column in (values, [row.get(key) for row in rows]))
         if here != there:
-            told = f"its values of {key} are {', '.join(sorted(there))[:200]}, not {', '.join(sorted(here))[:200]}"
-            raise UserError(f"{path} is the table of another study: {told}. Run the study without --from-table")
+            told = f"its values of {key} are {', '.join(there)[:200]}, not {', '.join(here)[:200]}"
+            raise UserError(f"{path} is the table of another study: {told}. Give the command at the end of verdict.md")
 
 
 def power(name: str, study: Study, results: Path) -> list[str]:
@@ -84,10 +84,10 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
     if rows:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):
-        equal = "to show that they are equal, where they are exactly,"
-        size = equal if found.expected == "equal" else "to detect a difference of the size seen"
+        equal = "if the two are exactly equal, to show it"
+        what = equal if found.expected == "equal" else "to detect a difference of the size seen"
         parts.append(
-            f"Seeds needed: about how many new ones it takes {size} with 80 % power, by the spread of these runs."
+            f"Seeds needed: about how many new ones it takes, {what} with 80 % power, by the spread of these runs."
         )
         parts[-1] += " Adding seeds to these and testing again makes a false positive likelier than 5 %."
     if found.unfinished:
@@ -100,7 +100,7 @@ def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
 def table_of(found: Verdict) -> list[list[str]]:
     """The header, and a row of strings for each finding."""
     header = ["compared", "first", "second", "difference [95 % interval]", "runs", "answer", "seeds needed"]
-    return [header, *(_cells(finding, found.expected == "equal") for finding in found.findings)]
+    return [header, *(_cells(finding, found.margin) for finding in found.findings)]
 
 
 def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
@@ -111,12 +111,13 @@ def _ranking(study: Study, rows: Sequence[dict]) -> list[list[str]]:
     return [header, *([*own, f"{100 * row['val_accuracy']:.2f}"] for own, row in zip(settings, rows, strict=True))]
 
 
-def _cells(finding: Finding, equal: bool) -> list[str]:
+def _cells(finding: Finding, margin: float | None) -> list[str]:
     about = _about(finding)
     if finding.means is None:
         return [about, "", "", "too few runs have a score", "", finding.answer, ""]
     known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
-    too_many = "" if equal else "over 10,000"  # no number of seeds shows that two are equal whose difference is large
+    # No number of seeds shows that two are equal whose difference is so large.
+    too_many = "" if margin and abs(finding.difference) >= margin else "over 10,000"
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else too_many) if known else ""
     means = (f"{mean:.2f}" if finding.unit == "points" else f"{mean:.4g}" for mean in finding.means)
     return [about, *means, _difference(finding), _runs(finding), finding.answer, needed]

@@ -99,6 +99,15 @@ def train(
 
 
 def _check_readable(config: Config) -> None:
-    """Raises a UserError if the run's config.yaml could not be read again: a network's keys may have any type."""
-    where = f"models/{config.model.name}.py: config.yaml"
-    configuration.check(plain_yaml.parse(configuration.to_yaml(config), where), where)
+    """Raises a UserError if config.yaml would not be read as it was written: a network's keys may have any type."""
+    try:
+        written = plain_yaml.parse(configuration.to_yaml(config), "config.yaml")
+        read = configuration.experiment_of(configuration.check(written, "config.yaml"))
+        # An edited network may have further keys, or fewer.
+        changed = [key for key, value in configuration.experiment_of(config).items() if read.get(key, value) != value]
+        problem = f"{changed[0]} would be read as another value" if changed else ""
+    except UserError as error:
+        problem = str(error)
+    if problem:
+        where = f"models/{config.model.name}.py: config.yaml cannot hold the keys of this network"
+        raise UserError(f"{where}; use numbers, strings, true or false, lists and tuples: {problem}")

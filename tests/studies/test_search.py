@@ -183,6 +183,11 @@ def test_the_journal_of_another_search_and_a_damaged_one_are_refused(tmp_path):
     opened(tmp_path)
     with pytest.raises(UserError, match="belongs to a search with another base, settings, search or seeds"):
         opened(tmp_path, settings={"epochs": 9})
+    journal = tmp_path / "studies" / "found" / "search.journal"
+    stored = journal.read_text()
+    assert stored.count("/configs/plain.yaml") == 1
+    journal.write_text(stored.replace(str(ROOT / "configs" / "plain.yaml"), "plain"))  # as earlier versions wrote it
+    opened(tmp_path)
     (tmp_path / "studies" / "found" / "search.journal").write_text('{"op_code": "x"}\n[]\n')
     with pytest.raises(UserError, match=r"search\.journal cannot be read"):
         opened(tmp_path)

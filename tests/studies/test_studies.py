@@ -237,7 +237,9 @@ def test_a_study_does_not_compare_two_networks_of_the_same_keys(little, tmp_path
         found = each.point | {"seed": each.config.seed + 1}
         run_like(each.run.path, each.config, parameters=int(1000 * found[changed]))
     output = conduct.Output(tmp_path, "python study.py")
-    with pytest.raises(UserError, match=r"have one configuration, but two networks: models/vgg.py was changed"):
+    with pytest.raises(
+        UserError, match=r"have the same keys of a network, but two networks: models/vgg.py was changed"
+    ):
         conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
 
 
@@ -586,6 +588,11 @@ def test_the_base_of_a_study_is_beside_it_or_in_configs(little, tmp_path, monkey
     monkeypatch.chdir(tmp_path / "elsewhere")
     path = little(settings={})
     assert plan.plan("little", load(path), tmp_path)[0].config.epochs == 50
+    (tmp_path / "elsewhere" / "mine.yaml").write_text("epochs: 9")
+    assert plan.plan("little", load(little(settings={}, base="mine")), tmp_path)[0].config.epochs == 9
+    (tmp_path / "bn.yaml").write_text(little(settings={}, base="bn.yaml").read_text())
+    assert load(tmp_path / "bn.yaml").base == str(ROOT / "configs" / "bn.yaml")  # not the study itself
+    path = little(settings={})
     (tmp_path / "plain.yaml").write_text("epochs: 7")
     assert plan.plan("little", load(path), tmp_path)[0].config.epochs == 7
     with pytest.raises(UserError, match=r"no configuration 'another\.yaml'"):
@@ -1137,7 +1144,12 @@ def test_seconds_of_two_machines_and_numbers_of_two_precisions_are_told(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("formats", "told"), [(["b", "b", "f", "f"], False), (["b", "f", "f", "f"], True), (["f", "f", "f", "f"], True)]
+    ("formats", "told"),
+    [
+        (["b", "b", "f", "f"], ""),
+        (["b", "f", "f", "f"], "Precision auto was b and f: its differences say little."),
+        (["f", "f", "f", "f"], "Two values of precision were one number format: their difference says nothing."),
+    ],
 )
 def test_precisions_that_were_the_same_number_format_are_told(little, formats, told):
     study = load(little(grid={"precision": ["auto", "float32"]}, seeds=[0, 1], series="precision", x="precision"))
@@ -1146,7 +1158,8 @@ def test_precisions_that_were_the_same_number_format_are_told(little, formats, t
          "computed_in": made}
         for number, (precision, made) in enumerate(zip(["auto", "auto", "float32", "float32"], formats, strict=True))
     ]  # fmt: skip
-    assert ("Two values of precision were one number format" in page(study, rows)) == told
+    found = [caveat for caveat in verdict.verdict("little", study, rows, "").caveats if "recision" in caveat]
+    assert found == ([told] if told else [])
 
 
 def test_a_score_along_x_needs_numbers(little):
@@ -1181,6 +1194,10 @@ def test_a_score_that_is_no_mean_is_named_with_its_unit_and_a_margin_with_its(li
     figure = write.draw(study, verdict.verdict("little", study, rows, ""), rows)
     title = " ".join(figure.get_suptitle().split())
     assert title.startswith("Claim: Batch norm lets") and "compared: best minus worst test accuracy" in title
+    names = ["test_accuracy", "val_accuracy"]
+    both = load(little(score="range", seeds=[0, 1, 2], measures=names, primary=[*names]))
+    test, validation = findings.findings(both, [row | {"val_accuracy": 0.5} for row in rows])
+    assert "worst test accuracy" in test.about and "worst validation accuracy" in validation.about
     equal = load(little(expected="equal", margin=0.5, seeds=[0, 1, 2]))
     assert "The claim holds where the interval of the difference lies within ±0.5 points." in page(equal, rows)
 
