@@ -1070,7 +1070,7 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     assert "2 of 2 runs already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
     with pytest.raises(UserError, match=r"runs\.csv is the table of another study: its values of seed are 0, not 0, 1"):
-        write.write("little", load(little(grid=grid, settings=settings)), [], tmp_path / "r", "")
+        write.write("little", load(path).model_copy(update={"seeds": [0, 1]}), [], tmp_path / "r", "")
     (folder / "verdict.md").unlink()
     told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
     assert told_again.returncode == 0  # the quoted command names it
