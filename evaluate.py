@@ -77,10 +77,11 @@ def main(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) < 2:  # there is no order from the user
         results.sort(key=_default_place)
     comparison = compare(results, arguments.baseline, left_out)
-    for run, name, _, _ in evaluated if arguments.keep else []:
-        copies.check_destination(run, arguments.keep / name)
-    for run, name, _, unwritten in evaluated if arguments.keep else []:
-        copies.copy(run, arguments.keep / name, unwritten)
+    kept = [(run, arguments.keep / name, unwritten) for run, name, _, unwritten in evaluated if arguments.keep]
+    for run, destination, _ in kept:
+        copies.check_destination(run, destination)
+    for each in kept:
+        copies.copy(*each)
     wanted = comparison.rivals or arguments.report
     images, why = _test_images(comparison.baseline.first, dataset_for) if wanted else (None, "")
     content, written = write(comparison, arguments.output, images, arguments.figures)

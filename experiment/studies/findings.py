@@ -126,11 +126,11 @@ def primary_measures(study: Study) -> list[str]:
 
 
 def about_of(study: Study, panel: Panel) -> str:
-    """What is compared in a panel, with its unit: the measure, or its score where that has another unit."""
-    unit, measure = SCORES[study.score].unit, MEASURES[panel.measure]
+    """What is compared in a panel, with its unit: the measure, or a score that is not simply its mean."""
+    measure = MEASURES[panel.measure]
     about = measure.title
     if study.score != "mean" or study.score_label:
-        label, unit = score_label(study, panel.measure), unit or measure.unit.replace("%", "points")
+        label, unit = score_label(study, panel.measure), unit_of(study, panel.measure)
         which = f", {measure.label}" if len(study.primary) > 1 and measure.label not in label else ""
         about = label + (f" ({unit})" if unit else "") + which
     return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
@@ -140,6 +140,11 @@ def score_label(study: Study, measure: str | None = None) -> str:
     """The name of a score of a measure (default: the first primary one)."""
     words = {"measure": MEASURES[measure or primary_measures(study)[0]].label, "x": study.axis_label(study.x or "")}
     return study.score_label or SCORES[study.score].label.format(**words)
+
+
+def unit_of(study: Study, measure: str) -> str:
+    """The unit of a difference between two scores of a measure."""
+    return SCORES[study.score].unit or MEASURES[measure].unit.replace("%", "points")
 
 
 def without_score(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
@@ -158,8 +163,7 @@ def without_score(study: Study, panel: Panel, rows: Sequence[dict]) -> set[str]:
 def finding_of(
     study: Study, measure: str, about: str, names: tuple[str, str], sides: Sequence[Scores], comparisons: int = 1
 ) -> Finding:
-    own_unit, its = SCORES[study.score].unit, MEASURES[measure]
-    factor, unit = (1, own_unit) if own_unit else (its.factor, its.unit.replace("%", "points"))
+    factor, unit = 1 if SCORES[study.score].unit else MEASURES[measure].factor, unit_of(study, measure)
     first, second = ({seed: factor * score for seed, score in side.items()} for side in sides)
     if not (first and second):
         return Finding(about, *names, unit, UNDECIDED)

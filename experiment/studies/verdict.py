@@ -19,10 +19,10 @@ from experiment.studies.findings import (
     primary_panels,
     score_label,
     trained,
+    unit_of,
     without_score,
 )
 from experiment.studies.measures import MEASURES
-from experiment.studies.scores import SCORES
 from experiment.studies.study import Study
 
 _NAMED = 3  # settings in the answer of a sweep
@@ -75,7 +75,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
 def _holds(study: Study) -> str:
     if study.margin is None:
         return f"the first is {study.expected}"
-    unit = SCORES[study.score].unit or MEASURES[primary_measures(study)[0]].unit.replace("%", "points")
+    unit = unit_of(study, primary_measures(study)[0])
     return f"the interval of the difference lies within ±{study.margin:g} {unit}".rstrip()
 
 

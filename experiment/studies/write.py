@@ -163,9 +163,8 @@ def _in_words(finding: Finding) -> str:
     """The difference with its interval and the number of runs, for a title."""
     if finding.difference is None:
         return "too few runs have a score"
-    return f"{_difference(finding)} {finding.unit}, n = {_runs(finding)}".replace("-", "−").replace(
-        " ", "\N{NO-BREAK SPACE}"
-    )
+    told = f"{_difference(finding)} {finding.unit}, n = {_runs(finding)}"
+    return told.replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
