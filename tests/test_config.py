@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import models
 from experiment import config as configuration
 from experiment import plain_yaml
-from experiment.config import Augmentation, Config, Data, Optimizer, Schedule
+from experiment.config import Config
 from experiment.errors import UserError
+from experiment.sections import Augmentation, Data, Optimizer, Protocol, Schedule
 
 CONFIG_FILES = sorted(configuration.CONFIGS.glob("*.yaml"))
 
@@ -456,7 +457,7 @@ configs = st.builds(
     ),
     data=st.builds(
         Data,
-        protocol=st.sampled_from(get_args(configuration.Protocol)),
+        protocol=st.sampled_from(get_args(Protocol)),
         validation_images=st.integers(10, 25_000),
         split_seed=st.integers(0, 2**70),
     ),

@@ -11,7 +11,7 @@ FLOORS = [
     ["experiment.options", "experiment.reading", "experiment.plain_yaml", "experiment.records"],
     ["experiment.tensorflow_setup"],
     ["models", "numpy_layers"],
-    ["experiment.config", "experiment.files"],
+    ["experiment.sections", "experiment.config", "experiment.files"],
     [
         "experiment.run_directory",
         "experiment.copies",

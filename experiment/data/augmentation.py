@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 
-from experiment.config import Augmentation
 from experiment.data.dataset import Images
+from experiment.sections import Augmentation
 
 _GREY = 128  # about 0 for the network
 

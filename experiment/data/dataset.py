@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiment import records
-from experiment.config import DATA_NAMES, Config, Data
+from experiment.config import Config
 from experiment.errors import UserError
+from experiment.sections import DATA_NAMES, Data
 
 MOST_CLASSES = 1_000
 EVALUATION_BATCH = 500  # images

@@ -9,11 +9,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from experiment.config import Config, Data
+from experiment.config import Config
 from experiment.data import arrays, cifar, folder, synthetic
 from experiment.data.cifar import Version
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
+from experiment.sections import Data
 
 CIFAR = {version.name: version for version in (cifar.CIFAR10, cifar.CIFAR100)}
 KEYWORDS = ("download", "synthetic", "generated")  # values of `--data` that are no paths

@@ -10,12 +10,13 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import plain_yaml, resuming
-from experiment.config import Config, Reported
+from experiment.config import Config
 from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.metrics import Calibration
 from experiment.evaluation.result import RunResult
 from experiment.printable import printable_name
+from experiment.sections import Reported
 
 
 @dataclass(frozen=True, eq=False)

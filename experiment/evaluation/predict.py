@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiment import tensorflow_setup
-from experiment.config import Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
@@ -17,6 +16,7 @@ from experiment.evaluation.result import class_names_of, image_shape_of
 from experiment.options import TestTimeAugmentation
 from experiment.resuming import read_finished
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 
 Predictions = dict[TestTimeAugmentation, tuple[np.ndarray, np.ndarray]]  # logits [n, classes], labels [n]
 

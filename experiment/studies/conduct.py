@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiment import copies, resuming
-from experiment.config import Data
 from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 from experiment.studies import runner, write
 from experiment.studies.plan import PlannedRun, estimate_seconds, has_ended, plan, take_equal_runs
 from experiment.studies.runner import Execution, Job

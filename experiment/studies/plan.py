@@ -12,11 +12,12 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import finding
-from experiment.config import Config, Data
+from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset, split_counts
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 from experiment.studies.study import VARIANT, Study
 
 _TYPICAL_IMAGES = 45_000  # for training, if the data set is not on this machine

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from experiment import copies, tensorflow_setup, terminal
-from experiment.config import Config, Data
+from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation.predict import predict_missing
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 from experiment.training import start
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from experiment.config import Positive, Section
+from experiment.schema import Positive, Section
 
 VARIANT = "variant"  # the name of the axis of variants
 _FORMER_NAMES = {"judged": "primary", "score_means": "score_label", "budget": "scope"}

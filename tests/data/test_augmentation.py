@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from experiment.config import Augmentation
 from experiment.data.augmentation import AugmentedImages
 from experiment.data.dataset import Images
+from experiment.sections import Augmentation
 
 COUNT = 600
 NOTHING = Augmentation()

@@ -26,10 +26,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from experiment.config import Data
 from experiment.data import cifar, sources, synthetic
 from experiment.data.dataset import Dataset, Images, split
 from experiment.errors import UserError
+from experiment.sections import Data
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"

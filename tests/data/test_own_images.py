@@ -14,10 +14,10 @@ from PIL import Image
 
 from experiment import config as configuration
 from experiment import records
-from experiment.config import Data
 from experiment.data import arrays, cifar, dataset, folder, pictures, sources
 from experiment.data.dataset import check_fits, split
 from experiment.errors import UserError
+from experiment.sections import Data
 from tests.conftest import make_run
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiment import finding
-from experiment.config import Data
 from experiment.data import sources, synthetic
 from experiment.data.cifar import CIFAR10
 from experiment.data.dataset import Dataset
@@ -17,6 +16,7 @@ from experiment.evaluation import predict as predicting
 from experiment.evaluation.metrics import accuracy_interval
 from experiment.evaluation.predict import predict, views
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 from tests.conftest import make_run, predict_and_load
 
 BN = "model.batch_norm=after_activation"

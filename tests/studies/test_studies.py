@@ -13,11 +13,11 @@ import yaml
 
 from experiment import config as configuration
 from experiment import copies
-from experiment.config import Data
 from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.evaluation.power import runs_needed
 from experiment.run_directory import RunDirectory
+from experiment.sections import Data
 from experiment.studies import conduct, findings, measures, plan, runner, scores, table, verdict, write
 from experiment.studies import load as studies
 from experiment.studies.runner import Execution
@@ -201,11 +201,11 @@ def run_like(path: Path, config: configuration.Config, **keywords) -> RunDirecto
     return run
 
 
-def nowhere(settings: configuration.Data) -> None:
+def nowhere(settings: Data) -> None:
     """For images that are not on this machine."""
 
 
-def images(settings: configuration.Data):
+def images(settings: Data):
     """Stands for the data set on which `make_run` says that its runs were made."""
     return SimpleNamespace(fingerprint=lambda: "0" * 64)
 
