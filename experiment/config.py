@@ -15,7 +15,7 @@ from experiment import plain_yaml
 from experiment.errors import UserError
 from experiment.printable import joined
 from experiment.schema import Fraction, Section, explain
-from experiment.sections import DATA_NAMES, Augmentation, Data, Optimizer, Reported, Schedule
+from experiment.sections import DATA_NAMES, Augmentation, Data, Distillation, Optimizer, Reported, Schedule
 from models.network import Network
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -24,6 +24,7 @@ _MOST_MISTAKES = 20  # in one error message
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
+USUAL_LOSS = "cross-entropy loss"
 LABELS = ("title", "reported")  # they describe an arm: not compared, and not inherited through `extends`
 
 
@@ -43,6 +44,7 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     label_smoothing: Fraction = 0.0
+    distillation: Distillation = Distillation()
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
     steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # null: until every image was taken once
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 128
@@ -54,6 +56,13 @@ class Config(Section):
     def images_per_epoch(self, available: int) -> int:
         """The number of images that an epoch trains on, of so many training images, if all its batches are whole."""
         return self.steps_per_epoch * self.batch_size if self.steps_per_epoch else available
+
+    @property
+    def loss_name(self) -> str:
+        """What the columns `loss` and `val_loss` of the history are."""
+        if self.distillation.teachers:
+            return "loss with teachers"
+        return "loss of smoothed labels" if self.label_smoothing else USUAL_LOSS
 
     def on_data(self, name: str) -> "Config":
         """A copy with another `data.name`; what was reported for CIFAR is not reported for other images."""

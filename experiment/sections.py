@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from experiment.options import TestTimeAugmentation
 from experiment.schema import Fraction, Positive, Section
 
 Protocol = Literal["held_out", "test_as_validation"]
@@ -87,6 +88,19 @@ class Schedule(Section):
 
     name: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Distillation(Section):
+    """Trained networks as teachers: `teachers` is a run directory, or a folder of them.
+
+    `weight` is that of the teachers' probabilities in the loss, `temperature` divides the logits of both sides, and
+    with `tta` the teachers average over the views of evaluate.py --tta. See experiment/training/distillation.py.
+    """
+
+    teachers: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None = None
+    weight: Fraction = 0.9
+    temperature: Positive = 1.0
+    tta: TestTimeAugmentation = "none"
 
 
 class Reported(Section):

@@ -13,7 +13,8 @@ from experiment import config as configuration
 from experiment import plain_yaml
 from experiment.config import Config
 from experiment.errors import UserError
-from experiment.sections import Augmentation, Data, Optimizer, Protocol, Schedule
+from experiment.options import TestTimeAugmentation
+from experiment.sections import Augmentation, Data, Distillation, Optimizer, Protocol, Schedule
 
 CONFIG_FILES = sorted(configuration.CONFIGS.glob("*.yaml"))
 
@@ -241,6 +242,11 @@ def test_a_value_of_the_wrong_type_is_refused(write, text, key):
         ("data: {split_seed: -1}", "data.split_seed"),
         ("augmentation: {shift: 257}", "augmentation.shift"),
         ("augmentation: {cutout: -1}", "augmentation.cutout"),
+        ('distillation: {teachers: ""}', "distillation.teachers"),
+        ('distillation: {teachers: "a\\0b"}', "distillation.teachers"),
+        ("distillation: {weight: 1.0}", "distillation.weight"),
+        ("distillation: {temperature: 0}", "distillation.temperature"),
+        ("distillation: {tta: twice}", "distillation.tta"),
         ("model: {norm: sometimes}", "model.norm"),
         ("optimizer: {name: rmsprop}", "optimizer.name"),
         ("schedule: {name: step}", "schedule.name"),
@@ -250,7 +256,7 @@ def test_a_value_of_the_wrong_type_is_refused(write, text, key):
 )
 def test_a_value_that_is_not_allowed_is_refused(write, text, key):
     message = refusal(write(text))
-    assert f"\n  {key}: Input should be" in message
+    assert any(f"\n  {key}: {kind} should" in message for kind in ("Input", "String"))
     assert ", not " in message
 
 
@@ -469,6 +475,13 @@ configs = st.builds(
         warmup_epochs=st.floats(1e-9, 50),
     ),
     label_smoothing=st.floats(0, 1, exclude_max=True),
+    distillation=st.builds(
+        Distillation,
+        teachers=st.none() | st.text(min_size=1, max_size=20).filter(str.isprintable),
+        weight=st.floats(0, 1, exclude_max=True),
+        temperature=st.floats(1e-3, 1e3),
+        tta=st.sampled_from(get_args(TestTimeAugmentation)),
+    ),
     epochs=st.integers(50, 10_000),
     batch_size=st.integers(1, 10_000),
     devices=st.sampled_from(["one", "all"]),

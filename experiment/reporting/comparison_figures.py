@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from experiment.config import USUAL_LOSS
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
@@ -16,7 +17,6 @@ from experiment.reporting.figures import (
     epochs_axis,
     legend_below,
     literal,
-    loss_label,
     marker,
     scale_losses,
     shortened,
@@ -55,18 +55,19 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
     """The learning curves of all runs: thin lines for runs, thick ones for their mean if there are several."""
     figure = Figure(figsize=(9, 4.4))
     figure.suptitle(literal(title), fontsize=11)
-    smoothed = [group.config.label_smoothing > 0 for group in groups]
+    losses = [group.config.loss_name for group in groups]
+    usual = losses[0] if len(set(losses)) == 1 else USUAL_LOSS
     all_axes = figure.subplots(1, 2)
     for place, group in enumerate(groups):
         for axes, measure, factor in zip(all_axes, ("loss", "accuracy"), (1, 100), strict=True):
             for split, style in (("", "--"), ("val_", "-")):
                 _plot_group(axes, group, place, f"{split}{measure}", factor, style)
-    for axes, label in zip(all_axes, (loss_label(all(smoothed)), "accuracy (%)"), strict=True):
+    for axes, label in zip(all_axes, (f"{usual} (nats)", "accuracy (%)"), strict=True):
         axes.set_ylabel(label)
         epochs_axis(axes)
     rows = [row for group in groups for run in group.runs for row in run.history]
     scale_losses(all_axes[0], [row[key] for row in rows for key in ("loss", "val_loss")])
-    labels = [_label(group, group.config.label_smoothing > 0 and not all(smoothed)) for group in groups]
+    labels = [_label(group, "" if loss == usual else loss) for group, loss in zip(groups, losses, strict=True)]
     marked = marker(len(groups) - 1) != marker(0) or len(groups[0].first.history) == 1
     handles = _handles(labels, **({} if marked else {"marker": None}))
     dots = {"marker": marker(0)} if len(groups[0].first.history) == 1 else {}
@@ -76,9 +77,9 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
     return figure
 
 
-def _label(group: Group, smoothed: bool) -> str:
+def _label(group: Group, loss: str) -> str:
     mean = f" (mean of {len(group.runs)})" if len(group.runs) > 1 else ""
-    return f"{group.label}{mean}{', loss of smoothed labels' if smoothed else ''}"
+    return f"{group.label}{mean}{f', {loss}' if loss else ''}"
 
 
 def _handles(labels: Sequence[str], **style) -> list[Line2D]:

@@ -13,6 +13,7 @@ import matplotlib.style
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from experiment.config import USUAL_LOSS
 from experiment.files import atomic, remove
 from experiment.options import FigureFormat
 
@@ -107,23 +108,19 @@ def scale_losses(axes, losses: Sequence[float]) -> None:
         axes.set_yscale("log")
 
 
-def loss_label(smoothed: bool) -> str:
-    return "loss of smoothed labels (nats)" if smoothed else "cross-entropy loss (nats)"
-
-
 def epochs_axis(axes) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
 @styled
-def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: bool = False) -> Figure:
+def curves(history: list[dict], title: str, optimistic: bool = False, loss: str = USUAL_LOSS) -> Figure:
     """The learning curves of one run: training dashed, validation solid, the best epoch marked.
 
     Args:
         history: the rows of history.csv.
         optimistic: whether the validation images are the test images; the legend says so.
-        smoothed: whether the losses are of smoothed labels; the axis says so.
+        loss: the name of its axis.
     """
     figure = Figure(figsize=(9, 3.9))
     figure.suptitle(literal(textwrap.fill(title, 85)))
@@ -141,7 +138,7 @@ def curves(history: list[dict], title: str, optimistic: bool = False, smoothed: 
         axes.axvline(best["epoch"], color="0.4", linestyle=":", linewidth=1.2)
         at_best = {"color": "black", "label": f"best epoch: {best['epoch']}, {best['val_accuracy']:.2%}"}
         lines += axes.plot(best["epoch"], factor * best[f"val_{measure}"], "o:", markersize=5, zorder=3, **at_best)
-        axes.set_ylabel(loss_label(smoothed) if measure == "loss" else "accuracy (%)")
+        axes.set_ylabel(f"{loss} (nats)" if measure == "loss" else "accuracy (%)")
         epochs_axis(axes)
     legend_below(figure, lines)
     return figure

@@ -64,7 +64,8 @@ def write(
         arms=text.arms(comparison),
         differences=text.differences_table(comparison.differences),
         pairs=text.pairs_table(comparison.pairs),
-        smoothed=[group.quoted for group in comparison.groups if group.config.label_smoothing],
+        losses=[(group.quoted, group.config.loss_name) for group in comparison.groups],
+        usual_loss=configuration.USUAL_LOSS,
         dots=_dots(comparison),
         enough_images=ENOUGH_IMAGES,
         runs=[

@@ -21,7 +21,7 @@ def _batches_per_pass(images: Images, config: Config) -> int:
 
 
 def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf.data.Dataset:
-    """An infinite dataset of batches (float32 [b, h, w, c], int32 [b]), starting at `first_epoch`."""
+    """An infinite dataset of batches (float32 [b, h, w, c], labels as in `images`), starting at `first_epoch`."""
     augmented = AugmentedImages(images, config.augmentation)
     per_pass = _batches_per_pass(images, config)
 
@@ -29,8 +29,8 @@ def training_dataset(images: Images, config: Config, first_epoch: int = 0) -> tf
         return augmented.batch(config.batch_size, config.seed, *divmod(step, per_pass))
 
     def tensors(step):
-        pixels, labels = tf.numpy_function(batch, [step], [tf.uint8, tf.int32])
-        return tf.ensure_shape(pixels, [None, *images.images.shape[1:]]), tf.ensure_shape(labels, [None])
+        batches = tf.numpy_function(batch, [step], [part.dtype for part in images])
+        return tuple(tf.ensure_shape(each, [None, *part.shape[1:]]) for each, part in zip(batches, images, strict=True))
 
     # With `from_generator`, training steps take 8 % longer.
     return _prefetched(tf.data.Dataset.counter(first_epoch * batches_per_epoch(images, config)).map(tensors))

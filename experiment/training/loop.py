@@ -6,6 +6,7 @@ same machine with the same library versions and number of threads.
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -17,6 +18,7 @@ from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.options import FigureFormat
 from experiment.run_directory import LARGEST_WEIGHTS, RunDirectory
+from experiment.training import distillation
 from experiment.training.diagnostics import Diagnostics, check_batches, convolutions_of
 from experiment.training.input_pipeline import batches_per_epoch, evaluation_batch, evaluation_dataset, training_dataset
 from experiment.training.optimizers import build_loss, build_optimizer
@@ -38,6 +40,7 @@ def fit(
     figure_format: FigureFormat = "png",
     until: int | None = None,
     overwrite: bool = False,
+    teachers: Sequence[RunDirectory] = (),
 ) -> dict:
     """Trains one run to its end and returns its summary. Call `start.train` instead, which checks the arguments.
 
@@ -46,6 +49,7 @@ def fit(
         cores: the result of `hardware.set_threads`.
         resume: continue after the last completed epoch.
         overwrite: remove the files of an earlier run, when nothing can prevent the training any more.
+        teachers: the result of `distillation.teachers_of`.
         progress, tensorboard, figure_format, until: as in `start.train`.
 
     Raises:
@@ -62,6 +66,8 @@ def fit(
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
     facts = _facts(config, dataset, stock_model, precision, training_images, cores)
+    if teachers:
+        facts["teachers"] = [teacher.weights_digest() for teacher in teachers]
     # Each ghost batch updates the averages.
     if momentum := _cold_momentum(model, steps * config.epochs * ghost_batches(config.model)):
         facts["cold_averages"] = True
@@ -72,6 +78,9 @@ def fit(
         recorder.restore(model)
         if progress != "quiet":
             print(f"going on after epoch {len(recorder.history)} of {config.epochs}", flush=True)
+    if teachers and progress != "quiet":
+        print(f"teachers: {', '.join(str(teacher.path) for teacher in teachers)}", flush=True)
+    training_images = distillation.with_targets(training_images, teachers, config.distillation)
     if overwrite:
         run.remove_files()
     recorder.begin(config)
@@ -195,8 +204,8 @@ def compiled_model(
     model = build_model(config.model, *of_the_data, precision, config.seed, fast, synchronized, shards)
     model.compile(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
-        loss=build_loss(config.label_smoothing),
-        metrics=["accuracy"],
+        loss=build_loss(config),
+        metrics=[distillation.accuracy if config.distillation.teachers else "accuracy"],
         steps_per_execution=_steps_per_execution(steps_per_epoch, config.batch_size),
         jit_compile=False,  # on a CPU, XLA's convolutions take twice the time of oneDNN's
     )

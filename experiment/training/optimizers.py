@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiment.config import Config
+from experiment.training import distillation
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -79,7 +80,10 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
     return optimizer
 
 
-def build_loss(label_smoothing: float):
+def build_loss(config: Config):
+    label_smoothing = config.label_smoothing
+    if config.distillation.teachers:
+        return distillation.build_loss(config.distillation, label_smoothing)
     if not label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -51,6 +51,11 @@ class Recorder(keras.callbacks.Callback):
             changed = f"if models/{self.facts['network']}.py was changed, restore it"
             raise UserError(f"{self.run.state_file} does not match the network and its optimiser; {changed}")
         summaries = [self.run.read_summary(), self.facts] if self.run.has_summary() else []
+        if summaries and summaries[0].get("teachers") != self.facts.get("teachers"):
+            raise UserError(
+                f"{self.run.path}: the weights of distillation.teachers have changed since the run began: restore "
+                "them, or begin anew: --overwrite"
+            )
         refuse_changed_networks([(str(self.run.path), each) for each in summaries], self.facts["network"])
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
@@ -169,8 +174,8 @@ class CurveDrawer(keras.callbacks.Callback):
         if len(self.history) == self._drawn_epochs:
             return
         try:
-            optimistic, smoothed = self.config.data.optimistic, self.config.label_smoothing > 0
-            figure = figures.curves(self.history, self.title, optimistic, smoothed)
+            optimistic, loss = self.config.data.optimistic, self.config.loss_name
+            figure = figures.curves(self.history, self.title, optimistic, loss)
             figures.save(figure, self.path)
         except Exception as error:  # such as a broken font or a full disk; the history has its own file
             print(f"{self.path} could not be drawn: {error}", file=sys.stderr)

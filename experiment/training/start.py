@@ -81,12 +81,13 @@ def train(
         return run.read_summary()
     tensorflow_setup.start()  # after the checks, since it takes seconds
     from experiment import hardware
-    from experiment.training import loop
+    from experiment.training import distillation, loop
 
     if progress != "quiet" and hardware.has_unused_gpu():
         print("note: TensorFlow does not find this machine's NVIDIA GPU; pip install -e '.[gpu]'", file=sys.stderr)
     use = hardware.set_threads(hardware.choose_cores(config, dataset, cores))
     loop.check_network(config, dataset)
+    teachers = distillation.teachers_of(config, dataset, run)
     wait = existing == "finish"
     run.prepare()
     with run.locked(wait):
@@ -95,7 +96,7 @@ def train(
             return run.read_summary()
         ways = {"resume": todo == "resume", "overwrite": existing == "overwrite"}
         options = {"progress": progress, "tensorboard": tensorboard, "figure_format": figure_format, "until": until}
-        return loop.fit(config, run, dataset, use, **ways, **options)
+        return loop.fit(config, run, dataset, use, teachers=teachers, **ways, **options)
 
 
 def _check_readable(config: Config) -> None:

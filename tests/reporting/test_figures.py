@@ -142,7 +142,7 @@ def test_curves_show_loss_and_accuracy_in_per_cent():
 
 
 def test_a_loss_of_smoothed_labels_is_called_so(arms):
-    assert curves(smoothed=True).axes[0].get_ylabel() == "loss of smoothed labels (nats)"
+    assert curves(loss="loss of smoothed labels").axes[0].get_ylabel() == "loss of smoothed labels (nats)"
     groups = arms([70], overrides=["label_smoothing=0.1"])
     assert comparison_figures.curves(groups, "").axes[0].get_ylabel() == "loss of smoothed labels (nats)"
     mixed = comparison_figures.curves([*arms([70]), *groups], "")

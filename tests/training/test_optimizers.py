@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from experiment.config import Config
 from experiment.training import optimizers
 
 
@@ -31,9 +32,9 @@ def test_cosine_and_one_cycle_differ_between():
 def test_label_smoothing_is_cross_entropy_with_softened_targets():
     logits = np.array([[2.0, *[0.0] * 9]], np.float32)
     log_sum = math.log(math.exp(2) + 9)
-    smoothed = np.asarray(optimizers.build_loss(0.1)(np.array([0]), logits)).item()
+    smoothed = np.asarray(optimizers.build_loss(Config(label_smoothing=0.1))(np.array([0]), logits)).item()
     assert smoothed == pytest.approx(0.91 * (log_sum - 2) + 0.09 * log_sum, rel=1e-5)
-    plain = float(optimizers.build_loss(0.0)(np.array([0]), logits))
+    plain = float(optimizers.build_loss(Config())(np.array([0]), logits))
     assert plain == pytest.approx(log_sum - 2, rel=1e-5)
 
 
