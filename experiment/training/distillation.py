@@ -80,7 +80,9 @@ def build_loss(settings: Distillation, label_smoothing: float):
         loss = keras.losses.categorical_crossentropy(labels, logits, from_logits=True, label_smoothing=label_smoothing)
         if targets.shape.rank == 1:
             return loss
-        divergence = keras.losses.kl_divergence(targets[:, 1:], tf.nn.softmax(logits / temperature))
+        taught = targets[:, 1:]
+        divergence = keras.losses.categorical_crossentropy(taught, logits / temperature, from_logits=True)
+        divergence += tf.reduce_sum(tf.math.xlogy(taught, taught), axis=-1)
         return (1 - settings.weight) * loss + settings.weight * temperature**2 * divergence
 
     return distilled_crossentropy

@@ -70,6 +70,9 @@ def test_the_loss_is_that_of_its_definition(weight, temperature, smoothing):
         loss_by_hand(logits[n], labels[n], taught[n], weight, temperature, smoothing) for n in range(len(labels))
     ]
     assert np.allclose(loss(rows, tf.constant(logits, tf.float32)), by_hand, rtol=1e-5)
+    # Probabilities of 0 and 1 are possible, too.
+    sure = tf.constant([[2.0, 0, 0, 1, 0, 0]])
+    assert np.isfinite(loss(sure, tf.constant([[90.0, 0, -90, 0, 0]])))
     # A validation image has no teachers: the loss is the cross-entropy with its label.
     alone = [loss_by_hand(logits[n], labels[n], taught[n], 0, temperature, smoothing) for n in range(len(labels))]
     assert np.allclose(loss(tf.constant(labels, tf.float32), tf.constant(logits, tf.float32)), alone, rtol=1e-5)
