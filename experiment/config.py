@@ -60,9 +60,8 @@ class Config(Section):
     @property
     def loss_name(self) -> str:
         """What the columns `loss` and `val_loss` of the history are."""
-        if self.distillation.teachers:
-            return "loss with teachers"
-        return "loss of smoothed labels" if self.label_smoothing else USUAL_LOSS
+        name = "loss of smoothed labels" if self.label_smoothing else USUAL_LOSS
+        return f"{name}, with teachers in training" if self.distillation.teachers else name
 
     def on_data(self, name: str) -> "Config":
         """A copy with another `data.name`; what was reported for CIFAR is not reported for other images."""

@@ -40,7 +40,7 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
             "running": "it is still running, or was killed (continue it with --resume)",
             "interrupted": "it is interrupted (continue it with --resume)",
         }.get(summary["status"], f"it is {summary['status']}")
-        raise UserError(f"{run.path}: not evaluated, {status}")
+        raise UserError(f"{run.path}: {status}")
     if not len(history) == summary["epochs"] == config.epochs:
         raise UserError(
             f"{run.path} is damaged: {run.history_file.name} has {len(history)} epochs, {run.summary_file.name} "
@@ -58,6 +58,16 @@ def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> N
         told = " and ".join(dict.fromkeys(pair)) + (" have" if len(set(pair)) > 1 else " has")
         told += f" the same keys of a network, but two networks: models/{network}.py was changed in between"
         raise UserError(f"{told}. Restore it, or train again")
+
+
+def refuse_changed_teachers(runs: Sequence[tuple[str, dict]]) -> None:
+    """Raises a UserError for runs (name, summary) of the same `distillation.teachers` that had different ones."""
+    for name, summary in runs:
+        first, before = runs[0]
+        if summary.get("teachers") != before.get("teachers"):
+            told = " and ".join(dict.fromkeys((first, name))) + (" have" if first != name else " has")
+            told += " the same distillation.teachers, but other runs or weights were there: they changed in between"
+            raise UserError(f"{told}. Restore them, or train again")
 
 
 def changed_network(runs: Sequence[tuple[str, dict]]) -> tuple[str, str] | None:

@@ -98,9 +98,15 @@ class Distillation(Section):
     """
 
     teachers: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None = None
-    weight: Fraction = 0.9
-    temperature: Positive = 1.0
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    temperature: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     tta: TestTimeAugmentation = "none"
+
+    @model_validator(mode="after")
+    def _keys_need_teachers(self):
+        if not self.teachers and self != Distillation.model_construct():
+            raise ValueError("weight, temperature and tta belong to distillation.teachers, which is not set")
+        return self
 
 
 class Reported(Section):

@@ -244,8 +244,9 @@ def test_a_value_of_the_wrong_type_is_refused(write, text, key):
         ("augmentation: {cutout: -1}", "augmentation.cutout"),
         ('distillation: {teachers: ""}', "distillation.teachers"),
         ('distillation: {teachers: "a\\0b"}', "distillation.teachers"),
-        ("distillation: {weight: 1.0}", "distillation.weight"),
+        ("distillation: {weight: 1.1}", "distillation.weight"),
         ("distillation: {temperature: 0}", "distillation.temperature"),
+        ("distillation: {temperature: 1e200}", "distillation.temperature"),
         ("distillation: {tta: twice}", "distillation.tta"),
         ("model: {norm: sometimes}", "model.norm"),
         ("optimizer: {name: rmsprop}", "optimizer.name"),
@@ -475,10 +476,11 @@ configs = st.builds(
         warmup_epochs=st.floats(1e-9, 50),
     ),
     label_smoothing=st.floats(0, 1, exclude_max=True),
-    distillation=st.builds(
+    distillation=st.builds(Distillation)
+    | st.builds(
         Distillation,
-        teachers=st.none() | st.text(min_size=1, max_size=20).filter(str.isprintable),
-        weight=st.floats(0, 1, exclude_max=True),
+        teachers=st.text(min_size=1, max_size=20).filter(str.isprintable),
+        weight=st.floats(0, 1),
         temperature=st.floats(1e-3, 1e3),
         tta=st.sampled_from(get_args(TestTimeAugmentation)),
     ),

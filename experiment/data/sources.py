@@ -40,7 +40,7 @@ def with_data(config: Config, where: str | None) -> Config:
             f"location of CIFAR; but data.name is {config.data.name}. Leave out one of the two"
         )
     if name is None and config.data.own_images:
-        name = str(_expanded(config.data.name).absolute())
+        name = str(expanded(config.data.name).absolute())
     return config if name is None else config.on_data(name)
 
 
@@ -53,13 +53,13 @@ def are_named(where: str | None, settings: Data) -> bool:
         return False
     if _name_of(where) is not None:
         return settings.own_images
-    return settings.name in ([version.name for version in _held(_expanded(where))] or CIFAR)
+    return settings.name in ([version.name for version in _held(expanded(where))] or CIFAR)
 
 
 def _name_of(where: str | None) -> str | None:
     if where is None or where in KEYWORDS:
         return "synthetic" if where in KEYWORDS[1:] else None
-    path = _expanded(where)
+    path = expanded(where)
     if path.suffix.lower() == ".npz":
         return str(path.absolute())
     if not folder.is_one(path):
@@ -94,7 +94,7 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
         return synthetic.generate()
     if settings.own_images:
         named = _name_of(where)
-        path = _expanded(settings.name if named in (None, "synthetic") else named)
+        path = expanded(settings.name if named in (None, "synthetic") else named)
         if not os.path.exists(path):  # noqa: PTH110 (never raises)
             raise UserError(f"there is no {path} (data.name). If it was moved, say where it is: --data PATH")
         return arrays.read(path) if path.suffix.lower() == ".npz" else folder.read(path, settings.image_size)
@@ -102,10 +102,10 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
     if where == "download":
         return _download(version, [])
     if where is not None and _name_of(where) is None:
-        return read(_expanded(where), version)
+        return read(expanded(where), version)
     variable = f"{version.name.upper()}_DIR"
     if os.environ.get(variable):
-        return read(_expanded(os.environ[variable]), version, f"the environment variable {variable}")
+        return read(expanded(os.environ[variable]), version, f"the environment variable {variable}")
     tried = [f"the environment variable {variable}: not set"]
     for place in _keras_cache(version):
         if cifar.find(place, version):
@@ -147,7 +147,7 @@ def read(directory: Path, version: Version | None = None, named_by: str = "--dat
     return cifar.read(source, version)
 
 
-def _expanded(text: str) -> Path:
+def expanded(text: str) -> Path:
     """Expands `~`, if the user has a home directory (in a container there may be none)."""
     try:
         return Path(text).expanduser()
@@ -157,7 +157,7 @@ def _expanded(text: str) -> Path:
 
 def _keras_cache(version: Version) -> list[Path]:
     """The folders in which Keras 3 and Keras 2 store this data set; Keras falls back to /tmp if it cannot write."""
-    home = _expanded(os.environ.get("KERAS_HOME", "~/.keras"))
+    home = expanded(os.environ.get("KERAS_HOME", "~/.keras"))
     homes = [home] if os.access(home, os.W_OK) else [home, Path("/tmp/.keras")]
     return [part for each in homes for part in (each / "datasets" / f"{version.python}-target", each / "datasets")]
 

@@ -112,14 +112,16 @@ def groups_of(results: Sequence[RunResult]) -> list[Group]:
     """The groups in order of their first runs. If a group has several runs of a seed, only the first counts.
 
     Raises:
-        UserError: a network was changed between the runs of a group.
+        UserError: a network, or the teachers of a distillation, were changed between the runs of a group.
     """
     by_experiment: dict[str, dict[int, RunResult]] = {}
     for result in results:
         by_experiment.setdefault(identity(result), {}).setdefault(result.config.seed, result)
     members = [tuple(by_seed.values()) for by_seed in by_experiment.values()]
     for runs in members:
-        resuming.refuse_changed_networks([(run.name, run.summary) for run in runs], runs[0].config.model.name)
+        named = [(run.name, run.summary) for run in runs]
+        resuming.refuse_changed_networks(named, runs[0].config.model.name)
+        resuming.refuse_changed_teachers(named)
     labels, shared = _labels(members)
     return [Group(printable_name(label), runs, shared) for label, runs in zip(labels, members, strict=True)]
 

@@ -103,22 +103,24 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
                 copies.write(each.run, outcome)
                 rows[each.name] = row_of(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
-    _refuse_changed_networks(planned)
+    _refuse_changes(planned)
     return [rows[each.name] for each in planned]
 
 
-def _refuse_changed_networks(planned: Sequence[PlannedRun]) -> None:
-    """Raises a UserError if a network was changed between runs that have it for the same images."""
-    runs: dict[str, list[tuple[str, dict]]] = {}
+def _refuse_changes(planned: Sequence[PlannedRun]) -> None:
+    """Raises a UserError if a network was changed between runs that have it for the same images, or teachers were."""
+    with_network: dict[tuple, list[tuple[str, dict]]] = {}
+    with_teachers: dict[str, list[tuple[str, dict]]] = {}
     for each in planned:
         if each.run.has_summary():
-            runs.setdefault(_network_of(each), []).append((str(each.run.path), each.run.read_summary()))
-    for each in planned:
-        resuming.refuse_changed_networks(runs.pop(_network_of(each), []), each.config.model.name)
-
-
-def _network_of(planned: PlannedRun) -> str:
-    return repr((planned.config.model, planned.config.data))  # which determines the input's shape
+            config, named = each.config, (str(each.run.path), each.run.read_summary())
+            key = config.model.name, repr((config.model, config.data))  # the data determine the input's shape
+            with_network.setdefault(key, []).append(named)
+            with_teachers.setdefault(str(config.distillation.teachers), []).append(named)
+    for (network, _), runs in with_network.items():
+        resuming.refuse_changed_networks(runs, network)
+    for runs in with_teachers.values():
+        resuming.refuse_changed_teachers(runs)
 
 
 def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, data, execution, images) -> list[dict]:
@@ -127,7 +129,7 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
     folder.prepare()
     with folder.locked():
         search = Search(name, study, checkpoints, data, execution, images)
-        _refuse_changed_networks(search.ended)
+        _refuse_changes(search.ended)
         print(f"{study.trials - search.left} of {study.trials} runs already done", flush=True)
         with _progress(search.left) as advance:
             for job, outcome in runner.execute(search.next_job, execution, data, settings):
@@ -136,7 +138,7 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
         if search.left:
             told = f"no further settings were found: the search ends {search.left} runs short of its trials"
             print(*filter(None, [told, search.refused]), sep="\n", flush=True)
-        _refuse_changed_networks(search.ended)
+        _refuse_changes(search.ended)
         return search.rows()
 
 

@@ -80,12 +80,14 @@ def plan_run(
 def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> list[PlannedRun]:
     """Replaces the directories of planned runs by those of equal finished runs anywhere under `roots`.
 
-    Configuration and images determine a run, so that none has to be trained twice.
+    Configuration and images determine a run, so that none has to be trained twice; but with a distillation, the
+    teachers may have been others.
     """
     keys = [_key(each.config, images(each.config.data)) for each in planned]
     finished: dict[tuple[str, str], RunDirectory] = {}
     for run, summary in _summaries(roots):
-        if summary["status"] == "finished" and (run.has_weights() or run.predictions_file.exists()):
+        complete = summary["status"] == "finished" and (run.has_weights() or run.predictions_file.exists())
+        if complete and "teachers" not in summary:
             with contextlib.suppress(UserError):  # unreadable runs are trained again
                 experiment = str(configuration.experiment_of(run.read_config()))
                 for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):

@@ -7,7 +7,6 @@ arXiv:1503.02531). T^2 keeps the size of the gradient. The loss of a validation 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from experiment import finding
 from experiment.config import Config
+from experiment.data import sources
 from experiment.data.dataset import Dataset, Images
 from experiment.errors import UserError
 from experiment.evaluation import metrics, predict
@@ -27,23 +27,26 @@ def teachers_of(config: Config, dataset: Dataset, run: RunDirectory) -> list[Run
     """The runs at or under `distillation.teachers`; none without that key.
 
     Raises:
-        UserError: there is no run, or one is `run` itself, is not finished, has no weights, or was trained on other
-            images or with other validation images.
+        UserError: there is no run, or one is not finished, has no weights, or was trained on other images or with other
+            validation images; or `run` lies in that folder, and would be its own teacher.
     """
     if not config.distillation.teachers:
         return []
+    folder = sources.expanded(config.distillation.teachers)
     try:
-        teachers = finding.select([Path(config.distillation.teachers)], Path())
+        teachers = finding.find(folder)
+        if run.path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{run.path} lies in {folder}, and cannot be its own teacher; name another --run-dir")
+        if not teachers:
+            raise UserError(f"{folder} contains no run")
         for teacher in teachers:
-            _check(teacher, config, dataset, run)
+            _check(teacher, config, dataset)
     except UserError as error:
         raise UserError(f"distillation.teachers: {error}") from None
     return teachers
 
 
-def _check(teacher: RunDirectory, config: Config, dataset: Dataset, run: RunDirectory) -> None:
-    if teacher.path.resolve() == run.path.resolve():
-        raise UserError(f"{teacher.path} is this run, which cannot be its own teacher; name another directory")
+def _check(teacher: RunDirectory, config: Config, dataset: Dataset) -> None:
     its_config, _, _ = read_finished(teacher)
     teacher.check_weights()
     teacher.check_same_data(dataset.fingerprint(), dataset.source)

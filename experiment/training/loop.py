@@ -17,6 +17,7 @@ from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
 from experiment.options import FigureFormat
+from experiment.printable import printable_name
 from experiment.run_directory import LARGEST_WEIGHTS, RunDirectory
 from experiment.training import distillation
 from experiment.training.diagnostics import Diagnostics, check_batches, convolutions_of
@@ -79,7 +80,8 @@ def fit(
         if progress != "quiet":
             print(f"going on after epoch {len(recorder.history)} of {config.epochs}", flush=True)
     if teachers and progress != "quiet":
-        print(f"teachers: {', '.join(str(teacher.path) for teacher in teachers)}", flush=True)
+        names = ", ".join(printable_name(str(teacher.path)) for teacher in teachers)
+        print(f"{names}: predicting {len(training_images.labels):,} training images", flush=True)
     training_images = distillation.with_targets(training_images, teachers, config.distillation)
     if overwrite:
         run.remove_files()

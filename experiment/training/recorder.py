@@ -16,7 +16,7 @@ from experiment.config import Config
 from experiment.errors import STOP_SIGNALS, Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.reporting import figures
-from experiment.resuming import refuse_changed_networks
+from experiment.resuming import refuse_changed_networks, refuse_changed_teachers
 from experiment.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_DRAWINGS = 30
@@ -51,12 +51,9 @@ class Recorder(keras.callbacks.Callback):
             changed = f"if models/{self.facts['network']}.py was changed, restore it"
             raise UserError(f"{self.run.state_file} does not match the network and its optimiser; {changed}")
         summaries = [self.run.read_summary(), self.facts] if self.run.has_summary() else []
-        if summaries and summaries[0].get("teachers") != self.facts.get("teachers"):
-            raise UserError(
-                f"{self.run.path}: the weights of distillation.teachers have changed since the run began: restore "
-                "them, or begin anew: --overwrite"
-            )
-        refuse_changed_networks([(str(self.run.path), each) for each in summaries], self.facts["network"])
+        named = [(str(self.run.path), each) for each in summaries]
+        refuse_changed_networks(named, self.facts["network"])
+        refuse_changed_teachers(named)
         if facts["precision"] != self.facts["precision"]:
             raise UserError(
                 f"{self.run.path}: precision: {facts['precision']!r} in the run, {self.facts['precision']!r} on this "

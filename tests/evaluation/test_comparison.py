@@ -46,6 +46,14 @@ def test_runs_of_a_network_that_was_changed_between_them_are_no_arm(evaluated, s
     assert len(compare([*runs[:2], other]).baseline.runs) == 3  # an older run has no digest
 
 
+def test_runs_of_other_teachers_at_the_same_place_are_no_arm(evaluated):
+    taught = [evaluated(f"bn/seed{seed}", "distillation.teachers=x", teachers=["1" * 64]) for seed in (0, 1)]
+    assert len(compare([*taught, evaluated("plain/seed0")]).groups) == 2
+    other = evaluated("bn/seed2", "distillation.teachers=x", teachers=["1" * 64, "2" * 64])
+    with pytest.raises(UserError, match=r"bn/seed0 and bn/seed2 have the same distillation\.teachers, but other runs"):
+        compare([*taught, other])
+
+
 def test_arms_between_which_the_network_was_changed_say_so(evaluated):
     before, after = {"architecture": "3.15 1234"}, {"architecture": "3.15 5678"}
     runs = [evaluated("plain/seed0"), evaluated("plain/seed1", **before), evaluated("slow/seed0", SLOW, **after)]

@@ -217,6 +217,7 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     run_like(tmp_path / "results" / "synthetic", planned[4].config, data="generated")
     other = run_like(tmp_path / "results" / "other-images", planned[5].config)
     other.write_summary(other.read_summary() | {"data": other.read_summary()["data"] | {"sha256": "1" * 64}})
+    run_like(tmp_path / "results" / "distilled", planned[7].config, teachers=["2" * 64])
     lost = run_like(tmp_path / "results" / "without-weights-and-predictions", planned[6].config)
     lost.predictions_file.unlink()
     (tmp_path / "results" / "damaged").mkdir()
@@ -240,6 +241,16 @@ def test_a_study_does_not_compare_two_networks_of_the_same_keys(little, tmp_path
     with pytest.raises(
         UserError, match=r"have the same keys of a network, but two networks: models/vgg.py was changed"
     ):
+        conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
+
+
+def test_a_study_does_not_compare_runs_of_other_teachers_at_the_same_place(little, tmp_path, monkeypatch):
+    monkeypatch.setattr(conduct.sources, "loader", lambda *_, **__: images)
+    config = little(settings=LITTLE["settings"] | {"epochs": 3, "distillation.teachers": "teachers"})
+    for each in plan.plan("little", load(config), tmp_path):
+        run_like(each.run.path, each.config, teachers=[str(each.config.seed) * 64])
+    output = conduct.Output(tmp_path, "python study.py")
+    with pytest.raises(UserError, match=r"the same distillation\.teachers, but other runs or weights"):
         conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
 
 

@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_its_definition(weight, temperature, smoothing):
     rng = np.random.default_rng(0)
     logits, taught = rng.normal(size=(4, 5)), scipy.special.softmax(rng.normal(size=(4, 5)), axis=1)
     labels = np.array([0, 2, 4, 2])
-    loss = distillation.build_loss(Distillation(weight=weight, temperature=temperature), smoothing)
+    loss = distillation.build_loss(Distillation(teachers="x", weight=weight, temperature=temperature), smoothing)
     rows = tf.constant(np.column_stack([labels, taught]), tf.float32)
     by_hand = [
         loss_by_hand(logits[n], labels[n], taught[n], weight, temperature, smoothing) for n in range(len(labels))
@@ -119,7 +119,7 @@ def test_a_run_is_not_continued_with_other_teachers(images, teachers, tmp_path):
     overrides = ["epochs=2", f"distillation.teachers={folder}"]
     train(tmp_path / "run", images, *overrides, until=1)
     train(folder, images, "seed=3")
-    with pytest.raises(UserError, match=r"the weights of distillation\.teachers have changed since the run began"):
+    with pytest.raises(UserError, match=r"the same distillation\.teachers, but other runs or weights were there"):
         train(tmp_path / "run", images, *overrides, resume=True)
 
 
@@ -133,8 +133,9 @@ def test_teachers_that_cannot_teach_are_refused(images, teachers, tmp_path):
         return str(error.value)
 
     assert "contains no run" in refused(tmp_path / "nothing")
-    assert "is this run, which cannot be its own teacher" in refused(teachers, of=RunDirectory(teachers / "seed1"))
-    assert "it is interrupted" in refused(make_run(tmp_path / "stopped", status="interrupted").path)
+    for name in ("seed1", "seed2"):  # the second one is not there yet, but would be when it is resumed
+        assert "cannot be its own teacher" in refused(teachers, of=RunDirectory(teachers / name))
+    assert "stopped: it is interrupted" in refused(make_run(tmp_path / "stopped", status="interrupted").path)
     assert "best.keras" in refused(make_run(tmp_path / "without weights").path)
     other = dataclasses.replace(images, test=Images(images.test.images[::-1].copy(), images.test.labels))
     assert "was trained on other images" in refused(teachers, data=other)
@@ -144,7 +145,7 @@ def test_teachers_that_cannot_teach_are_refused(images, teachers, tmp_path):
 
 
 def test_the_loss_of_a_distilled_run_is_called_so():
-    assert config_of("distillation.teachers=x").loss_name == "loss with teachers"
+    assert config_of("distillation.teachers=x").loss_name == "cross-entropy loss, with teachers in training"
     assert config_of("label_smoothing=0.1").loss_name == "loss of smoothed labels"
     assert config_of().loss_name == "cross-entropy loss"
 
