@@ -55,8 +55,9 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
 def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> None:
     """Raises a UserError for runs (name, summary) with the same keys of a network whose networks differ."""
     if pair := changed_network(runs):
-        told = " and ".join(dict.fromkeys(pair)) + (" have" if len(set(pair)) > 1 else " has")
-        told += f" the same keys of a network, but two networks: models/{network}.py was changed in between"
+        told = (
+            f"{_have(*pair)} the same keys of a network, but two networks: models/{network}.py was changed in between"
+        )
         raise UserError(f"{told}. Restore it, or train again")
 
 
@@ -65,9 +66,13 @@ def refuse_changed_teachers(runs: Sequence[tuple[str, dict]]) -> None:
     for name, summary in runs:
         first, before = runs[0]
         if summary.get("teachers") != before.get("teachers"):
-            told = " and ".join(dict.fromkeys((first, name))) + (" have" if first != name else " has")
-            told += " the same distillation.teachers, but other runs or weights were there: they changed in between"
-            raise UserError(f"{told}. Restore them, or train again")
+            told = f"{_have(first, name)} the same distillation.teachers, but other runs or weights were there"
+            raise UserError(f"{told}: they changed in between. Restore them, or train again")
+
+
+def _have(first: str, second: str) -> str:
+    """The beginning of a sentence about two runs, or about one before and after."""
+    return f"{first} has" if first == second else f"{first} and {second} have"
 
 
 def changed_network(runs: Sequence[tuple[str, dict]]) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ Kullback-Leibler divergence of the softmax of its second argument from p (Hinton
 arXiv:1503.02531). T^2 keeps the size of the gradient. The loss of a validation image is C(y, z).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -74,13 +74,16 @@ def with_targets(images: Images, teachers: Sequence[RunDirectory], settings: Dis
     return Images(images.images, np.column_stack([images.labels, probabilities]).astype(np.float32))
 
 
-def build_loss(settings: Distillation, label_smoothing: float):
-    """The loss, for rows of `with_targets` in training, and labels [b] in validation."""
+def build_loss(crossentropy: Callable, settings: Distillation) -> Callable:
+    """The loss, for rows of `with_targets` in training, and labels [b] in validation.
+
+    Args:
+        crossentropy: of labels [b] and logits [b, classes], for each image.
+    """
     temperature = settings.temperature
 
     def distilled_crossentropy(targets, logits):
-        labels = tf.one_hot(_labels_of(targets), logits.shape[-1])
-        loss = keras.losses.categorical_crossentropy(labels, logits, from_logits=True, label_smoothing=label_smoothing)
+        loss = crossentropy(_labels_of(targets), logits)
         if targets.shape.rank == 1:
             return loss
         taught = targets[:, 1:]

@@ -81,14 +81,12 @@ def build_optimizer(config: Config, steps_per_epoch: int, precision: str) -> ker
 
 
 def build_loss(config: Config):
-    label_smoothing = config.label_smoothing
-    if config.distillation.teachers:
-        return distillation.build_loss(config.distillation, label_smoothing)
-    if not label_smoothing:
+    label_smoothing, distilled = config.label_smoothing, config.distillation.teachers
+    if not (label_smoothing or distilled):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def smoothed_crossentropy(labels, logits):
         targets = keras.ops.one_hot(labels, logits.shape[-1])
         return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=label_smoothing)
 
-    return smoothed_crossentropy
+    return distillation.build_loss(smoothed_crossentropy, config.distillation) if distilled else smoothed_crossentropy

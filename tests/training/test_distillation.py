@@ -8,26 +8,18 @@ import scipy.special
 import tensorflow as tf
 
 from experiment import config as configuration
-from experiment.data import synthetic
-from experiment.data.dataset import Dataset, Images, split
+from experiment.data.dataset import Images, split
 from experiment.errors import UserError
 from experiment.evaluation.predict import best_model, views
 from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.sections import Distillation
-from experiment.training import distillation, loop
+from experiment.training import distillation, loop, optimizers
 from tests import killing, processes
 from tests.conftest import make_run
 
 pytestmark = pytest.mark.usefixtures("two_blocks")
 SMALL = ["epochs=1", "batch_size=100", "data.validation_images=100", "schedule.warmup_epochs=0.5"]
-
-
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    whole = synthetic.generate(500, 100, seed=1)
-    train, test = (Images(part.images[:, ::2, ::2], part.labels) for part in (whole.train, whole.test))
-    return dataclasses.replace(whole, train=train, test=test)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +56,8 @@ def test_the_loss_is_that_of_its_definition(weight, temperature, smoothing):
     rng = np.random.default_rng(0)
     logits, taught = rng.normal(size=(4, 5)), scipy.special.softmax(rng.normal(size=(4, 5)), axis=1)
     labels = np.array([0, 2, 4, 2])
-    loss = distillation.build_loss(Distillation(teachers="x", weight=weight, temperature=temperature), smoothing)
+    settings = Distillation(teachers="x", weight=weight, temperature=temperature)
+    loss = optimizers.build_loss(configuration.Config(distillation=settings, label_smoothing=smoothing))
     rows = tf.constant(np.column_stack([labels, taught]), tf.float32)
     by_hand = [
         loss_by_hand(logits[n], labels[n], taught[n], weight, temperature, smoothing) for n in range(len(labels))

@@ -1,6 +1,5 @@
 """Training: what a run writes, that it is the same each time, and that it resumes exactly."""
 
-import dataclasses
 import json
 import math
 import re
@@ -15,8 +14,7 @@ import numpy as np
 import pytest
 
 from experiment import config as configuration
-from experiment.data import synthetic
-from experiment.data.dataset import Dataset, Images, split
+from experiment.data.dataset import Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.evaluation.predict import best_model, predict
@@ -30,14 +28,6 @@ from experiment.training.recorder import Recorder
 from tests import killing, processes
 
 pytestmark = pytest.mark.usefixtures("two_blocks")
-
-
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    """Of 16 x 16 pixels: a step takes a quarter of the time."""
-    whole = synthetic.generate(800, 100, seed=1)
-    train, test = (Images(part.images[:, ::2, ::2], part.labels) for part in (whole.train, whole.test))
-    return dataclasses.replace(whole, train=train, test=test)
 
 
 @pytest.fixture(scope="module")
