@@ -23,7 +23,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", nargs="*", type=path, help="runs, or directories of them (default: all but studies and the demo)")
-    where = "the location of the images (default: where the runs found them)"
+    where = "where the images are (default: of your own images the path in a run's config.yaml; of CIFAR, CIFAR10_DIR, "
+    where += "Keras's cache, the official download, as for train.py)"
     add("--data", type=place, metavar="DIR|FILE|download", help=where)
     add("--output", type=path, metavar="DIR", default=CHECKPOINTS, help="where the results go (default: checkpoints/)")
     add("--keep", type=path, metavar="DIR", help="copy each run's files except the weights to DIR, to be committed")

@@ -84,7 +84,10 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
         found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments
-        evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *([] if found else [str(run.path)]))
+        # A run does not record the location of CIFAR; after a download, Keras's cache has it.
+        located = config.data.name in sources.CIFAR and arguments.data not in (None, "download")
+        named = [*([] if found else [str(run.path)]), *(["--data", arguments.data] if located else [])]
+        evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *named)
         print(
             f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
             f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"

@@ -66,8 +66,8 @@ def refuse_changed_teachers(runs: Sequence[tuple[str, dict]]) -> None:
     for name, summary in runs:
         first, before = runs[0]
         if summary.get("teachers") != before.get("teachers"):
-            told = f"{_have(first, name)} the same distillation.teachers, but other runs or weights were there"
-            raise UserError(f"{told}: they changed in between. Restore them, or train again")
+            told = f"{_have(first, name)} the same distillation.teachers, but what is there was changed in between"
+            raise UserError(f"{told}. Restore the teachers, or train again")
 
 
 def _have(first: str, second: str) -> str:

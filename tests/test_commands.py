@@ -13,6 +13,7 @@ from PIL import Image
 
 import train
 from experiment import config as configuration
+from experiment.data import synthetic
 from experiment.errors import Interrupted
 from tests import processes
 from tests.conftest import make_run
@@ -253,6 +254,24 @@ def test_an_overwriting_that_was_stopped_before_it_began_is_not_to_be_resumed(tm
         with pytest.raises(SystemExit):
             train.main(train.parse_arguments([*QUICK, "--run-dir", str(run.path), "--overwrite"]))
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        (["--data", "my cifar"], "--data 'my cifar'"),
+        (["--data", "synthetic"], ""),
+        (["--data", "download"], ""),
+        ([], ""),
+    ],
+)
+def test_the_next_command_names_the_location_of_cifar(tmp_path, monkeypatch, capsys, images, named):
+    summary = {"best_epoch": 1, "val_accuracy": 0.5, "train_seconds": 1.0, "images_per_second": 1.0}
+    monkeypatch.setattr("experiment.data.sources.load", lambda *arguments, **options: synthetic.generate())
+    monkeypatch.setattr("experiment.training.start.train", lambda *arguments: summary)
+    run = tmp_path / "run"
+    train.main(train.parse_arguments(["--config", "plain.yaml", *images, "--run-dir", str(run)]))
+    assert capsys.readouterr().out.endswith(f"evaluate.py {run} {named}".rstrip() + "\n")
 
 
 def test_resume_and_overwrite_exclude_each_other(command, tmp_path):

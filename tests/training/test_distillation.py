@@ -112,7 +112,7 @@ def test_a_run_is_not_continued_with_other_teachers(images, teachers, tmp_path):
     overrides = ["epochs=2", f"distillation.teachers={folder}"]
     train(tmp_path / "run", images, *overrides, until=1)
     train(folder, images, "seed=3")
-    with pytest.raises(UserError, match=r"the same distillation\.teachers, but other runs or weights were there"):
+    with pytest.raises(UserError, match=r"the same distillation\.teachers, but what is there was changed"):
         train(tmp_path / "run", images, *overrides, resume=True)
 
 
