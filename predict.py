@@ -19,8 +19,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("pictures", nargs="+", type=path, metavar="PICTURE", help="any file that Pillow reads, except EPS")
-    run = "a run, or a folder of runs, of which that with the highest validation accuracy is used (default: results/, the "
-    run += "networks that come with this repository)"
+    run = "a run, or a folder of runs: then the one of the highest validation accuracy (default: results/, "
+    run += "the networks that come with this repository)"
     add("--run", type=path, metavar="DIR", help=run)
     add("--json", action="store_true", help="print JSON: the probabilities of all classes")
     return parser.parse_args(arguments)
