@@ -1,6 +1,6 @@
 """Checks whether a run is finished or can be resumed, before any weights are read or any file is replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiment import config as configuration
 from experiment.config import Config
@@ -50,6 +50,13 @@ def read_finished(run: RunDirectory) -> tuple[Config, dict, list[dict]]:
         best = f"best_epoch is {summary['best_epoch']}"
         raise UserError(f"{run.summary_file}: {best}, but {run.history_file.name} has {len(history)} epochs")
     return config, summary, history
+
+
+def difference(differing: Mapping, same_images: bool) -> str:
+    """How a run differs from another, by the result of `config.differences`; "" if it does not."""
+    if differing:
+        return f"{next(iter(differing))} differs"
+    return "" if same_images else "it was trained on other images"
 
 
 def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> None:
@@ -130,5 +137,11 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
     history = run.read_facts().get("history", []) if run.state_file.exists() else []
     if len(history) > old.epochs:
         raise UserError(f"{run.state_file} has {len(history)} epochs, but the configuration only {old.epochs}")
-    if history:
+    if history and (run.has_weights() or not last_is_best(history)):  # else the checkpoint has the best weights
         run.check_weights()
+
+
+def last_is_best(history: Sequence[dict]) -> bool:
+    """Whether the last epoch has the best weights: the first ones of the highest validation accuracy."""
+    accuracies = [row["val_accuracy"] for row in history]
+    return bool(accuracies) and accuracies.index(max(accuracies)) == len(accuracies) - 1

@@ -69,11 +69,11 @@ def fit(
     facts = _facts(config, dataset, stock_model, precision, training_images, cores)
     if teachers:
         facts["teachers"] = [teacher.weights_digest() for teacher in teachers]
-    # Each ghost batch updates the averages.
-    if momentum := _cold_momentum(model, steps * config.epochs * ghost_batches(config.model)):
+    updates = steps * config.epochs * ghost_batches(config.model)
+    if momentum := _cold_momentum(model, updates):
         facts["cold_averages"] = True
         if progress != "quiet" and not resume:
-            _warn_of_cold_averages(config, momentum, steps * config.epochs)
+            _warn_of_cold_averages(config, momentum, updates)
     recorder = Recorder(run, stock_model, facts)
     if resume:
         recorder.restore(model)
@@ -86,7 +86,7 @@ def fit(
     if overwrite:
         run.remove_files()
     recorder.begin(config)
-    drawer = CurveDrawer(run.curves_in(figure_format), recorder.history, config, _title(config, run, dataset))
+    drawer = CurveDrawer(run, figure_format, recorder.history, config, _title(config, run, dataset))
     stopper = SignalStopper()
     callbacks = [
         *([keras.callbacks.ProgbarLogger()] if progress == "bar" else []),  # before the lines; Keras would append it
@@ -96,7 +96,6 @@ def fit(
         *([EpochLines(recorder.history, config.epochs, progress == "bar")] if progress != "quiet" else []),
         drawer,
         stopper,
-        keras.callbacks.TerminateOnNaN(),
     ]
     try:
         with stopper.listening():
@@ -123,24 +122,24 @@ def fit(
         drawer.draw()  # last, so that the summary is written before
 
 
-def _cold_momentum(model: keras.Model, steps: int) -> float | None:
-    """The largest momentum of batch normalisation, if its moving averages do not converge in so many steps.
+def _cold_momentum(model: keras.Model, updates: int) -> float | None:
+    """The largest momentum of batch normalisation, if its moving averages do not converge in so many updates.
 
-    Each step keeps the fraction `momentum` of them: after 3 / (1 - momentum) steps, exp(-3) = 5 % of their initial
-    values remain.
+    Each update keeps the fraction `momentum` of them: after 3 / (1 - momentum), exp(-3) = 5 % of their initial values
+    remain.
     """
     kind = keras.layers.BatchNormalization
     momenta = [layer.momentum for layer in model._flatten_layers() if isinstance(layer, kind)]
-    return max(momenta) if momenta and steps * (1 - max(momenta)) < 3 else None
+    return max(momenta) if momenta and updates * (1 - max(momenta)) < 3 else None
 
 
-def _warn_of_cold_averages(config: Config, momentum: float, steps: int) -> None:
+def _warn_of_cold_averages(config: Config, momentum: float, updates: int) -> None:
     remedy = f"Pass momentum=0.9 to the layer in models/{config.model.name}.py"
     remedy = "Set model.norm_momentum=0.9" if hasattr(config.model, "norm_momentum") else remedy
-    lower = f"{remedy}, or take" if steps * (1 - 0.9) >= 3 else "Take"
+    lower = f"{remedy}, or take" if updates * (1 - 0.9) >= 3 else "Take"
     print(
-        f"note: {steps} steps are too few for batch normalisation with a momentum of {momentum}: its moving averages "
-        "do not converge, and validation and test accuracy will be too low. "
+        f"note: {updates} updates are too few for the moving averages of batch normalisation with a momentum of "
+        f"{momentum}: they do not converge, and validation and test accuracy will be too low. "
         f"{lower} more epochs or a smaller batch_size",
         flush=True,
     )

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,8 +14,9 @@ import numpy as np
 from experiment.config import Config
 from experiment.errors import STOP_SIGNALS, Diverged, Interrupted, UserError
 from experiment.evaluation import weights
+from experiment.options import FigureFormat
 from experiment.reporting import figures
-from experiment.resuming import refuse_changed_networks, refuse_changed_teachers
+from experiment.resuming import last_is_best, refuse_changed_networks, refuse_changed_teachers
 from experiment.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_DRAWINGS = 30
@@ -64,6 +64,10 @@ class Recorder(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history = facts["history"]
+        pairs = zip(self.stock_model.get_weights(), model.get_weights(), strict=True)
+        saved = self.run.has_weights() and all(np.array_equal(*pair) for pair in pairs)
+        if last_is_best(self.history) and not saved:  # killed between the checkpoint and the best weights
+            self._save_best(model)
 
     def begin(self, config: Config) -> None:
         """Writes the configuration and the first summary."""
@@ -75,38 +79,43 @@ class Recorder(keras.callbacks.Callback):
         self.write_summary("running")
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch_began = self._training_ended = time.perf_counter()
+        self._epoch, self._epoch_began = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
         self._training_ended = time.perf_counter()
+        if not math.isfinite(logs["loss"]):
+            raise Diverged(f"the loss became NaN or infinite in epoch {self._epoch}")
 
     def on_test_end(self, logs=None):
         self._epoch_ended = time.perf_counter()  # exclude the time of other callbacks
 
     def on_epoch_end(self, epoch, logs=None):
-        row = self._row(epoch + 1, logs)
-        if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
-            raise Diverged(f"the loss became NaN or infinite in epoch {epoch + 1}")
+        row = self._row(logs)
+        if not math.isfinite(row["val_loss"]):
+            raise Diverged(f"the loss became NaN or infinite in epoch {self._epoch}")
         if not all(np.isfinite(weights).all() for weights in self.model.get_weights()):
-            raise Diverged(f"weights became NaN or infinite in epoch {epoch + 1}")
-        best_before = max((earlier["val_accuracy"] for earlier in self.history), default=-1.0)
+            raise Diverged(f"weights became NaN or infinite in epoch {self._epoch}")
         self.history.append(row)
-        if row["val_accuracy"] > best_before:  # of equal epochs, keep the first
-            self.stock_model.set_weights(self.model.get_weights())
-            with self.run.new_best() as temporary:
-                self.stock_model.save(temporary)
-        # The checkpoint last: if killed before, the resumed run repeats this epoch and writes the same files again.
         self.run.write_history(self.history)
         facts = {"history": self.history, "precision": self.facts["precision"]}
         self.run.write_state(facts, [np.asarray(variable) for variable in _state_variables(self.model)])
+        # After the checkpoint, from which `restore` can make them again: the other way round, a run that is killed in
+        # between and repeats the epoch with other threads could keep weights of an epoch that its history lacks.
+        if last_is_best(self.history):
+            self._save_best(self.model)
         self.write_summary("running")
 
-    def _row(self, epoch: int, logs: dict) -> dict:
+    def _save_best(self, model: keras.Model) -> None:
+        self.stock_model.set_weights(model.get_weights())
+        with self.run.new_best() as temporary:
+            self.stock_model.save(temporary)
+
+    def _row(self, logs: dict) -> dict:
         last_step = self.model.optimizer.iterations - 1
         schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)._learning_rate
         measures = {key: float(logs[key]) for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
         return {
-            "epoch": epoch,
+            "epoch": self._epoch,
             **measures,
             "learning_rate": float(schedule(last_step)),
             "seconds": self._epoch_ended - self._epoch_began,
@@ -157,9 +166,9 @@ class EpochLines(keras.callbacks.Callback):
 class CurveDrawer(keras.callbacks.Callback):
     """Redraws the learning curves during training, at most twice a minute. Errors in drawing do not stop the run."""
 
-    def __init__(self, path: Path, history: list[dict], config: Config, title: str):
+    def __init__(self, run: RunDirectory, kind: FigureFormat, history: list[dict], config: Config, title: str):
         super().__init__()
-        self.path, self.history, self.config, self.title = path, history, config, title
+        self.run, self.kind, self.history, self.config, self.title = run, kind, history, config, title
         self._drawn_at, self._drawn_epochs = time.monotonic(), 0
 
     def on_epoch_end(self, epoch, logs=None):
@@ -173,14 +182,14 @@ class CurveDrawer(keras.callbacks.Callback):
         try:
             optimistic, loss = self.config.data.optimistic, self.config.loss_name
             figure = figures.curves(self.history, self.title, optimistic, loss)
-            figures.save(figure, self.path)
+            figures.save_all({"curves": figure}, self.run.path, self.kind)
         except Exception as error:  # such as a broken font or a full disk; the history has its own file
-            print(f"{self.path} could not be drawn: {error}", file=sys.stderr)
+            print(f"{self.run.curves_in(self.kind)} could not be drawn: {error}", file=sys.stderr)
         self._drawn_at, self._drawn_epochs = time.monotonic(), len(self.history)
 
 
 class SignalStopper(keras.callbacks.Callback):
-    """Stops after the current step at the first signal, and immediately at the second, which loses only the epoch."""
+    """Stops after the current step at the first signal, and immediately at the second; both lose only the epoch."""
 
     def __init__(self):
         super().__init__()

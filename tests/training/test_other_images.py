@@ -45,9 +45,16 @@ def test_grey_images_in_the_layout_of_mnist(tmp_path, capsys, batch_size, steps,
     assert result.summary["data"]["name"] == "mnist.npz"
     assert len(result.measures()["class_accuracy"]) == 10
     told = capsys.readouterr().out
-    assert told.count(f"note: {steps} steps are too few for batch normalisation") == 1
+    assert told.count(f"note: {steps} updates are too few for the moving averages of batch normalisation") == 1
     assert ("model.norm_momentum=0.9" in told) == momentum_helps
     assert result.remarks[0] == "too low: too few steps for the moving averages of batch normalisation"
+
+
+def test_each_ghost_batch_counts_for_the_moving_averages(tmp_path, capsys):
+    options = ["batch_size=4", "model.ghost_batches=2", "epochs=1"]
+    trained(tmp_path, write_npz(tmp_path / "mnist.npz", (28, 28), 10), "bn.yaml", *options)
+    told = capsys.readouterr().out
+    assert "note: 40 updates are too few" in told and "model.norm_momentum=0.9" in told
 
 
 def test_the_smallest_images_in_two_classes_with_every_option(tmp_path, capsys):

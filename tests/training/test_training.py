@@ -194,6 +194,36 @@ def test_a_kill_while_epochs_are_raised_leaves_a_run_that_can_be_resumed(tmp_pat
     assert train(run.path, images, *constant, "epochs=2", resume=True)[1]["status"] == "finished"
 
 
+def test_curves_in_another_format_do_not_stay_beside_the_new_ones(tmp_path, images):
+    run, _ = train(tmp_path / "run", images, until=1)
+    loop.fit(small_config(), run, images, Cores(2), True, "quiet", figure_format="svg")
+    assert [file.name for file in run.path.glob("curves.*")] == ["curves.svg"]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_kill_between_the_checkpoint_and_the_best_weights_of_an_epoch_costs_neither(
+    tmp_path, images, whole, monkeypatch, epoch
+):
+    original = RunDirectory.new_best
+
+    def killed(self):
+        if len(self.read_facts()["history"]) == epoch:
+            raise SystemExit("killed")
+        return original(self)
+
+    run = RunDirectory(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(RunDirectory, "new_best", killed)
+        train(run.path, images)
+    check_resumable(small_config(), run)
+    paused = train(run.path, images, resume=True, until=epoch)[1]  # no epoch is repeated
+    assert (paused["best_epoch"], paused["weights"]) == (epoch, run.weights_digest())
+    train(tmp_path / "same", images, until=epoch)
+    assert killing.differences(killing.outcome(tmp_path / "same"), killing.outcome(run.path)) == []
+    train(run.path, images, resume=True)
+    assert killing.differences(whole, killing.outcome(run.path)) == []
+
+
 def test_a_state_of_another_network_is_refused(tmp_path, images):
     train(tmp_path / "run", images, "epochs=1")
     before = RunDirectory(tmp_path / "run").state_file.read_bytes()
@@ -208,13 +238,14 @@ def test_a_run_is_not_continued_in_another_precision(tmp_path, images):
         train(tmp_path / "run", images, "precision=mixed_bfloat16", resume=True)
 
 
-def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch):
-    original = Recorder.on_epoch_end
+@pytest.mark.parametrize(("moment", "loss"), [("on_train_batch_end", "loss"), ("on_epoch_end", "val_loss")])
+def test_a_loss_that_diverges_stops_the_run_and_keeps_the_best_weights(tmp_path, images, monkeypatch, moment, loss):
+    original = getattr(Recorder, moment)
 
-    def on_epoch_end(self, epoch, logs=None):
-        original(self, epoch, {**logs, "loss": math.nan} if epoch == 1 else logs)
+    def diverge(self, number, logs=None):
+        original(self, number, {**logs, loss: math.nan} if len(self.history) == 1 else logs)
 
-    monkeypatch.setattr(Recorder, "on_epoch_end", on_epoch_end)
+    monkeypatch.setattr(Recorder, moment, diverge)
     with pytest.raises(Diverged, match="in epoch 2"):
         train(tmp_path / "run", images)
     run = RunDirectory(tmp_path / "run")
@@ -239,10 +270,11 @@ def test_weights_that_are_not_finite_are_not_saved_although_the_losses_are(tmp_p
     assert RunDirectory(tmp_path / "run").read_summary()["best_epoch"] == 1
 
 
-def test_an_absurd_learning_rate_diverges(tmp_path, images):
+def test_an_absurd_learning_rate_diverges_and_quietly(tmp_path, images, capsys):
     sgd = ["optimizer.name=sgd", "optimizer.learning_rate=1e30", "model.batch_norm=none", "schedule.warmup_epochs=0"]
     with pytest.raises(Diverged, match="in epoch 1"):
         train(tmp_path / "run", images, *sgd)
+    assert capsys.readouterr().out == ""
 
 
 def test_several_steps_at_a_time_give_the_bits_of_one_at_a_time(tmp_path, images, whole, monkeypatch):
