@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment import copies, finding
     from experiment.data import sources
     from experiment.evaluation.comparison import compare
-    from experiment.evaluation.predict import check_numpy, needs_images
+    from experiment.evaluation.predict import check_numpy
     from experiment.reporting import text
     from experiment.reporting.write import write
 
@@ -58,9 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)
         raise UserError(f"--studies {arguments.studies}: needs --report, and must be a directory of studies' results")
     runs = finding.select(arguments.runs, CHECKPOINTS)
-    # With stored predictions, images are needed only for the figure of disagreements: not worth a download.
-    download = any(needs_images(run, arguments.engine, arguments.tta) for run in runs)
-    dataset_for = sources.loader(arguments.data, download)
+    dataset_for = sources.loader(arguments.data)
     if arguments.engine == "numpy":
         check_numpy(runs)
 
@@ -131,7 +129,7 @@ def _default_place(result):
 def _test_images(result, dataset_for):
     """The test images uint8 [n, h, w, c] of a result, or None, and why they are not available."""
     try:
-        dataset = dataset_for(result.config.data)
+        dataset = dataset_for(result.config.data, download=False)  # a figure is not worth one
     except UserError as error:
         return None, str(error).splitlines()[0]
     if dataset.fingerprint() != result.summary["data"].get("sha256"):

@@ -42,7 +42,9 @@ def curve(contestant: str, keras_epochs: int, seed: int) -> list[tuple[float, fl
     from experiment.data import sources
     from experiment.data.dataset import split
 
-    if contestant != "keras":  # which takes TensorFlow as it comes
+    if contestant == "keras":
+        import keras  # noqa: F401 (before the networks of models/ set TensorFlow's environment)
+    else:
         tensorflow_setup.start()
     config = configuration.load("bn" if contestant == "keras" else contestant, seed=seed)
     dataset = sources.load(None)

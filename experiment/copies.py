@@ -9,6 +9,7 @@ from types import MappingProxyType
 from experiment import config as configuration
 from experiment import files, reading, records
 from experiment.errors import UserError
+from experiment.resuming import difference
 from experiment.run_directory import RunDirectory
 
 
@@ -42,8 +43,7 @@ def check_destination(run: RunDirectory, destination: Path) -> None:
     if set(differing) == {"epochs"} and differing["epochs"][0] < differing["epochs"][1]:
         differing = {}  # the run was made longer
     images = {(each.read_summary().get("data") or {}).get("sha256") for each in (there, run) if each.has_summary()}
-    if differing or len(images - {None}) > 1:
-        what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
+    if what := difference(differing, same_images=len(images - {None}) < 2):
         raise UserError(f"--keep: {destination} is a copy of another run: {what}; remove it, or name another directory")
 
 

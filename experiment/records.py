@@ -41,6 +41,7 @@ class Images(_Record):
 
     name: str
     sha256: str | None = None
+    training_images: Annotated[int, Field(gt=0)] | None = None
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     image_shape: Annotated[list[Annotated[int, Field(gt=0, lt=2**14)]], Field(min_length=3, max_length=3)] | None = None
 

@@ -312,6 +312,17 @@ def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command,
     assert all(name in result.stdout.partition("written: ")[2] for name in names)
 
 
+def test_a_figure_is_not_worth_a_download_even_if_a_run_is_to_be_predicted(command, tmp_path):
+    make_run(tmp_path / "runs/plain/seed0", correct=70)
+    make_run(tmp_path / "runs/bn/seed0", "model.batch_norm=after_activation", correct=90)
+    unfinished = make_run(tmp_path / "runs/bn/seed1", "seed=1", status="interrupted")
+    unfinished.predictions_file.unlink()
+    unfinished.best_file.touch()
+    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.returncode == 3, result.stderr
+    assert "the test images are not shown: no CIFAR-10 on this machine" in result.stdout
+
+
 def test_averaged_answers_have_a_column_of_their_own(command, tmp_path):
     run = make_run(tmp_path / "runs" / "plain" / "seed0")
     logits, labels = run.read_predictions()

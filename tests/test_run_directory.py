@@ -762,11 +762,13 @@ def test_archives_are_bounded_before_they_are_unpacked(run, name, bomb):
         ("images_per_second", "-Infinity"),
         ("parameters", "1" + "0" * 400),
         ("epochs", "2.5"),
+        ("training_images", '"45000"'),
     ],
 )
 def test_a_number_of_a_summary_that_is_none_is_refused(tmp_path, key, value):
     run = make_run(tmp_path / "run")
-    summary = run.read_summary() | {key: "here"}
+    summary = run.read_summary()
+    (summary["data"] if key in summary["data"] else summary)[key] = "here"
     run.summary_file.write_text(json.dumps(summary).replace('"here"', value))
     assert str(run.summary_file) in refusal(run.read_summary)
 

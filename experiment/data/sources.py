@@ -4,7 +4,6 @@
 names a file, a folder of classes or synthetic, it replaces `data.name`.
 """
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -116,14 +115,17 @@ def load(where: str | None = None, download: bool = True, settings: Data | None 
     return _download(version, tried)
 
 
-def loader(where: str | None, download: bool = True) -> Callable[[Data], Dataset]:
-    """A cached `load`: each data set is read once."""
+def loader(where: str | None) -> Callable[..., Dataset]:
+    """A cached `load` of (settings, download): each data set is read once."""
+    loaded: dict[tuple, Dataset] = {}
 
-    @functools.cache
-    def loaded(name: str, image_size: int) -> Dataset:
-        return load(where, download, Data(name=name, image_size=image_size))
+    def load_once(settings: Data, download: bool = True) -> Dataset:
+        key = settings.name, settings.image_size
+        if key not in loaded:
+            loaded[key] = load(where, download, settings)
+        return loaded[key]
 
-    return lambda settings: loaded(settings.name, settings.image_size)
+    return load_once
 
 
 def read(directory: Path, version: Version | None = None, named_by: str = "--data") -> Dataset:

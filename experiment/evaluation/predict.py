@@ -55,7 +55,7 @@ def predict_missing(
             if not run.predictions_under(views_of).exists():
                 files = f"{run.best_file.name} and {run.predictions_under(views_of).name}"
                 raise UserError(f"{run.path}: both {files} are missing; train it again")
-        elif _is_missing(run, engine, views_of):
+        elif engine == "numpy" or not run.has_predictions(views_of):
             dataset, weights = _own_dataset(run, dataset_for(config.data)), run.weights_digest()
             logits = predict(run, dataset.test.images, engine, views_of)
             if engine == "keras" and os.access(run.path, os.W_OK):
@@ -69,15 +69,6 @@ def _own_dataset(run: RunDirectory, dataset: Dataset) -> Dataset:
     """The data set. Raises a UserError if it is not the one that the run was trained on."""
     run.check_same_data(dataset.fingerprint(), dataset.source)
     return dataset
-
-
-def needs_images(run: RunDirectory, engine: str, tta: TestTimeAugmentation) -> bool:
-    """Whether `predict_missing` would predict a finished run."""
-    return run.has_weights() and any(_is_missing(run, engine, views_of) for views_of in {"none", tta})
-
-
-def _is_missing(run: RunDirectory, engine: str, views_of: TestTimeAugmentation) -> bool:
-    return engine == "numpy" or not run.has_predictions(views_of)
 
 
 def predict(

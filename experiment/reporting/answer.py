@@ -1,11 +1,12 @@
 """The answer of a comparison in sentences, and the formats of its numbers. Computes nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from experiment.evaluation.comparison import Comparison, Difference, Optimism
 from experiment.evaluation.groups import Group
 from experiment.evaluation.metrics import FEWEST_FOR_AN_INTERVAL
+from experiment.evaluation.result import RunResult
 
 _NUMBERS = {1: "one", 2: "two"}
 MANY_IMAGES = 1_000  # their Wilson interval is at most 6.2 points wide
@@ -199,23 +200,23 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _remarks(group: Group) -> list[str]:
-    """The remarks of the runs, with the seeds of those that have one, unless all do."""
-    seeds: dict[str, list[str]] = {}
-    for run in group.runs:
-        for remark in run.remarks:
-            seeds.setdefault(remark, []).append(str(run.config.seed))
-    return [
-        remark if len(own) == len(group.runs) else f"{remark} (seed{'s' * (len(own) > 1)} {', '.join(own)})"
-        for remark, own in seeds.items()
-    ]
+    return _by_seeds(group, lambda run: run.remarks)
 
 
 def _precisions(group: Group) -> str:
+    return f"computed in {' and '.join(_by_seeds(group, lambda run: [str(run.summary['precision'])]))}"
+
+
+def _by_seeds(group: Group, said: Callable[[RunResult], Iterable[str]]) -> list[str]:
+    """What is said of the runs, with the seeds of those of which it is, unless it is of all."""
     seeds: dict[str, list[str]] = {}
     for run in group.runs:
-        seeds.setdefault(str(run.summary["precision"]), []).append(str(run.config.seed))
-    parts = [f"{name} (seed{'s' * (len(each) > 1)} {', '.join(each)})" for name, each in seeds.items()]
-    return f"computed in {' and '.join(parts if len(seeds) > 1 else seeds)}"
+        for each in said(run):
+            seeds.setdefault(each, []).append(str(run.config.seed))
+    return [
+        each if len(own) == len(group.runs) else f"{each} (seed{'s' * (len(own) > 1)} {', '.join(own)})"
+        for each, own in seeds.items()
+    ]
 
 
 def _optimism(entry: Optimism) -> list[str]:

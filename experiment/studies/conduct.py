@@ -51,11 +51,11 @@ def conduct(
     """
     checkpoints = checkpoints.resolve()  # the nodes of a cluster have other working directories
     roots = [checkpoints, output.results, RESULTS]
-    load = sources.loader(data, download=False)
+    load = sources.loader(data)
 
     def images(settings: Data) -> Dataset | None:
         try:
-            return load(settings)
+            return load(settings, download=False)
         except sources.NotFound:
             return None
 

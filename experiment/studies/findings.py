@@ -117,12 +117,7 @@ def findings(study: Study, rows: Sequence[dict]) -> list[Finding]:
 
 
 def primary_panels(study: Study, rows: Sequence[dict]) -> list[Panel]:
-    return [panel for panel in panels(study, rows) if panel.measure in primary_measures(study)]
-
-
-def primary_measures(study: Study) -> list[str]:
-    """The measures on which a claim is tested."""
-    return study.primary or study.measures[:1]
+    return [panel for panel in panels(study, rows) if panel.measure in study.primary_measures]
 
 
 def about_of(study: Study, panel: Panel) -> str:
@@ -138,7 +133,7 @@ def about_of(study: Study, panel: Panel) -> str:
 
 def score_label(study: Study, measure: str | None = None) -> str:
     """The name of a score of a measure (default: the first primary one)."""
-    words = {"measure": MEASURES[measure or primary_measures(study)[0]].label, "x": study.axis_label(study.x or "")}
+    words = {"measure": MEASURES[measure or study.primary_measures[0]].label, "x": study.axis_label(study.x or "")}
     return study.score_label or SCORES[study.score].label.format(**words)
 
 
@@ -173,6 +168,7 @@ def finding_of(
     else:
         spreads = [metrics.mean_and_sd(list(side.values()))["sd"] for side in (first, second)]
         sd = None if None in spreads else math.hypot(*spreads)
+    sd = sd if sd is not None and sd > metrics.ROUNDING else None  # without any spread, three seeds would be enough
     # Equivalence needs two one-sided tests to succeed, hence the higher power of each.
     target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
     interval, means = compared["interval_95"], tuple(float(np.mean(list(side.values()))) for side in (first, second))

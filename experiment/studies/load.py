@@ -169,7 +169,7 @@ def _wrong_claim(study: Study) -> Iterator[str]:
         yield f"primary: {', '.join(study.primary)}: not all are among the measures"
     if study.score not in SCORES:
         yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
-    if study.score == "imbalance" and not set(study.primary or study.measures[:1]) <= {"gradient_norm"}:
+    if study.score == "imbalance" and not set(study.primary_measures) <= {"gradient_norm"}:
         yield "score: imbalance needs the measure gradient_norm"
     for value in study.values_of(study.x) if study.score in ("largest_usable", "loss_at_smallest") else ():
         least = 0.0 if study.score == "largest_usable" else -math.inf

@@ -16,6 +16,7 @@ from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset, split_counts
 from experiment.errors import UserError
+from experiment.resuming import difference
 from experiment.run_directory import RunDirectory
 from experiment.sections import Data
 from experiment.studies.study import VARIANT, Study
@@ -38,8 +39,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        values = (f"{key.rpartition('.')[2]}={value}" for key, value in self.point.items())
-        return ", ".join([*values, f"seed={self.config.seed}"])
+        return ", ".join([*_settings(self.point), f"seed={self.config.seed}"])
 
 
 def plan(name: str, study: Study, checkpoints: Path, data: str | None = None) -> list[PlannedRun]:
@@ -73,8 +73,12 @@ def plan_run(
     if varies and sources.with_data(config, None).data.name != sources.with_data(config, data).data.name:
         raise UserError(f"study {name}: data.name varies, so --data {data} cannot name the images: leave it out")
     config = sources.with_data(config, data)
-    folder = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()).replace(" ", "-")
+    folder = ",".join(_settings(point)).replace(" ", "-")
     return PlannedRun(point, config, RunDirectory(checkpoints / "studies" / name / folder / f"seed{seed}"))
+
+
+def _settings(point: dict[str, Any]) -> list[str]:
+    return [f"{key.rpartition('.')[2]}={value}" for key, value in point.items()]
 
 
 def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> list[PlannedRun]:
@@ -126,8 +130,7 @@ def own_summary(planned: PlannedRun, images: Loader) -> dict:
     differing = configuration.differences(run.read_config(), planned.config)
     dataset, facts = images(planned.config.data), summary.get("data") or {}
     same = facts.get("sha256") == dataset.fingerprint() if dataset else facts.get("name") == planned.config.data.name
-    if differing or not same:
-        what = f"{next(iter(differing))} differs" if differing else "it was trained on other images"
+    if what := difference(differing, same):
         raise UserError(f"{run.path} contains another run: {what}. Remove it, or use --checkpoints DIR")
     return summary
 

@@ -109,7 +109,7 @@ def execute(next_job: NextJob, execution: Execution, data: str | None, settings:
         settings: all that the jobs have.
     """
     if execution.executor == "local":
-        for each in settings:
+        for each in {_images(each): each for each in settings}.values():
             sources.load(data, settings=each)  # report an error once, and download once
         return run_locally(next_job, execution.workers)
     if execution.ship_data and len(set(map(_images, settings))) > 1:
@@ -129,7 +129,7 @@ def _images(settings: Data) -> tuple[str, int]:
 def run_locally(next_job: NextJob, workers: int) -> Outcomes:
     """As `execute`: each run has a process of its own, and a killed one does not affect the others.
 
-    If this process is stopped, the others finish their step, write a checkpoint, and end.
+    If this process is stopped, the others finish their step and end; continued, they repeat that epoch.
     """
     others = multiprocessing.active_children()
     running: dict = {}

@@ -88,6 +88,11 @@ class Study(Section):
         return [[dict(zip(keys, row, strict=True)) for row in own] for keys, own in zip(self.axes, rows, strict=True)]
 
     @property
+    def primary_measures(self) -> list[str]:
+        """The measures on which a claim is tested."""
+        return self.primary or self.measures[:1]
+
+    @property
     def varied(self) -> list[str]:
         """All keys that vary."""
         return [*self.search, *(key for axis in self.axes for key in axis)]

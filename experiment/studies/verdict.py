@@ -15,7 +15,6 @@ from experiment.studies.findings import (
     finding_of,
     findings,
     points_of,
-    primary_measures,
     primary_panels,
     score_label,
     trained,
@@ -75,7 +74,7 @@ def verdict(name: str, study: Study, rows: Sequence[dict], command: str) -> Verd
 def _holds(study: Study) -> str:
     if study.margin is None:
         return f"the first is {study.expected}"
-    unit = unit_of(study, primary_measures(study)[0])
+    unit = unit_of(study, study.primary_measures[0])
     return f"the interval of the difference lies within ±{study.margin:g} {unit}".rstrip()
 
 
@@ -89,7 +88,7 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "Optimistic: weights chosen on the test set."
     if not study.claim and study.measures[0] == "test_accuracy":
         yield "Optimistic: settings chosen on the test set."
-    compared = primary_measures(study)
+    compared = study.primary_measures
     machines = {(row.get("cpu"), row.get("threads"), row.get("computed_in")) for row in trained(rows)}
     precisions = {precision: None for *_, precision in machines if precision}
     if "seconds_to" in compared and len(machines) > 1:

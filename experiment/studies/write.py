@@ -13,7 +13,7 @@ from experiment.evaluation import metrics
 from experiment.evaluation.power import runs_needed
 from experiment.reporting import figures, markdown, study_figure
 from experiment.studies import table
-from experiment.studies.findings import UNDECIDED, Finding, Panel, about_of, panels, primary_measures
+from experiment.studies.findings import UNDECIDED, Finding, Panel, about_of, panels
 from experiment.studies.measures import MEASURES
 from experiment.studies.study import Study
 from experiment.studies.verdict import STOPPED, Verdict, ranked, verdict
@@ -65,7 +65,7 @@ def power(name: str, study: Study, results: Path) -> list[str]:
     found = verdict(name, study, rows, "").findings if rows else []
     tests = 1 if study.claim else math.comb(len(found) + 1, 2)  # in a sweep, all pairs of settings
     for finding in found:
-        if finding.sd is not None and finding.sd > metrics.ROUNDING:
+        if finding.sd is not None:
             sizes = (0.5, 1, 2) if finding.unit == "points" else [finding.sd * share for share in (0.5, 1, 2)]
             counts = [runs_needed(finding.sd, size, comparisons=tests) or "over 10,000" for size in sizes]
             needed = [f"{count} for {size:.2g}" for count, size in zip(counts, sizes, strict=True)]
@@ -115,7 +115,7 @@ def _cells(finding: Finding, margin: float | None) -> list[str]:
     about = _about(finding)
     if finding.means is None:
         return [about, "", "", "too few runs have a score", "", finding.answer, ""]
-    known = finding.answer == UNDECIDED and (finding.sd or 0) > metrics.ROUNDING
+    known = finding.answer == UNDECIDED and finding.sd is not None
     # No number of seeds shows that two are equal whose difference is so large.
     too_many = "" if margin and abs(finding.difference) >= margin else "over 10,000"
     needed = (f"{finding.seeds_needed:,}" if finding.seeds_needed else too_many) if known else ""
@@ -170,7 +170,7 @@ def _in_words(finding: Finding) -> str:
 def _drawn(study: Study, found: Verdict, panel: Panel) -> study_figure.Panel:
     measure = MEASURES[panel.measure]
     title = "" if panel.value is None else study.panel_label(panel.value)
-    tested = panel.measure in primary_measures(study)
+    tested = panel.measure in study.primary_measures
     own = [finding for finding in found.findings if tested and finding.about == about_of(study, panel)]
     if len(own) == 1 < len(found.findings) and study.claim:
         title = ": ".join([*filter(None, [title]), own[0].answer]) + f"\n{_in_words(own[0])}"

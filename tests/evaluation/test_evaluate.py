@@ -309,7 +309,7 @@ def test_a_directory_that_may_not_be_entered_has_no_weights(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "stat", denied)  # which `Path.exists` raises, and `os.path.exists` does not
     monkeypatch.setattr(os, "stat", denied)
-    assert not predicting.needs_images(run, "keras", "none")
+    assert not run.has_weights()
 
 
 # ---- which runs

@@ -821,6 +821,13 @@ def test_images_of_two_sizes_are_not_shipped_as_one():
         runner.execute(lambda: None, Execution("ray", ship_data=True), None, settings)
 
 
+def test_a_study_reads_images_of_several_splits_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(runner.sources, "load", lambda where, settings: read.append(settings))
+    settings = {Data(name="synthetic", training_images=count) for count in (100, 200, 300)}
+    assert list(runner.execute(lambda: None, Execution(), None, settings)) == [] and len(read) == 1
+
+
 def conducted(path: Path, folder: Path, execution: Execution | None = None) -> int:
     name, study = studies.load(str(path))
     output = conduct.Output(folder / "results", "python study.py", "png")
@@ -1086,6 +1093,14 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
     assert told_again.returncode == 0  # the quoted command names it
     assert (folder / "verdict.md").read_bytes() == kept["verdict.md"]
+
+
+def test_runs_without_any_spread_do_not_say_how_many_seeds_it_takes(little):
+    scores = {("none", 0): 0.7, ("none", 1): 0.75, ("after_activation", 0): 0.75, ("after_activation", 1): 0.8}
+    rows = rows_of({key: dict.fromkeys((0.001, 0.01), score) for key, score in scores.items()})
+    (finding,) = findings.findings(load(little()), rows)
+    assert (finding.answer, finding.sd, finding.seeds_needed) == ("not decided", None, None)
+    assert "Seeds needed" not in page(load(little()), rows)
 
 
 # ---- what a verdict may not say
