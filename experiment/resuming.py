@@ -137,7 +137,8 @@ def check_resumable(config: Config, run: RunDirectory) -> None:
     history = run.read_facts().get("history", []) if run.state_file.exists() else []
     if len(history) > old.epochs:
         raise UserError(f"{run.state_file} has {len(history)} epochs, but the configuration only {old.epochs}")
-    if history and (run.has_weights() or not last_is_best(history)):  # else the checkpoint has the best weights
+    in_the_first = len(history) == 1 and summary.get("epochs") == 0  # killed between its checkpoint and its weights
+    if history and (run.has_weights() or not in_the_first):
         run.check_weights()
 
 

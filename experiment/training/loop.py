@@ -114,6 +114,8 @@ def fit(
         recorder.write_summary("interrupted")
         raise
     except Diverged as error:
+        if progress == "bar":
+            print(flush=True)  # the end of its line
         recorder.write_summary("diverged", reason=str(error))
         saved = f"the best weights so far are in {run.best_file}" if recorder.history else "no epoch was completed"
         advice = "Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"

@@ -30,9 +30,9 @@ def whole(tmp_path_factory):
 def test_a_run_that_is_killed_ends_where_it_would_have_ended(tmp_path, whole):
     """Between its writes and in the middle of them: each file is synced once before its renaming and once after."""
     run = tmp_path / "run"
-    assert killing.kill_at_sync("bn", run, 8)
+    assert killing.kill_at_sync("bn", run, "best.keras")  # of the first epoch, whose checkpoint is there
     assert killing.kill_in_second_epoch("bn", run)
-    assert killing.kill_at_sync("bn", run, 15)  # in the best weights or the history of an epoch
+    assert killing.kill_at_sync("bn", run, 15)  # in the summary of an epoch, or the history of the next
     assert killing.kill_after("bn", run, 0.7)
     for moment in ("state.npz", "curves.png"):
         assert killing.kill_at_sync("bn", run, moment)
