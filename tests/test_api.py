@@ -105,7 +105,8 @@ def test_a_history_is_a_data_frame_where_pandas_is_and_columns_elsewhere(tmp_pat
         assert table["val_accuracy"].tolist() == [row["val_accuracy"] for row in result.history] == [0.5, 0.7, 0.6]
 
 
-def test_a_run_that_is_there_is_refused_before_a_process_is_started(tmp_path):
+def test_a_run_that_is_there_is_refused_before_a_process_is_started(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiment.training.process.subprocess.Popen", pytest.fail)
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match="already contains a run"):
         experiment.train(experiment.load_config("plain.yaml", epochs=3), run.path, data="synthetic")

@@ -15,6 +15,7 @@ import train
 from experiment import config as configuration
 from experiment.data import synthetic
 from experiment.errors import Interrupted
+from experiment.run_directory import RunDirectory
 from tests import processes
 from tests.conftest import make_run
 
@@ -503,7 +504,7 @@ def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path)
     assert result.returncode == 2 and "was trained on other images than" in result.stderr
 
 
-@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} | head -c 1 > /dev/null"])
+@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} | true"])
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])
 def test_a_result_that_cannot_be_printed_is_an_error_and_a_reader_that_has_enough_is_none(tmp_path, script, shell):
     run = make_run(tmp_path / "runs/seed0")
@@ -518,6 +519,26 @@ def test_a_result_that_cannot_be_printed_is_an_error_and_a_reader_that_has_enoug
     result = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=300)
     full = "full" in shell
     assert (result.returncode, "standard output cannot be written" in result.stderr) == (2 if full else 0, full)
+    assert script != "evaluate.py" or (tmp_path / "out/comparison.json").exists()
+
+
+@pytest.mark.parametrize("script", ["predict.py", "check_layers.py", "study.py"])
+def test_the_exit_code_of_a_command_is_that_of_its_process(command, tmp_path, script):
+    (tmp_path / "wrong.py").write_text("def relu(input): return input\n")
+    base = ["--base", "plain", "--grid", "epochs=1,2", "--seeds", "0", "--data", "synthetic"]
+    arguments, code = {
+        "predict.py": (["absent.png"], 2),
+        "check_layers.py": (["--module", tmp_path / "wrong.py", "--cases", "3"], 1),
+        "study.py": ([*base, "--checkpoints", tmp_path / "runs"], 1),
+    }[script]
+    if script == "study.py":
+        for epochs in (1, 2):  # each is refused before it trains
+            run = RunDirectory(tmp_path / f"runs/studies/plain-epochs/epochs={epochs}/seed0")
+            run.prepare()
+            run.best_file.touch()
+    result = command(script, *arguments)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_included_network_classifies_a_picture(command, tmp_path):

@@ -57,7 +57,9 @@ def test_commands_are_taken(page):
             assert arguments[1].endswith("NAME") or importlib.util.find_spec(arguments[1]), command
         elif arguments[0].removesuffix(".py") in SCRIPTS:
             if "--help" not in arguments:
-                SCRIPTS[arguments[0].removesuffix(".py")].parse_arguments(arguments[1:])
+                given = SCRIPTS[arguments[0].removesuffix(".py")].parse_arguments(arguments[1:])
+                if arguments[0] == "train.py" and (ROOT / "configs" / Path(given.config).name).exists():
+                    configuration.load(given.config, given.set)
         else:
             assert (ROOT / arguments[0]).exists(), command
 

@@ -86,12 +86,13 @@ def test_auto_precision_is_what_the_gpu_has_units_for(monkeypatch, capability, e
 def repository(tmp_path):
     """Makes a repository of one commit, and returns its root."""
     nobody = {f"GIT_{who}_{what}": "n@o" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    nobody |= {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}  # no settings of a user
 
     def make(name: str):
         root = tmp_path / name
         (root / "project").mkdir(parents=True)
         for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
-            subprocess.run(["git", *command], cwd=root, env=os.environ | nobody, check=True)
+            subprocess.run(["git", *command], cwd=root, env=nobody, check=True)
         return root
 
     return make

@@ -9,17 +9,25 @@ import pytest
 
 import check_layers
 import evaluate
+import predict
 import study
 import train
 from experiment import options
 from experiment.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {train: ["--config", "bn"], study: ["--config", "accuracy"], evaluate: [], check_layers: []}
+COMMANDS = {
+    train: ["--config", "bn"],
+    study: ["--config", "accuracy"],
+    evaluate: [],
+    check_layers: [],
+    predict: ["photo.png"],
+}
 PATHS = [
     (train, "--run-dir"), (train, "--data"), (train, "--config"), (study, "--checkpoints"), (study, "--results"),
     (study, "--data"), (study, "--config"), (evaluate, "--output"), (evaluate, "--keep"), (evaluate, "--data"),
-    (check_layers, "--picture"), (check_layers, "--data"),
+    (check_layers, "--picture"), (check_layers, "--data"), (check_layers, "--module"), (train, "--export"),
+    (evaluate, "--studies"), (predict, "--run"),
 ]  # fmt: skip
 WHOLE = [(train, "--seed"), (study, "--workers"), (study, "--cpus-per-run"), (check_layers, "--cases")]
 

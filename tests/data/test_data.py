@@ -717,6 +717,11 @@ def test_the_split_takes_the_same_number_of_every_class(synthetic_images):
     assert np.array_equal(np.bincount(validation.labels), [50] * 10)
 
 
+def test_fewer_training_images_are_as_many_of_every_class(synthetic_images):
+    training, _ = split(synthetic_images, Data(validation_images=500, training_images=1000))
+    assert np.array_equal(np.bincount(training.labels), [100] * 10)
+
+
 def test_no_class_loses_all_its_training_images():
     labels = np.array([0, 1, 2, 3, 3, 3, 3, 3, 3, 3], np.int32)
     images = Images(np.zeros((10, 8, 8, 3), np.uint8), labels)

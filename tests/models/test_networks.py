@@ -2,9 +2,11 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -67,6 +69,15 @@ def test_a_network_is_found_by_the_name_of_its_file(write):
     assert config.model.model_dump() == {"name": "tiny", "width": 48}
     assert configuration.check(yaml.safe_load(configuration.to_yaml(config)), "here") == config
     assert hash(config.model) == hash(configuration.load("bn", ["model={name: tiny, width: 48}"]).model)
+
+
+@pytest.mark.parametrize(("page", "name"), [("README.md", "small"), ("docs/your-own-network.md", "tiny")])
+def test_the_network_that_a_page_prints_can_be_trained(write, page, name):
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", (ROOT / page).read_text(encoding="utf-8"), re.M)
+    (text,) = (textwrap.dedent(block) for block in blocks if "class Network(" in block)
+    write(name, text)
+    config = configuration.load("bn.yaml", [f"model.name={name}", "model.width=48"])
+    loop.check_network(config, synthetic.generate(60, 10))
 
 
 @pytest.mark.parametrize("name", ["nothing", "../vgg", "vgg.py", "models.vgg", "os.path", "", "[vgg]", "1", "network"])
@@ -406,6 +417,24 @@ def test_each_normalisation_stands_in_each_place(norm):
 def test_our_networks_take_images_of_other_sizes(name, shape):
     model = build_model(network_of(name), shape, 7, seed=0)
     assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
+
+
+def test_initial_kernels_are_scaled():
+    one, doubled = (model_of("vgg", {"initial_scale": scale}, seed=1) for scale in (1.0, 2.0))
+    for layer, its_double in zip(one.layers, doubled.layers, strict=True):
+        if hasattr(layer, "kernel"):
+            assert np.array_equal(2 * layer.kernel.numpy(), its_double.kernel.numpy())
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+def test_initialisers_and_groups_are_what_the_configuration_says(name):
+    kinds = {"he_normal": "HeNormal", "orthogonal": "Orthogonal"}
+    for initializer, kind in kinds.items():
+        model = model_of(name, {"initializer": initializer, "norm": "group", "groups": 4})
+        convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert convolutions and {type(each.kernel_initializer).__name__ for each in convolutions} == {kind}
+        groups = [layer.groups for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
+        assert groups and set(groups) == {4}
 
 
 def test_images_too_small_are_refused_in_words():

@@ -20,10 +20,7 @@ from tests.conftest import make_run, predict_and_load
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = Path(os.environ.get("ARTEFACTS", ROOT / "tests" / "artefacts"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install -e '.[dev]'")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs pip install -e '.[dev]'")
 pytest.importorskip("vl_convert", reason="needs pip install -e '.[report]'")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is tested in a real browser")
 
 BN = "model.batch_norm=after_activation"
 ODD_NAME = "<script>window.harmed=1<img src=x onerror='window.harmed=1'>"
@@ -78,6 +75,9 @@ def page_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: the page is tested in a real browser")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install -e '.[dev]'")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -264,6 +264,7 @@ def test_names_from_files_do_no_harm(opened, page_file):
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}])
 def test_everybody_can_read_it(opened, options):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs pip install -e '.[dev]'")
     page = opened(**options)
     page.locator("button.cell").first.click()
     for summary in page.locator("summary").all():

@@ -133,6 +133,16 @@ def test_a_run_below_the_median_of_the_others_is_stopped(tmp_path):
     assert again.next_job() is None and again.rows()[-1] == stopped
 
 
+def test_no_run_is_stopped_before_five_have_finished(tmp_path):
+    drawn: list[Path] = []
+
+    def accuracy_of(job: Job) -> float:
+        drawn.extend([job.path] if job.path not in drawn else [])
+        return 0.2 if len(drawn) in (2, 5) else 0.5
+
+    assert [row["status"] for row in conducted(opened(tmp_path), accuracy_of)][:5] == ["finished"] * 5
+
+
 def test_a_search_that_was_stopped_goes_on_with_the_settings_that_it_had_begun(tmp_path):
     search = opened(tmp_path)
     done = search.next_job()

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from experiment import config as configuration
 from experiment.config import Config
 from experiment.training import optimizers
 
@@ -27,6 +28,39 @@ def test_learning_rate_at_known_steps(fall, expected):
 def test_cosine_and_one_cycle_differ_between():
     rates = [float(optimizers.LearningRate(1.0, fall, 0, 100)(25)) for fall in ("cosine", "one_cycle")]
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi / 4)), 0.75])
+
+
+def built(*overrides: str):
+    config = configuration.load("plain.yaml", ["optimizer.learning_rate=0.5", "epochs=4", *overrides])
+    return optimizers.build_optimizer(config, steps_per_epoch=10, precision="float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "other"), [("adam", 1.0, 1.0), ("adamw", 0.95, 0.95), ("sgd", 0.95, 0.95), ("muon", 0.95, 1.0)]
+)
+def test_weight_decay_is_of_the_rate_and_what_the_configuration_says(name, kernel, other):
+    decay = [] if name == "adam" else ["optimizer.weight_decay=0.1"]
+    optimizer = built(f"optimizer.name={name}", *decay, "schedule.name=constant", "schedule.warmup_epochs=0")
+    variables = [keras.Variable(np.ones(shape, np.float32)) for shape in ((3, 3, 4, 8), (8,))]
+    optimizer.build(variables)
+    optimizer.apply_gradients([(keras.ops.zeros(variable.shape), variable) for variable in variables])
+    assert [float(np.mean(variable)) for variable in variables] == pytest.approx([kernel, other])
+
+
+@pytest.mark.parametrize("name", ["sgd", "muon"])
+def test_momentum_is_what_the_configuration_says(name):
+    for nesterov in (True, False):
+        optimizer = built(f"optimizer.name={name}", "optimizer.momentum=0.7", f"optimizer.nesterov={nesterov}".lower())
+        assert (optimizer.momentum, optimizer.nesterov) == (0.7, nesterov)
+
+
+def test_the_rate_rises_in_the_warm_up_and_falls_over_all_epochs():
+    optimizer = built("schedule.name=cosine", "schedule.warmup_epochs=0.5")
+    rates = []
+    for step in (0, 4, 40):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates == pytest.approx([0.1, 0.5, 0.0], abs=1e-7)
 
 
 def test_label_smoothing_is_cross_entropy_with_softened_targets():

@@ -1,12 +1,15 @@
 """One way to start, resume or finish a run, with the same guards and bits for the command and for Python."""
 
+import contextlib
+from contextlib import nullcontext
+
 import pytest
 
 from experiment import config as configuration
 from experiment.data import synthetic
 from experiment.errors import UserError
 from experiment.run_directory import RunDirectory
-from experiment.training import start
+from experiment.training import loop, start
 from tests.conftest import make_run
 
 SMALL = ["epochs=3"]  # those of `make_run`
@@ -69,3 +72,21 @@ def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
     run.best_file.write_bytes(b"weights")
     with pytest.raises(UserError, match=r"state\.npz is missing.*--overwrite"):
         start.plan(config, run, "resume")
+
+
+@pytest.mark.parametrize("existing", ["finish", "refuse"])
+def test_a_run_that_another_process_ends_meanwhile_is_not_trained_again(tmp_path, monkeypatch, existing):
+    images, run = synthetic.generate(60, 10), RunDirectory(tmp_path / "run")
+    config = configuration.load("plain.yaml", SMALL).on_data("synthetic")
+
+    @contextlib.contextmanager
+    def locked(self, wait):
+        assert wait == (existing == "finish")
+        make_run(run.path, "data.name=synthetic", data="synthetic").write_config(config)
+        yield
+
+    monkeypatch.setattr(RunDirectory, "locked", locked)
+    monkeypatch.setattr(loop, "fit", pytest.fail)
+    expected = pytest.raises(UserError, match="already contains a run") if existing == "refuse" else nullcontext()
+    with expected:
+        assert start.train(config, run, images, existing, "quiet")["status"] == "finished"

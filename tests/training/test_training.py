@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from experiment import config as configuration
+from experiment.data.augmentation import AugmentedImages
 from experiment.data.dataset import Images, split
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
@@ -25,6 +26,7 @@ from experiment.run_directory import RunDirectory
 from experiment.training import loop
 from experiment.training.input_pipeline import training_dataset
 from experiment.training.recorder import Recorder
+from models.network import preprocess
 from tests import killing, processes
 
 pytestmark = pytest.mark.usefixtures("two_blocks")
@@ -400,6 +402,14 @@ def test_an_epoch_of_fewer_steps_begins_where_the_last_one_ended(images):
     assert labels(3, 5, "steps_per_epoch=3") == passes[9:]
     assert small_config("steps_per_epoch=3").images_per_epoch(700) == 300
     assert small_config().images_per_epoch(700) == 700
+
+
+def test_batches_are_augmented_as_the_configuration_and_its_seed_say(images):
+    config = small_config("seed=5", "augmentation.shift=3", "augmentation.cutout=4")
+    training_images, _ = split(images, config.data)
+    given, labels = next(training_dataset(training_images, config, first_epoch=2).as_numpy_iterator())
+    expected, their_labels = AugmentedImages(training_images, config.augmentation).batch(100, 5, 2, 0)
+    assert np.array_equal(given, preprocess(expected)) and np.array_equal(labels, their_labels)
 
 
 def test_averages_of_ghost_batches_are_updated_by_each(tmp_path, images):
