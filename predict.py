@@ -14,7 +14,7 @@ _SHOWN = 3
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Print the most likely classes of pictures, each centre-cropped to a square and resized.",
+        description="Print the most likely classes of pictures, each cropped and resized like the training images.",
         epilog="Exit code 2: a file could not be read as a picture; the others are classified nevertheless.",
     )
     add = parser.add_argument
@@ -32,6 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.data import pictures
     from experiment.evaluation.predict import probabilities
     from experiment.evaluation.result import class_names_of, image_shape_of
+    from experiment.printable import printable_name
     from experiment.run_directory import RunDirectory
 
     run = RunDirectory(_best(arguments.run or ROOT / "results"))
@@ -54,7 +55,10 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         for picture, row in zip(classified, shares, strict=True):
             likeliest = np.argsort(-row)[:_SHOWN]
-            print(f"{picture}: " + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest))
+            print(
+                f"{printable_name(str(picture))}: "
+                + ", ".join(f"{classes[number]} {row[number]:.1%}" for number in likeliest)
+            )
         print(
             f"{run.path} was trained on {len(classes)} classes, with images of {shape[0]} x {shape[1]} pixels; it "
             "predicts one of them for any picture",

@@ -138,6 +138,8 @@ def whole_network(arguments: argparse.Namespace) -> dict:
     try:
         dataset = sources.load(arguments.data, download=False)
     except sources.NotFound:
+        if arguments.data:
+            raise
         dataset = synthetic.generate(10, 10_000)
     config = RunDirectory(arguments.run).read_config() if arguments.run else configuration.load("bn")
     model = build_model(config.model, dataset.image_shape, len(dataset.class_names), seed=0)

@@ -120,11 +120,11 @@ def table(result: dict) -> str:
     for group in result["groups"]:
         speeds = group["images_per_second"]
         best = max((value["train"] for name, value in speeds.items() if name.startswith("torch")), default=None)
-        rows = []
+        stock, rows = speeds.get("keras float32", {}).get("train"), []
         for name, value in speeds.items():
             peak = result["matrix_product_flops"]["bfloat16" if "bfloat16" in name else "float32"]
             share = value["train"] * TRAINING_FLOPS / peak
-            ratios = [value["train"] / speeds["keras float32"]["train"], best and value["train"] / best]
+            ratios = [stock and value["train"] / stock, best and value["train"] / best]
             compared = [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
             rows.append([name, f"{value['train']:,.0f}", *compared, f"{share:.0%}", f"{value['forward']:,.0f}"])
         parts += [f"Network {group['network']}, batch {group['batch']}", markdown.table(header, rows, 1)]

@@ -182,8 +182,8 @@ def build_model(
             outputs = network.build(inputs, classes, layers)
         _check_logits(outputs, classes, file)
         model = keras.Model(inputs, outputs)
-        regularised = ghost_batches(network) > 1 and [layer for layer in model.layers if layer.activity_regularizer]
-        if regularised:
+        regularised = [layer for layer in model._flatten_layers() if getattr(layer, "activity_regularizer", None)]
+        if regularised and ghost_batches(network) > 1:
             where = f"{file}: {regularised[0].name} has an activity_regularizer"
             raise UserError(f"{where}, which each of the ghost_batches would count")
         if shards > 1 and (ghost_batches(network) > 1 or images_are_independent(model)):

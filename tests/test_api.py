@@ -131,6 +131,23 @@ def test_sixteen_bits_become_eight(tmp_path):
     assert (pictures.read_square(tmp_path / "deep.png", SHAPE) == 255).all()
 
 
+def test_what_is_transparent_in_sixteen_bits_becomes_white(tmp_path):
+    grey = np.full((32, 32), 1000, np.uint16)
+    grey[:16] = 7
+    Image.fromarray(grey).save(tmp_path / "deep.png", transparency=7)
+    image = pictures.read_square(tmp_path / "deep.png", SHAPE)
+    assert (image[:16] == 255).all() and (image[16:] == 4).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path, value):
+    pixels = np.ones((32, 32), np.float32)
+    pixels[3, 4] = value
+    Image.fromarray(pixels).save(tmp_path / "scan.tiff")
+    with pytest.raises(UserError, match=r"scan\.tiff: its pixels are not all finite"):
+        pictures.read_square(tmp_path / "scan.tiff", SHAPE)
+
+
 @pytest.mark.parametrize(("value", "becomes"), [(200, 200), (65535, 255)])
 def test_whole_numbers_of_32_bits_are_bytes_or_have_16(tmp_path, value, becomes):
     Image.fromarray(np.full((40, 40), value, np.int32)).save(tmp_path / "deep.tiff")

@@ -61,6 +61,13 @@ def test_a_line_for_each_picture_with_its_three_likeliest_classes(trained, photo
     assert "10 classes" in printed.err and "32 x 32 pixels" in printed.err
 
 
+def test_the_name_of_a_picture_does_not_reach_the_terminal_as_it_is(trained, photos, tmp_path, capsys):
+    named = photos[0].rename(tmp_path / "a\n\x1b[31mb.jpg")
+    assert main(named, "--run", trained.path) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 1 and "\x1b" not in printed
+
+
 def test_json_has_the_probabilities_of_all_classes_which_are_the_networks(trained, tmp_path, capsys):
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "exact.png")

@@ -21,7 +21,7 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
         formats: the accepted formats, by Pillow's names (default: all but EPS, which Ghostscript would execute).
 
     Raises:
-        UserError: the file is not a picture, or too large.
+        UserError: the file is not a picture, or too large, or has pixels that are not finite.
     """
     from PIL import Image, ImageOps  # comes with matplotlib
 
@@ -32,9 +32,13 @@ def read_square(path: Path, shape: tuple[int, int, int], formats: Sequence[str] 
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith(("I", "F")):  # 16 bits and more
             values = np.asarray(picture, np.float64)
+            if not np.isfinite(values).all():
+                raise UserError(f"{path}: its pixels are not all finite numbers")
             # Whole numbers of 32 bits may hold bytes; floats are taken to be from 0 to their largest.
             whole = 255 if picture.mode == "I" and values.max() <= 255 else 65535
             largest = whole if picture.mode.startswith("I") else max(values.max(), 1e-9)
+            if isinstance(clear := picture.info.get("transparency"), int):
+                values[values == clear] = largest
             picture = Image.fromarray(np.clip(np.rint(values * (255 / largest)), 0, 255).astype(np.uint8))
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))

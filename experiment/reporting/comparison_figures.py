@@ -56,7 +56,7 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
     figure = Figure(figsize=(9, 4.4))
     figure.suptitle(literal(title), fontsize=11)
     losses = [group.config.loss_name for group in groups]
-    usual = losses[0] if len(set(losses)) == 1 else USUAL_LOSS
+    usual = losses[0] if len(set(losses)) == 1 else USUAL_LOSS if USUAL_LOSS in losses else "loss"
     all_axes = figure.subplots(1, 2)
     for place, group in enumerate(groups):
         for axes, measure, factor in zip(all_axes, ("loss", "accuracy"), (1, 100), strict=True):

@@ -29,6 +29,7 @@ _PARTS = Path(__file__).with_name("page")
 _CELL_IMAGES = 8  # of a cell of the confusion matrices, over all arms
 _GALLERY = 12
 _SPRITE_COLUMNS = 32
+_LARGEST_SIDE = 192  # pixels, about; the page shows half as many
 _MOST_CONFUSED, _FIRST_SHOWN = 300, 30  # of many classes: pairs that can be searched for, and those with images
 _STUDY_FIGURES = {"figure.svg": "image/svg+xml", "figure.png": "image/png"}
 
@@ -168,6 +169,8 @@ class _Images:
         self.labels, self.class_names, self.groups = first.labels, first.class_names, comparison.compared
         self.there = images is not None and len(images) == len(self.labels)
         pixels = np.empty((0, 0, 0, 3), np.uint8) if images is None else images
+        step = max(1, max(pixels.shape[1:3]) // _LARGEST_SIDE)
+        pixels = pixels[:, ::step, ::step]
         self.cells = self._cells() if self.there else {}
         self.disagreements = self._disagreements(comparison.rivals) if self.there and comparison.rivals else []
         parts = [*self.cells.values(), *(part for _, part in self.disagreements)]

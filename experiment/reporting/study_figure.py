@@ -1,7 +1,7 @@
 """The figure of a study: a point for each run, means with 95 % intervals over the seeds, a curve for each value."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,11 @@ class Panel:
     @property
     def series(self) -> list[str]:
         return list(dict.fromkeys((*self.order, *(value for value, _ in self.curves))))
+
+    def drawn(self, curves: Iterable[dict[Any, float]], x: Any) -> list[float]:
+        """The values of curves at x that can be drawn."""
+        ys = (curve.get(x, np.nan) for curve in curves)
+        return [y for y in ys if np.isfinite(y) and (y > 0 or not self.log)]
 
     @property
     def one_colour(self) -> bool:
@@ -84,8 +89,7 @@ def _draw_panel(axes, panel: Panel) -> None:
         own = [curve for (of, _), curve in panel.curves.items() if of == value]
         means = {}
         for x in panel.xs:
-            ys = [curve[x] for curve in own if np.isfinite(curve.get(x, np.nan)) and (curve[x] > 0 or not panel.log)]
-            if ys:
+            if ys := panel.drawn(own, x):
                 means[place[x] + aside] = _mean_and_interval(ys, panel.log, "%" in panel.y_label)
                 run_place = place[x] + aside + (0.15 if panel.horizontal else 0.06 if categories else 0)
                 where = (ys, [run_place] * len(ys)) if panel.horizontal else ([run_place] * len(ys), ys)
@@ -110,7 +114,8 @@ def _draw_panel(axes, panel: Panel) -> None:
         label = "mean, 95 % interval over seeds" if np.isfinite(ends).any() else "mean"
         axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label=label)
     axes.set_title(figures.literal(panel.title), fontsize=9.5)
-    axes.set(**{"xlabel": panel.y_label} if panel.horizontal else {"xlabel": panel.x_label, "ylabel": panel.y_label})
+    x_label, y_label = figures.literal(panel.x_label), figures.literal(panel.y_label)
+    axes.set(**{"xlabel": y_label} if panel.horizontal else {"xlabel": x_label, "ylabel": y_label})
 
 
 def _mean_and_interval(ys: Sequence[float], log: bool, per_cent: bool) -> tuple[float, float, float]:
@@ -144,10 +149,9 @@ def _place_xs(axes, panel: Panel) -> dict[Any, float]:
 
 
 def _draw_baseline(axes, panel: Panel) -> None:
-    ys = [curve[panel.baseline] for curve in panel.curves.values() if panel.baseline in curve]
-    if ys:
-        line = axes.axvline if panel.horizontal else axes.axhline
-        line(np.mean(ys), color="0.45", ls="--", lw=1.1, zorder=0, label=figures.literal(f"mean of {panel.baseline}"))
+    if ys := panel.drawn(panel.curves.values(), panel.baseline):
+        line, mean = axes.axvline if panel.horizontal else axes.axhline, _mean_and_interval(ys, panel.log, False)[0]
+        line(mean, color="0.45", ls="--", lw=1.1, zorder=0, label=figures.literal(f"mean of {panel.baseline}"))
 
 
 def _limit(axes, panel: Panel, ends: Sequence[float]) -> None:

@@ -38,7 +38,8 @@ def arms(comparison: Comparison) -> Table:
         "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
         "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
     }
-    filled = {name: cell for name, cell in columns.items() if not {*map(cell, comparison.groups)} <= {"", "baseline"}}
+    empty = [name for name in columns if name != "arm" and {*map(columns[name], comparison.groups)} <= {"", "baseline"}]
+    filled = {name: cell for name, cell in columns.items() if name not in empty}
     return _table(comparison.groups, filled)
 
 

@@ -220,10 +220,12 @@ def test_initialisers_without_a_seed_are_those_of_keras(write):
     assert not model_of("mine", seed=1).layers[-1].kernel.numpy().any()
 
 
-def test_ghost_batches_would_count_an_activity_regulariser_twice(write):
+@pytest.mark.parametrize("nested", [False, True])
+def test_ghost_batches_would_count_an_activity_regulariser_twice(write, nested):
     field = "    ghost_batches: int = 2\n    def build"
-    body = "x = keras.layers.Conv2D(3, 3, activity_regularizer='l2')(x)"
-    write("mine", (BUILD + body + END).replace("    def build", field))
+    layer = "keras.layers.Conv2D(3, 3, activity_regularizer='l2')"
+    layer = f"keras.Sequential([keras.layers.Input((32, 32, 3)), {layer}])" if nested else layer
+    write("mine", (BUILD + f"x = {layer}(x)" + END).replace("    def build", field))
     with pytest.raises(UserError, match="has an activity_regularizer, which each of the ghost_batches would count"):
         model_of("mine", seed=1)
 

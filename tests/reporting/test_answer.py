@@ -308,3 +308,8 @@ def test_a_label_with_commas_is_quoted_in_every_sentence(evaluated):
     said = " ".join(answer.answer(compare(runs)))
     assert '"norm, fast" is the best of 3 arms' in said and 'points ahead of "plain, slow"' in said
     assert 'Against the baseline, "plain, slow": ahead: "norm, fast"; behind: c' in said
+
+
+def test_a_single_arm_that_is_called_baseline_is_named_in_its_table(evaluated):
+    header, rows = text.arms(compare([evaluated("plain/seed0", "title=baseline")]))
+    assert header[:2] == ["arm", "seeds"] and rows[0][:2] == ["baseline", "1"]

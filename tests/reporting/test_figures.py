@@ -148,6 +148,8 @@ def test_a_loss_of_smoothed_labels_is_called_so(arms):
     mixed = comparison_figures.curves([*arms([70]), *groups], "")
     assert mixed.axes[0].get_ylabel() == "cross-entropy loss (nats)"
     assert legend(mixed)[:2] == ["arm0", "arm0, loss of smoothed labels"]
+    taught = arms([70], overrides=["distillation.teachers=teachers"])
+    assert comparison_figures.curves([*taught, *groups], "").axes[0].get_ylabel() == "loss (nats)"
 
 
 @pytest.mark.parametrize(("accuracies", "best"), [((0.5, 0.7, 0.6), 2), ((0.5, 0.7, 0.7), 2), ((0.7, 0.7, 0.7), 1)])
@@ -341,3 +343,13 @@ def test_values_that_the_axis_tells_apart_look_alike():
     (axes,) = study_figure.draw([panel], "question", "answer").axes
     markers = {line.get_marker() for line in axes.lines if line.get_alpha() == 0.55}
     assert markers == {figures.marker(0)}
+
+
+def test_the_line_of_a_baseline_on_a_logarithmic_axis_is_at_its_mean_there():
+    scatters = (0.1, 1.0, 10.0, np.nan)
+    curves = {(value, seed): {value: y} for value in ("none", "batch") for seed, y in enumerate(scatters)}
+    panel = study_figure.Panel("", "cost ($), batch ($)", "scatter", True, ["none", "batch"], curves, baseline="none")
+    (axes,) = study_figure.draw([panel], "question", "answer").axes
+    (line,) = (line for line in axes.lines if line.get_label() == "mean of none")
+    assert line.get_ydata()[0] == pytest.approx(1.0)
+    assert axes.get_xlabel() == r"cost (\$), batch (\$)"  # no mathematics

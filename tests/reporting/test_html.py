@@ -292,6 +292,17 @@ def test_the_page_stays_small(page_file):
     assert page_file.stat().st_size < 3_000_000
 
 
+def test_large_images_are_shown_smaller(evaluated, tmp_path):
+    rng, runs = np.random.default_rng(0), [evaluated("plain/seed0", correct=70), evaluated("bn/seed0", BN, correct=90)]
+    pages = [
+        write_page(runs, tmp_path / str(side), None, rng.integers(0, 256, (100, side, side, 3), np.uint8))
+        .stat()
+        .st_size
+        for side in (200, 800)
+    ]
+    assert pages[1] < 2 * pages[0]
+
+
 def test_the_real_runs_give_a_page_and_its_pictures(opened, tmp_path):
     """Leaves light.png, dark.png and html.png; the last is docs/report.png, by `make docs/report.png`."""
     command = [sys.executable, "evaluate.py", "results/seeds", "--output", str(tmp_path), "--report"]
