@@ -4,6 +4,7 @@ RUN := .venv/bin/python
 DEMO := --data synthetic --set epochs=5 --set batch_size=32 --set model.norm_momentum=0.9 --overwrite
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:  # one environment, and seconds that are measured
 .PHONY: help demo train evaluate report seeds resnet20 optimism studies recipes ablation test lint bench torture fuzz clean docs/report.png docs/tour.ipynb
 
 help:  ## this list
@@ -11,7 +12,7 @@ help:  ## this list
 
 demo: .venv/installed  ## train both networks on synthetic images, evaluate, draw: one or two minutes
 	@echo "plain and batch norm train side by side; the lines are those of batch norm"
-	$(RUN) train.py --config plain.yaml --set title=plain $(DEMO) --run-dir checkpoints/demo/plain/seed0 --quiet & plain=$$!; \
+	$(RUN) train.py --config plain.yaml --set title=plain $(DEMO) --run-dir checkpoints/demo/plain/seed0 --quiet & plain=$$!; trap 'kill $$plain 2> /dev/null; exit 130' INT; \
 	$(RUN) train.py --config bn.yaml --set 'title=batch norm' $(DEMO) --run-dir checkpoints/demo/bn/seed0 && wait $$plain || { kill $$plain 2> /dev/null; exit 1; }
 	$(RUN) evaluate.py checkpoints/demo --output checkpoints/demo
 	@echo "look at: checkpoints/demo/comparison.png (how both learn), checkpoints/demo/comparison.md (all numbers)"
@@ -28,7 +29,8 @@ report: .venv/installed-report  ## checkpoints/report.html: a page to look at
 	$(RUN) evaluate.py --report || [ $$? -eq 3 ]
 
 docs/report.png: .venv/installed-dev  ## the page's picture in docs/evaluation.md, of the runs under results/
-	$(RUN) -m pytest tests/reporting/test_html.py -k real_runs
+	rm -f tests/artefacts/report.png
+	ARTEFACTS=tests/artefacts $(RUN) -m pytest tests/reporting/test_html.py -k real_runs
 	cp tests/artefacts/report.png $@
 
 docs/tour.ipynb: .venv/installed-dev  ## the notebook, run and saved with its outputs
@@ -93,7 +95,7 @@ fuzz: .venv/installed-dev  ## 20,500 hostile files for the readers of configurat
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	    || { echo "Python 3.11 to 3.13 is needed; name one with: make PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 
 # Installed so that `experiment` and `models` can be imported from anywhere; -dev and -report and -bench are extras.
 .venv/installed: requirements.txt pyproject.toml | .venv/bin/python

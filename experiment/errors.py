@@ -60,6 +60,7 @@ def reported(go_on: str = "the same command starts again"):
         if (error.name or "").partition(".")[0] in ("experiment", "models", "numpy_layers", "layer_checks"):
             raise
         remedy = "pip install -r requirements.txt; or, after make, source .venv/bin/activate"
+        remedy += " (make clean, if Python was upgraded)"
         print(f"error: {error.name} is not installed for {sys.executable}: {remedy}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:

@@ -60,8 +60,9 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     lines = [textwrap.fill(text, int(11.5 * width), break_on_hyphens=False) for text in (title, answer) if text]
     figure.suptitle(figures.literal("\n".join(lines)), fontsize=12)
     axes_of_panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    mean = "mean (on a logarithmic axis geometric)" if any(panel.log for panel in panels) else "mean"
     for axes, panel in zip(axes_of_panels, panels, strict=False):
-        _draw_panel(axes, panel)
+        _draw_panel(axes, panel, mean)
     for axes in axes_of_panels[len(panels) :]:
         axes.axis("off")
     legend = {}  # a value may be missing from some panels
@@ -73,7 +74,7 @@ def draw(panels: Sequence[Panel], title: str, answer: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes, panel: Panel) -> None:
+def _draw_panel(axes, panel: Panel, mean: str) -> None:
     if not panel.xs:
         axes.text(0.5, 0.5, "no run ended", transform=axes.transAxes, ha="center")
         axes.axis("off")
@@ -111,7 +112,7 @@ def _draw_panel(axes, panel: Panel) -> None:
     _limit(axes, panel, ends)
     axes.plot([], [], "o", color="0.4", ms=4.2, alpha=0.7, label="a run")
     if panel.means:
-        label = "mean, 95 % interval over seeds" if np.isfinite(ends).any() else "mean"
+        label = f"{mean}, 95 % interval over seeds" if np.isfinite(ends).any() else mean
         axes.errorbar([], [], [], marker="_", ls="", color="0.4", capsize=3, label=label)
     axes.set_title(figures.literal(panel.title), fontsize=9.5)
     x_label, y_label = figures.literal(panel.x_label), figures.literal(panel.y_label)

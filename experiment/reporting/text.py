@@ -34,7 +34,7 @@ def arms(comparison: Comparison) -> Table:
         "seeds": lambda group: str(len(group.runs)),
         "test %": lambda group: f"{100 * group.mean:.2f}",
         "95 % interval": interval_of,
-        "minus baseline": minus_baseline,
+        "minus baseline" + " (uncorrected)" * (len(comparison.differences) > 1): minus_baseline,
         "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
         "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
     }
@@ -159,7 +159,7 @@ def print_summary(comparison: Comparison) -> None:
     for header, rows in (arms(comparison), runs_in_short(comparison.results)):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, name in enumerate(header):
-            narrow = name == "minus baseline" and len(header) > 6  # wrap the interval to a second line
+            narrow = name.startswith("minus baseline") and len(header) > 5  # wrap the interval to a second line
             wrapped = {"max_width": 14} if narrow else {"no_wrap": number > 0}
             table.add_column(name, justify="right" if number else "left", overflow="fold", **wrapped)
         for row in rows:

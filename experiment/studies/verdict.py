@@ -11,12 +11,14 @@ from experiment.evaluation import metrics
 from experiment.studies.findings import (
     UNDECIDED,
     Finding,
+    Panel,
     Scores,
     finding_of,
     findings,
     points_of,
     primary_panels,
     score_label,
+    scores,
     trained,
     unit_of,
     without_score,
@@ -104,6 +106,8 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield f"{made}: their accuracies are too low."
     if study.claim and any(without_score(study, panel, rows) for panel in primary_panels(study, rows)):
         yield "Seeds that diverged, or did not learn enough, have no such score: comparisons with them are not decided."
+    if study.score == "largest_usable" and any(_at_the_end(study, panel) for panel in primary_panels(study, rows)):
+        yield f"Where the largest {study.axis_label(study.x)} was usable, the score is a lower bound."
     if study.search:
         stopped = sum(row["status"] == STOPPED for row in rows)
         yield (
@@ -112,8 +116,14 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         )
     elif not study.claim and len(found) > 1 and any(finding.interval_95 for finding in found):
         yield "The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %."
-    elif study.claim and study.margin is None and len(found) > 5:
-        yield "Even if nothing differed, about one in twenty of such comparisons would be decided."
+        yield "The best setting was chosen by the same runs, so its own mean is too good an estimate."
+    elif study.claim and study.margin is None and len({finding.answer for finding in found}) > 1:
+        yield "The intervals are not corrected: even if nothing differed, one in twenty comparisons would be decided."
+
+
+def _at_the_end(study: Study, panel: Panel) -> bool:
+    end = math.log10(max(study.values_of(study.x)))
+    return any(score == end for by_seed in scores(study, panel).values() for score in by_seed.values())
 
 
 def _mixed_formats(rows: Sequence[dict]) -> str:

@@ -50,7 +50,7 @@ def test_runs_of_other_teachers_at_the_same_place_are_no_arm(evaluated):
     taught = [evaluated(f"bn/seed{seed}", "distillation.teachers=x", teachers=["1" * 64]) for seed in (0, 1)]
     assert len(compare([*taught, evaluated("plain/seed0")]).groups) == 2
     other = evaluated("bn/seed2", "distillation.teachers=x", teachers=["1" * 64, "2" * 64])
-    with pytest.raises(UserError, match=r"bn/seed0 and bn/seed2 have the same distillation\.teachers, but other runs"):
+    with pytest.raises(UserError, match=r"bn/seed0 and bn/seed2 have the same distillation\.teachers, but what is"):
         compare([*taught, other])
 
 

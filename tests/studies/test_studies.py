@@ -205,7 +205,7 @@ def nowhere(settings: Data) -> None:
     """For images that are not on this machine."""
 
 
-def images(settings: Data):
+def images(settings: Data, download: bool = True):
     """Stands for the data set on which `make_run` says that its runs were made."""
     return SimpleNamespace(fingerprint=lambda: "0" * 64)
 
@@ -250,7 +250,7 @@ def test_a_study_does_not_compare_runs_of_other_teachers_at_the_same_place(littl
     for each in plan.plan("little", load(config), tmp_path):
         run_like(each.run.path, each.config, teachers=[str(each.config.seed) * 64])
     output = conduct.Output(tmp_path, "python study.py")
-    with pytest.raises(UserError, match=r"the same distillation\.teachers, but other runs or weights"):
+    with pytest.raises(UserError, match=r"the same distillation\.teachers, but what is there was changed"):
         conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
 
 
@@ -766,7 +766,9 @@ def test_many_comparisons_for_equality_are_no_caveat(little):
     ]
     assert "one in twenty" not in page(study, rows)
     study = load(little(grid=LITTLE["grid"] | panel, panel="batch_size"))
-    assert "one in twenty" in page(study, rows)
+    assert "one in twenty" not in page(study, rows)  # no comparison is decided
+    better = [row | {"batch_size": 10} for row in rows_of(curves_of([0.7] * 2, [0.8] * 2))]
+    assert "one in twenty" in page(study, [row for row in rows if row["batch_size"] > 10] + better)
 
 
 def test_the_names_of_a_users_files_are_told_as_they_are(little):
@@ -1130,6 +1132,9 @@ def test_a_seed_that_never_learned_is_not_dropped_from_a_claim(little):
     ]
     assert word(study, dead) == "not decided"
     assert "Seeds that diverged, or did not learn enough, have no such score" in page(study, dead)
+    assert "the largest learning rate was usable, the score is a lower bound" in page(study, rows)
+    beyond = rows_of(curves_of([0.7, 0.6], [0.7, 0.6]))
+    assert "lower bound" not in page(study, beyond)
 
 
 def test_a_score_in_another_unit_has_its_own_name_in_the_table(little):

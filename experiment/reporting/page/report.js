@@ -107,7 +107,7 @@ function drawCurves() {
       ...(alone.length ? [dots("validation", true), dots("training", false)] : []),
       { data: { values: [...rows, ...means] },
         params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
-        mark: { type: "point", size: 45, filled: true, tooltip: true },
+        mark: { type: "point", size: 45, filled: true, tooltip: true, aria: false },  // the values are in the table
         encoding: { ...common, tooltip, opacity: { condition: { param: "near", empty: false, value: 1 }, value: 0 } } },
     ],
   }, `Curves of ${titles[measure]} over ${titles[x]}, one line a run and one a mean; the values are in the table below`);
@@ -254,10 +254,11 @@ function sortRuns(button) {
 }
 
 function filterRuns() {
-  const wanted = byId("filter").value.toLowerCase();
+  const wanted = byId("filter").value.trim().toLowerCase();
   let count = 0;
   for (const { row, details } of runRows()) {
-    row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const cells = [...row.children].slice(0, -1).map((cell) => cell.textContent);  // the last is a button
+    row.hidden = !cells.some((text) => text.toLowerCase().includes(wanted));
     if (row.hidden) details.hidden = true;
     else details.hidden = row.querySelector(".open").getAttribute("aria-expanded") === "false";
     count += row.hidden ? 0 : 1;
