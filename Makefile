@@ -61,15 +61,17 @@ studies: .venv/installed  ## all ten studies, two runs at a time (finished ones 
 	for study in accuracy convergence gradients initialization initializer learning_rate learning_rate_sgd batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 --results results || exit; done
 
-recipes: .venv/installed  ## fast.yaml 30 times, the records three times, into results/recipes (finished ones are skipped): 4 hours
+recipes: .venv/installed  ## fast.yaml 30 times, the records once or three times, into results/recipes (finished ones are skipped): 6 hours
 	for seed in $$(seq 0 29); do $(RUN) train.py --config fast.yaml --seed $$seed --finish || exit; done
 	for seed in 0 1 2; do for config in plain_record record record_long; do \
 	    $(RUN) train.py --config $$config.yaml --seed $$seed --finish || exit; done; done
+	$(RUN) train.py --config resnet20_record.yaml --finish
 	$(RUN) evaluate.py checkpoints/fast --keep results/recipes --output results/recipes/fast
 	rm results/recipes/fast/seed*/curves.png  # of two epochs
 	$(RUN) evaluate.py checkpoints/plain_record checkpoints/record --tta flip_shift --keep results/recipes --output results/recipes
 	$(RUN) evaluate.py checkpoints/record checkpoints/record_long --tta flip_shift --keep results/recipes --output results/recipes/record_long
-	rm results/recipes/record_long/*.png  # nearly those of results/recipes
+	$(RUN) evaluate.py checkpoints/record checkpoints/resnet20_record --tta flip_shift --keep results/recipes --output results/recipes/resnet20_record
+	rm results/recipes/record_long/*.png results/recipes/resnet20_record/*.png  # nearly those of results/recipes
 
 ablation: .venv/installed  ## what each choice of fast.yaml is worth, into results/ablation.md: half an hour
 	$(RUN) study.py --config ablation.yaml --workers 2 --results results
