@@ -24,8 +24,7 @@ def answer(comparison: Comparison) -> list[str]:
         lines.append(f"They differ in {', '.join(comparison.differences[0].keys)}.")
     else:
         lines.append(_against_the_baseline(comparison))
-        chosen = "The best arm was chosen by these test images, so its own mean is too high an estimate."
-        lines += [chosen] if comparison.best_minus_others else []
+        lines.append("The best arm was chosen by these test images, so its own mean is too high an estimate.")
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
     lines += [*_few_images(comparison.best), *_not_compared(comparison)]

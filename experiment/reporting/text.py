@@ -38,9 +38,8 @@ def arms(comparison: Comparison) -> Table:
         "p (Holm)": lambda group: p_value(differences.get(group.label, {}).get("t_test_p_holm")),
         "tta %": lambda group: f"{100 * group.tta['mean']:.2f}" if group.tta else "",
     }
-    empty = [name for name in columns if name != "arm" and {*map(columns[name], comparison.groups)} <= {"", "baseline"}]
-    filled = {name: cell for name, cell in columns.items() if name not in empty}
-    return _table(comparison.groups, filled)
+    told = {name: {*map(cell, comparison.groups)} - {"", "baseline"} for name, cell in columns.items()}
+    return _table(comparison.groups, {name: cell for name, cell in columns.items() if name == "arm" or told[name]})
 
 
 def runs_in_short(results: Sequence[RunResult]) -> Table:

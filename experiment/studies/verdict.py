@@ -118,7 +118,7 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
         yield "The intervals are corrected for all pairs of settings (Bonferroni): together they cover 95 %."
         yield "The best setting was chosen by the same runs, so its own mean is too good an estimate."
     elif study.claim and study.margin is None and len({finding.answer for finding in found}) > 1:
-        yield "The intervals are not corrected: even if nothing differed, one in twenty comparisons would be decided."
+        yield "The intervals are not corrected: even if nothing differed, about one in twenty would be decided."
 
 
 def _at_the_end(study: Study, panel: Panel) -> bool:
