@@ -56,7 +56,8 @@ def keras_contestant(ours: bool, precision: str, network: str, batch: int, steps
                 times[-1] = time.perf_counter() - times[-1]
 
     if ours:
-        model = loop.compiled_model(config, dataset, steps, precision, ghosts if ghosts > 1 else cores.shards)
+        shards = loop.shards_of_a_batch(config, cores, (images, batch))
+        model = loop.compiled_model(config, dataset, steps, precision, shards)
         batches = input_pipeline.training_dataset(images, config)
         fit = {"x": batches, "steps_per_epoch": steps, "shuffle": False}
     else:

@@ -37,10 +37,10 @@ def atomic(path: Path) -> Iterator[Path]:
         remove_leftovers(path.parent, path.name)
         temporary, descriptor = _new_file(path)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
         if os.name == "posix":
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -107,7 +107,7 @@ def lock(descriptor: int, wait: bool = False) -> bool | None:
         return None
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Syncs a file's content, or a directory's entries, to disk."""
     folder = path.is_dir()
     descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows syncs only files opened for writing

@@ -29,14 +29,14 @@ def _kill_at(moment: int | str) -> None:
     """
     from experiment import files
 
-    sync, syncs = files._sync, itertools.count(1)
+    sync, syncs = files.sync, itertools.count(1)
 
     def killing_sync(path: Path) -> None:
         if moment == next(syncs) or (isinstance(moment, str) and path.name.endswith(moment)):
             os.kill(os.getpid(), signal.SIGKILL)
         sync(path)
 
-    files._sync = killing_sync
+    files.sync = killing_sync
 
 
 def arguments(config: str, run: Path, *extra: str) -> list[str]:

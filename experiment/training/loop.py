@@ -62,7 +62,7 @@ def fit(
     steps = batches_per_epoch(training_images, config)
     with device_strategy(config.devices).scope():
         batch = evaluation_batch()
-        shards = _shards(config, cores, (training_images, config.batch_size), (validation_images, batch))
+        shards = shards_of_a_batch(config, cores, (training_images, config.batch_size), (validation_images, batch))
         model = compiled_model(config, dataset, steps, precision, shards)
     stock_model = _stock_model(config, dataset)
     check_exchangeable(config.model, stock_model, model)
@@ -209,7 +209,7 @@ def compiled_model(
         optimizer=build_optimizer(config, steps_per_epoch, precision),
         loss=build_loss(config),
         metrics=[distillation.accuracy if config.distillation.teachers else "accuracy"],
-        steps_per_execution=_steps_per_execution(steps_per_epoch, config.batch_size),
+        steps_per_execution=steps_per_execution(steps_per_epoch, config.batch_size),
         jit_compile=False,  # on a CPU, XLA's convolutions take twice the time of oneDNN's
     )
     # Create all variables now: a step that creates variables is traced twice.
@@ -219,27 +219,19 @@ def compiled_model(
     return model
 
 
-def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
-    """The number of shards of a batch: the network's ghost batches, or as `cores` says if all batches are large enough.
+def shards_of_a_batch(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
+    """The network's ghost batches, or as `cores` says if all batches are large enough.
 
     Args:
-        batched: pairs of images and the size of their batches.
+        batched: pairs of images and the size of their batches; those of training first.
 
     Raises:
         UserError: a batch has too few images for the ghost batches or for the devices.
     """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
     lasts = [len(images.labels) % size or size for images, size in batched]
-    for number, ((images, size), last) in enumerate(zip(batched, lasts, strict=True) if devices > 1 else ()):
-        first = min(size, len(images.labels))
-        # Parts of a last batch that differ in size would have unequal weights in its gradient; in validation, only an
-        # empty part is a problem.
-        part = -(-last // devices)
-        if first % devices or (last % devices if number == 0 else part * (devices - 1) >= last):
-            raise UserError(
-                f"devices: all: batches of {first} images, and a last one of {last}, cannot be divided among "
-                f"{devices} devices. Choose a batch_size and a number of images that are multiples of {devices}"
-            )
+    if devices > 1:
+        _check_devices(devices, [min(size, len(images.labels)) for images, size in batched], lasts)
     smallest = min(lasts)
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
@@ -252,7 +244,22 @@ def _shards(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
     return 1 if devices > 1 or smallest < cores.shards else cores.shards
 
 
-def _steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
+def _check_devices(devices: int, firsts: list[int], lasts: list[int]) -> None:
+    """Raises a UserError if the first or last batches, of training first, cannot be divided among the devices.
+
+    Parts of a last batch that differ in size would have unequal weights in its gradient; in validation, only an empty
+    part is a problem.
+    """
+    for number, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+        part = -(-last // devices)
+        if first % devices or (last % devices if number == 0 else part * (devices - 1) >= last):
+            raise UserError(
+                f"devices: all: batches of {first} images, and a last one of {last}, cannot be divided among "
+                f"{devices} devices. Choose a batch_size and a number of images that are multiples of {devices}"
+            )
+
+
+def steps_per_execution(steps_per_epoch: int, batch_size: int) -> int:
     """Keras's `steps_per_execution`: many, to reduce the overhead of Python, but few enough to react to Ctrl-C soon.
 
     It must be a divisor of the steps of an epoch.

@@ -301,7 +301,7 @@ def test_tensorflow_traces_a_training_step_once(tmp_path, images, monkeypatch):
     ("steps", "batch_size", "at_a_time"), [(352, 128, 32), (391, 128, 23), (88, 512, 8), (13, 128, 13), (37, 128, 1)]
 )
 def test_steps_at_a_time_divide_an_epoch(steps, batch_size, at_a_time):
-    assert loop._steps_per_execution(steps, batch_size) == at_a_time
+    assert loop.steps_per_execution(steps, batch_size) == at_a_time
 
 
 def test_a_run_directory_that_is_removed_is_named(tmp_path, images, monkeypatch):
@@ -380,7 +380,7 @@ def test_batches_that_the_devices_cannot_share_are_refused(monkeypatch, images, 
     part = Images(np.zeros((images, 8, 8, 3), np.uint8), np.zeros(images, np.int32))
     expected = pytest.raises(UserError, match="cannot be divided among 3 devices") if refused else nullcontext()
     with expected:
-        assert loop._shards(small_config(), Cores(2), (part, batch)) == 1
+        assert loop.shards_of_a_batch(small_config(), Cores(2), (part, batch)) == 1
 
 
 def test_statistics_of_convolutions_that_a_network_lacks_are_refused_before_training(images, monkeypatch):
