@@ -17,7 +17,7 @@ from experiment.config import USUAL_LOSS
 from experiment.files import atomic, remove
 from experiment.options import FigureFormat
 
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A830F0", "#A80000")
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A830F0", "#D8003C")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # After Matplotlib's own, for the names of classes and arms in other scripts, where they are installed.
 _FONTS = ["Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC", "Malgun Gothic"]
