@@ -61,11 +61,11 @@ studies: .venv/installed  ## all ten studies, two runs at a time (finished ones 
 	for study in accuracy convergence gradients initialization initializer learning_rate learning_rate_sgd batch_size placement precision; do \
 	    $(RUN) study.py --config $$study.yaml --workers 2 --results results || exit; done
 
-recipes: .venv/installed  ## fast.yaml 30 times, the records once or three times, into results/recipes (finished ones are skipped): 6 hours
+recipes: .venv/installed  ## fast.yaml 30 times, the records two or three times, into results/recipes (finished ones are skipped): 7 hours
 	for seed in $$(seq 0 29); do $(RUN) train.py --config fast.yaml --seed $$seed --finish || exit; done
 	for seed in 0 1 2; do for config in plain_record record record_long; do \
 	    $(RUN) train.py --config $$config.yaml --seed $$seed --finish || exit; done; done
-	$(RUN) train.py --config resnet20_record.yaml --finish
+	for seed in 0 1; do $(RUN) train.py --config resnet20_record.yaml --seed $$seed --finish || exit; done
 	$(RUN) evaluate.py checkpoints/fast --keep results/recipes --output results/recipes/fast
 	rm results/recipes/fast/seed*/curves.png  # of two epochs
 	$(RUN) evaluate.py checkpoints/plain_record checkpoints/record --tta flip_shift --keep results/recipes --output results/recipes
