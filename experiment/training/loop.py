@@ -220,7 +220,7 @@ def compiled_model(
 
 
 def shards_of_a_batch(config: Config, cores: Cores, *batched: tuple[Images, int]) -> int:
-    """The network's ghost batches, or as `cores` says if all batches are large enough.
+    """The number of shards: the network's ghost batches, or as `cores` says if all batches are large enough.
 
     Args:
         batched: pairs of images and the size of their batches; those of training first.
