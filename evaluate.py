@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -53,6 +54,9 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.reporting import text
     from experiment.reporting.write import write
 
+    missing = [package for package in ("jinja2", "vl_convert") if find_spec(package) is None]
+    if arguments.report and missing:
+        raise UserError(f"--report needs {missing[0]}: pip install -e '.[report]'")
     if arguments.keep and arguments.engine == "numpy":
         raise UserError("--keep copies the predictions of Keras; leave out --engine numpy")
     if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)
@@ -68,10 +72,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not evaluated:
         raise UserError("none of these runs could be evaluated")
     results = [result for _, _, result, _ in evaluated]
-    named = arguments.data in (None, *sources.KEYWORDS) or any(
-        sources.are_named(arguments.data, result.config.data) for result in results
-    )
-    if not named:
+    named = [sources.are_named(arguments.data, result.config.data) for result in results]
+    if arguments.data not in (None, "download") and not any(named):
         print(f"note: --data {arguments.data}: none of these runs was trained on it", file=sys.stderr)
     if len(arguments.runs) < 2:  # there is no order from the user
         results.sort(key=_default_place)

@@ -64,13 +64,13 @@ def main(arguments: argparse.Namespace) -> int:
             "predicts one of them for any picture",
             file=sys.stderr,
         )
-        if summary["status"] != "finished":
-            print(f"note: not finished: {summary['status']} after {summary.get('epochs')} epochs", file=sys.stderr)
-        if summary.get("cold_averages"):
-            print(
-                "note: too few training steps for batch norm's moving averages: these predictions are unreliable",
-                file=sys.stderr,
-            )
+    if summary["status"] != "finished":
+        print(f"note: not finished: {summary['status']} after {summary.get('epochs')} epochs", file=sys.stderr)
+    if summary.get("cold_averages"):
+        print(
+            "note: too few training steps for batch norm's moving averages: these predictions are unreliable",
+            file=sys.stderr,
+        )
     for reason in refused:
         print(f"error: {reason}", file=sys.stderr)
     check_printed()

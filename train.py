@@ -43,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     from experiment import config as configuration
-    from experiment import finding, plain_yaml
+    from experiment import files, plain_yaml
     from experiment.data import sources
     from experiment.evaluation import export
     from experiment.run_directory import RunDirectory
@@ -60,22 +60,11 @@ def main(arguments: argparse.Namespace) -> None:
         export.check(arguments.export)
     run = RunDirectory(arguments.run_dir or CHECKPOINTS / plain_yaml.name_of(arguments.config) / f"seed{config.seed}")
     todo = start.plan(config, run, arguments.existing)  # report errors before the images are read
-    before = run.began()
-    dataset = sources.load(arguments.data, settings=config.data)
-    if not arguments.quiet:
-        print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
-    progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
-    try:
-        summary = start.train(
-            config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures
-        )
-    except Interrupted as interruption:
-        others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
-        go_on = f"go on with: {command(__file__, *others, '--resume')}"
-        # A run that was to be overwritten may still be there.
-        resumable = run.exists() and not (arguments.existing == "overwrite" and run.began() == before)
-        print(f"\nstopped; {go_on if resumable else 'the same command starts again'}", file=sys.stderr)
-        sys.exit(interruption.exit_code)
+    # A finished run needs no images; its user's own are compared with it nevertheless, since they may have changed.
+    if todo != "finished" or arguments.data is not None or config.data.name not in sources.CIFAR:
+        _train(config, run, arguments)
+    else:
+        files.remove_leftovers(run.path)
     if arguments.export:
         export.write(run, arguments.export)
         if not arguments.quiet:
@@ -83,16 +72,45 @@ def main(arguments: argparse.Namespace) -> None:
     if todo == "finished" and not arguments.quiet:
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
-        found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments
-        # A run does not record the location of CIFAR; after a download, Keras's cache has it.
-        located = config.data.name in sources.CIFAR and arguments.data not in (None, "download")
-        named = [*([] if found else [str(run.path)]), *(["--data", arguments.data] if located else [])]
-        evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *named)
-        print(
-            f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
-            f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
-            f"curves: {run.curves_in(arguments.figures)}\nnext: {evaluate}"
-        )
+        _tell(config, run, arguments)
+
+
+def _train(config, run, arguments: argparse.Namespace) -> None:
+    from experiment.data import sources
+    from experiment.training import start
+
+    before = run.began()
+    dataset = sources.load(arguments.data, settings=config.data)
+    if not arguments.quiet:
+        print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
+    progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
+    try:
+        start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures)
+    except Interrupted as interruption:
+        others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
+        go_on = f"go on with: {command(__file__, *others, '--resume')}"
+        # A run that was to be overwritten may still be there.
+        resumable = run.exists() and not (arguments.existing == "overwrite" and run.began() == before)
+        print(f"\nstopped; {go_on if resumable else 'the same command starts again'}", file=sys.stderr)
+        sys.exit(interruption.exit_code)
+
+
+def _tell(config, run, arguments: argparse.Namespace) -> None:
+    """Prints what the training reached, and the command to evaluate it."""
+    from experiment import finding
+    from experiment.data import sources
+
+    summary = run.read_summary()
+    found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments
+    # A run does not record the location of CIFAR; after a download, Keras's cache has it.
+    located = config.data.name in sources.CIFAR and arguments.data not in (None, "download")
+    named = [*([] if found else [str(run.path)]), *(["--data", arguments.data] if located else [])]
+    evaluate = command(str(CHECKPOINTS.with_name("evaluate.py")), *named)
+    print(
+        f"best epoch {summary['best_epoch']}: validation accuracy {summary['val_accuracy']:.4f}; "
+        f"{summary['train_seconds']:.0f} s, {summary['images_per_second']:,.0f} images/s\n"
+        f"curves: {run.curves_in(arguments.figures)}\nnext: {evaluate}"
+    )
 
 
 if __name__ == "__main__":

@@ -227,6 +227,17 @@ def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_pat
     assert contents(run) == before
 
 
+def test_a_finished_run_needs_no_cifar(command, tmp_path):
+    run = make_run(tmp_path / "run")
+    before = contents(run.path)
+    finish = ["train.py", "--config", run.config_file, "--finish", "--run-dir", run.path]
+    result = command(*finish)
+    assert result.returncode == 0 and "finished already" in result.stderr, result.stderr
+    assert contents(run.path) == before
+    named = command(*finish, "--data", tmp_path / "nowhere")  # these would be compared with the run's
+    assert named.returncode == 2 and "nowhere" in named.stderr, named.stderr
+
+
 def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
     run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
@@ -379,8 +390,9 @@ def test_images_that_no_run_was_trained_on_are_said_to_be_so(command, tmp_path):
     make_run(tmp_path / "runs/plain/seed0")
     (tmp_path / "cifar-100-python").mkdir()
     (tmp_path / "cifar-100-python/train").touch()
-    result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--data", tmp_path)
-    assert result.returncode == 0 and "none of these runs was trained on it" in result.stderr, result.stderr
+    for others in (tmp_path, "synthetic"):
+        result = command("evaluate.py", tmp_path / "runs", "--output", tmp_path / "out", "--data", others)
+        assert result.returncode == 0 and "none of these runs was trained on it" in result.stderr, result.stderr
 
 
 def test_figures_are_written_in_the_format_that_is_asked_for(command, tmp_path):

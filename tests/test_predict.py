@@ -115,9 +115,10 @@ def test_without_a_run_it_takes_the_committed_one_with_the_highest_validation_ac
 def test_what_a_user_must_know_of_the_run_is_said(trained, photos, tmp_path, capsys):
     run = make_run(tmp_path / "bn/seed0", status="interrupted", epochs=2, cold_averages=True)
     run.best_file.write_bytes(trained.best_file.read_bytes())
-    assert main(photos[0], "--run", run.path) == 0
-    said = capsys.readouterr().err
-    assert "not finished: interrupted after 2 epochs" in said and "too few training steps" in said
+    for json_too in ([], ["--json"]):
+        assert main(photos[0], "--run", run.path, *json_too) == 0
+        said = capsys.readouterr().err
+        assert "not finished: interrupted after 2 epochs" in said and "too few training steps" in said
     assert main(photos[0], "--run", trained.path) == 0
     assert "note" not in capsys.readouterr().err
 

@@ -44,14 +44,14 @@ def with_data(config: Config, where: str | None) -> Config:
 
 
 def are_named(where: str | None, settings: Data) -> bool:
-    """Whether `where` is a place of these images: for CIFAR, a folder of this CIFAR, otherwise one's own images.
+    """Whether `where` names these images: for CIFAR, a folder of this CIFAR, otherwise one's own or the synthetic ones.
 
     A folder without any CIFAR counts, too, so that its user is told that the images are not there.
     """
-    if where is None or where in KEYWORDS:
+    if where in (None, "download"):
         return False
-    if _name_of(where) is not None:
-        return settings.own_images
+    if (name := _name_of(where)) is not None:
+        return settings.name == name if name == "synthetic" else settings.own_images
     return settings.name in ([version.name for version in _held(expanded(where))] or CIFAR)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import resuming
+from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.groups import Group, groups_of, identity, named
 from experiment.evaluation.result import RunResult
@@ -130,13 +131,16 @@ def compare(results: Sequence[RunResult], baseline: str | None = None, left_out:
     """Groups runs into arms, and compares each arm with the baseline.
 
     Args:
-        results: at least one.
+        results: the evaluated runs.
         baseline: the label of an arm, its directory, or its configuration's file (default: the arm of the first run).
         left_out: why other runs could not be evaluated, for the reader of the comparison.
 
     Raises:
-        UserError: a network was changed between the runs of an arm, or the baseline is no arm, or several.
+        UserError: there is no run, a network was changed between the runs of an arm, or the baseline is no arm, or
+            several.
     """
+    if not results:
+        raise UserError("there is no run to compare")
     groups = groups_of(results)
     chosen = named(groups, baseline) if baseline else groups[0]
     groups.sort(key=lambda group: (group is not chosen, not group.comparable(chosen)))

@@ -28,7 +28,7 @@ def answer(comparison: Comparison) -> list[str]:
     if comparison.best.shared:
         lines.append(f"All arms: {comparison.best.shared}.")
     lines += [*_few_images(comparison.best), *_not_compared(comparison)]
-    lines.append("This does not say why, nor that it holds for other learning rates, lengths or images.")
+    lines.append("This does not say why, nor that it holds for other learning rates, numbers of epochs or images.")
     return lines
 
 
@@ -38,8 +38,8 @@ def _few_images(group: Group) -> list[str]:
     if images >= MANY_IMAGES:
         return []
     low, high = (100 * bound for bound in group.over_images_95)
-    likely = f"{100 * group.mean:.0f} % may be {low:.0f} to {high:.0f} %"
-    return [f"The test set has only {images} images: for other ones, {likely}."]
+    likely = f"{low:.0f} to {high:.0f} % instead of {100 * group.mean:.0f} % (95 % interval)"
+    return [f"The test set has only {images} images; on others of the same kind the accuracy may be {likely}."]
 
 
 def _not_compared(comparison: Comparison) -> list[str]:
@@ -126,11 +126,14 @@ def _tests(difference: Difference) -> str:
         return f"There is no interval: {why}. A permutation test gives {permutation}."
     tests = f"A t test gives p = {numbers['t_test_p']:.2g}, a permutation test {permutation}."
     if difference.decided:
-        pairs, share = numbers["runs"][0] * numbers["runs"][1], numbers["chance_of_being_ahead"]
-        won = numbers["difference"] > 0
-        ahead, share = (difference.first, share) if won else (difference.second, 1 - share)
-        often = f"{math.floor(round(1000 * share, 6)) / 10:g} % of the {pairs} pairs of runs; ties count half"
-        return f"{tests} {ahead.quoted} is ahead in {often if share < 1 else f'all {pairs} pairs of runs'}."
+        sides, share = (difference.first, difference.second), numbers["chance_of_being_ahead"]
+        ahead, behind = sides if numbers["difference"] > 0 else reversed(sides)
+        share = share if ahead is difference.first else 1 - share
+        if share == 1:
+            each = f"Each of the {len(ahead.runs)} runs of {ahead.quoted}"
+            return f"{tests} {each} is ahead of each of the {len(behind.runs)} of {behind.quoted}."
+        often = f"{math.floor(round(1000 * share, 6)) / 10:g} % of the {math.prod(numbers['runs'])} ways to choose them"
+        return f"{tests} A run of {ahead.quoted} is ahead of one of {behind.quoted} in {often}; ties count half."
     farthest = 100 * max(map(abs, numbers["interval_95"]))
     fits = f"differences of up to {farthest:.2f} points are compatible with these runs"
     return f"{tests} That is no evidence that they are equal: {fits}."

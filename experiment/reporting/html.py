@@ -17,7 +17,6 @@ import numpy as np
 
 from experiment import config as configuration
 from experiment import files, reading
-from experiment.errors import UserError
 from experiment.evaluation import metrics
 from experiment.evaluation.comparison import Comparison
 from experiment.evaluation.groups import Group
@@ -45,13 +44,11 @@ def write(
         studies: a folder of studies' results (verdict.json and figure) to include.
 
     Raises:
-        UserError: Jinja2 or vl-convert is not installed, or the page cannot be written.
+        UserError: the page cannot be written.
     """
-    try:
-        import jinja2
-        import vl_convert
-    except ImportError as error:
-        raise UserError(f"--report needs {error.name}: pip install -e '.[report]'") from None
+    import jinja2
+    import vl_convert
+
     shown, baseline = _Images(comparison, images), comparison.baseline.config
     loader = jinja2.FileSystemLoader(_PARTS)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

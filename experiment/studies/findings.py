@@ -125,10 +125,15 @@ def about_of(study: Study, panel: Panel) -> str:
     measure = MEASURES[panel.measure]
     about = measure.title
     if study.score != "mean" or study.score_label:
-        label, unit = score_label(study, panel.measure), unit_of(study, panel.measure)
-        which = f", {measure.label}" if len(study.primary) > 1 and measure.label not in label else ""
-        about = label + (f" ({unit})" if unit else "") + which
+        about = _scored(study, panel.measure)
+        alike = [each for each in study.primary_measures if _scored(study, each) == about]
+        about += f", {measure.label}" if len(alike) > 1 else ""
     return about + ("" if panel.value is None else f", {study.panel_label(panel.value)}")
+
+
+def _scored(study: Study, measure: str) -> str:
+    label, unit = score_label(study, measure), unit_of(study, measure)
+    return label + (f" ({unit})" if unit else "")
 
 
 def score_label(study: Study, measure: str | None = None) -> str:

@@ -28,6 +28,11 @@ def test_runs_that_differ_by_their_seed_alone_are_one_arm(evaluated):
     assert [(group.label, len(group.runs)) for group in compare(runs).groups] == [("plain", 2), ("bn", 1)]
 
 
+def test_no_run_at_all_is_a_mistake_that_is_told():
+    with pytest.raises(UserError, match="no run to compare"):
+        compare([])
+
+
 def test_a_seed_that_comes_twice_counts_once(evaluated):
     runs = [evaluated("plain/seed0", correct=70), evaluated("plain/seed1"), evaluated("copy/seed0", correct=70)]
     (group,) = compare(runs).groups

@@ -34,7 +34,7 @@ def told(evaluated):
 def test_a_clear_lead_is_told_with_its_interval_its_tests_and_its_limits(told):
     said = told(plain=[80, 81, 80, 82, 80], bn=[90, 91, 91, 92, 91])
     assert said.startswith("bn is the best: 91.00 % test accuracy, 10.40 points ahead of plain (95 % interval +9.")
-    assert "5 seeds each, in pairs)." in said and "bn is ahead in all 25 pairs of runs" in said
+    assert "5 seeds each, in pairs)." in said and "Each of the 5 runs of bn is ahead of each of the 5 of plain." in said
     assert "p = 0.062 (so few seeds cannot give less than 0.062)" in said
     assert "They differ in batch_size." in said and "This does not say why" in said
 
@@ -55,12 +55,12 @@ def test_the_best_of_many_arms_is_tested_with_a_correction_for_all_pairs(told):
 
 def test_an_arm_may_lead_by_its_mean_and_be_behind_in_most_pairs(told):
     said = told(plain=[10] * 4 + [80] * 6, bn=[79] * 10)
-    assert said.startswith("bn is the best") and "bn is ahead in 40 % of the 100 pairs" in said
+    assert said.startswith("bn is the best") and "A run of bn is ahead of one of plain in 40 % of the 100 ways" in said
 
 
 def test_an_arm_that_is_behind_the_baseline_is_not_said_to_be_ahead(told):
     said = told(plain=[90, 91, 91, 92, 91], bn=[80, 81, 80, 82, 80])
-    assert said.startswith("plain is the best: 91.00 %") and "plain is ahead in all" in said
+    assert said.startswith("plain is the best: 91.00 %") and "Each of the 5 runs of plain is ahead" in said
 
 
 def test_arms_of_equal_accuracies_in_another_order_have_the_same_mean(told):
@@ -280,7 +280,8 @@ def test_the_arm_that_lacks_seeds_is_named(told):
 
 
 def test_a_small_test_set_is_said_to_leave_the_accuracy_open(told, evaluated, monkeypatch):
-    assert "The test set has only 100 images: for other ones, 80 % may be 71 to 87 %." in told(plain=[80])
+    few = "The test set has only 100 images; on others of the same kind the accuracy may be 71 to 87 % instead of 80 %"
+    assert f"{few} (95 % interval)." in told(plain=[80])
     monkeypatch.setattr(answer, "MANY_IMAGES", 100)
     assert "The test set has only" not in told(other=[80])
 
@@ -296,7 +297,8 @@ def test_a_share_of_pairs_is_not_rounded_up_to_all(evaluated):
     runs = [evaluated(f"plain/seed{seed}", correct=60 + seed) for seed in range(6)]
     better = [65, 66, 67, 68, 69, 71]  # one of the 36 pairs is a tie
     runs += [evaluated(f"bn/seed{seed}", BN, correct=correct) for seed, correct in enumerate(better)]
-    assert "bn is ahead in 98.6 % of the 36 pairs of runs; ties count half." in " ".join(answer.answer(compare(runs)))
+    said = " ".join(answer.answer(compare(runs)))
+    assert "A run of bn is ahead of one of plain in 98.6 % of the 36 ways to choose them; ties count half." in said
 
 
 def test_a_label_with_commas_is_quoted_in_every_sentence(evaluated):

@@ -325,6 +325,7 @@ def test_without_its_libraries_the_page_says_what_to_install(tmp_path):
     code += f"'--output', {str(tmp_path / 'out')!r}]))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 2 and "pip install -e '.[report]'" in result.stderr
+    assert not (tmp_path / "out").exists()  # told before anything is computed
 
 
 def test_a_run_without_its_machine_is_no_obstacle(opened, tmp_path):
