@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiment.config import Config
-from experiment.data.dataset import EVALUATION_BATCH, Dataset, split_counts
+from experiment.data.dataset import EVALUATION_BATCH, Dataset, last_batch, split_counts
 from experiment.tensorflow_setup import available_cores
 from models.network import can_be_sharded, ghost_batches
 
@@ -54,8 +54,7 @@ def choose_cores(config: Config, dataset: Dataset, count: int | None = None) -> 
     """
     count = count or available_cores()
     processor_alone = config.devices == "one" and not tf.config.list_physical_devices("GPU")
-    sizes = zip(split_counts(dataset, config.data), (config.batch_size, EVALUATION_BATCH), strict=True)
-    last_batches = [count % size or size for count, size in sizes]
+    last_batches = map(last_batch, split_counts(dataset, config.data), (config.batch_size, EVALUATION_BATCH))
     enough = config.batch_size >= count * _FEWEST_IMAGES_A_CORE and min(last_batches) >= count
     if not (processor_alone and enough):
         return Cores(count)

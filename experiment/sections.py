@@ -40,6 +40,11 @@ class Data(Section):
         return name
 
     @property
+    def images(self) -> tuple[str, int]:
+        """What determines the images, apart from the value of `--data`."""
+        return self.name, self.image_size
+
+    @property
     def own_images(self) -> bool:
         """Whether `name` is a path."""
         return self.name not in DATA_NAMES
@@ -75,6 +80,8 @@ class Optimizer(Section):
     def _keys_fit_the_optimizer(self):
         if self.name not in ("sgd", "muon") and (self.momentum or self.nesterov):
             raise ValueError(f"momentum and nesterov belong to sgd and muon, not to {self.name}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.name == "adam" and self.weight_decay:
             raise ValueError("weight_decay belongs to adamw, sgd and muon, not to adam")
         return self

@@ -281,6 +281,7 @@ def test_infinity_and_nan_are_refused(write, text, value):
     [
         ("optimizer: {momentum: 0.9}", "momentum and nesterov belong to sgd and muon, not to adam"),
         ("optimizer: {name: adamw, nesterov: true}", "momentum and nesterov belong to sgd and muon, not to adamw"),
+        ("optimizer: {name: sgd, nesterov: true}", "nesterov needs a momentum above 0"),
         ("optimizer: {weight_decay: 0.01}", "weight_decay belongs to adamw, sgd and muon"),
         ("schedule: {warmup_epochs: 6}\nepochs: 5", "schedule.warmup_epochs (6.0) exceeds epochs (5)"),
         ("schedule: {name: one_cycle}", "one_cycle needs schedule.warmup_epochs above 0"),
@@ -449,10 +450,12 @@ def test_differences_are_empty_for_equal_configurations():
 
 def optimizers():
     rate, decay = st.floats(1e-12, 1e6), st.floats(0, 1, exclude_max=True)
+    momentum = st.floats(0, 1, exclude_min=True, exclude_max=True)
     return st.one_of(
         st.builds(Optimizer, name=st.just("adam"), learning_rate=rate),
         st.builds(Optimizer, name=st.just("adamw"), learning_rate=rate, weight_decay=decay),
-        st.builds(Optimizer, name=st.just("sgd"), learning_rate=rate, weight_decay=decay, momentum=decay, nesterov=...),
+        st.builds(Optimizer, name=st.just("sgd"), learning_rate=rate, weight_decay=decay, momentum=decay),
+        st.builds(Optimizer, name=st.just("muon"), learning_rate=rate, momentum=momentum, nesterov=...),
     )
 
 

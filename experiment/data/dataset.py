@@ -126,6 +126,11 @@ def split(dataset: Dataset, settings: Data) -> tuple[Images, Images]:
     return train if every else train.select(training), dataset.test if held_out is None else train.select(held_out)
 
 
+def last_batch(images: int, batch_size: int) -> int:
+    """The number of images in the last batch of an epoch."""
+    return images % batch_size or batch_size
+
+
 def split_counts(dataset: Dataset, settings: Data) -> tuple[int, int]:
     """The numbers of training and validation images; copies no image. Raises UserError as `split`."""
     training, held_out = _positions(dataset, settings)

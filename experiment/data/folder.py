@@ -12,6 +12,7 @@ from experiment.errors import UserError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_BELONG = "pictures belong into folders, train/<class>/ and test/<class>/"
 _NO_PICTURES = {"thumbs.db", "desktop.ini"}  # created by Windows
 
 
@@ -30,20 +31,16 @@ def read(path: Path, size: int) -> Dataset:
         UserError: a class is empty or missing from `test`, a file is damaged or not a picture, or the images are too
             large for the memory.
     """
-    entries = _entries(path / "train", MOST_CLASSES)
-    class_names = [entry.name for entry in entries if entry.is_dir()]
-    loose = next((entry for entry in entries if entry.name.lower().endswith(_ENDINGS) and not entry.is_dir()), None)
-    if loose or not class_names:
-        what = f"{loose.path} is in no class" if loose else f"{path / 'train'} contains no classes"
-        raise UserError(f"{what}; pictures belong into folders, train/<class>/ and test/<class>/")
+    class_names = _classes(path / "train")
+    if not class_names:
+        raise UserError(f"{path / 'train'} contains no classes; {_BELONG}")
     for place in (Path("test"), *(Path("test", name) for name in class_names)):
         if not os.path.isdir(path / place):  # noqa: PTH112 (never raises)
             named = f"the class {place.name}" if place.name != "test" else f"the classes {', '.join(class_names)}"
             raise UserError(f"{path}: there is no {place}, but train has {named}")
     files = {part: [_pictures(path / part / name, size) for name in class_names] for part in ("train", "test")}
-    for entry in _entries(path / "test", MOST_CLASSES):
-        if entry.is_dir() and entry.name not in class_names:
-            raise UserError(f"{entry.path}: {path / 'train'} contains no class of this name")
+    if unknown := set(_classes(path / "test")) - set(class_names):
+        raise UserError(f"{path / 'test' / min(unknown)}: {path / 'train'} contains no class of this name")
     count = sum(len(group) for groups in files.values() for group in groups)
     if count * size * size * 3 > memory_for_images():
         raise UserError(
@@ -54,6 +51,14 @@ def read(path: Path, size: int) -> Dataset:
     if all((images == images[..., :1]).all() for images, _ in (train, test)):
         train, test = (part._replace(images=part.images[..., :1]) for part in (train, test))
     return Dataset(f"{path.name}/", train, test, tuple(class_names), str(path.absolute())).checked()
+
+
+def _classes(path: Path) -> list[str]:
+    entries = _entries(path, MOST_CLASSES)
+    loose = next((entry for entry in entries if entry.name.lower().endswith(_ENDINGS) and not entry.is_dir()), None)
+    if loose:
+        raise UserError(f"{loose.path} is in no class; {_BELONG}")
+    return [entry.name for entry in entries if entry.is_dir()]
 
 
 def _entries(path: Path, most: int) -> list[os.DirEntry]:

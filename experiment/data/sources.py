@@ -66,7 +66,7 @@ def _name_of(where: str | None) -> str | None:
     if held := _held(path):
         raise UserError(
             f"--data {where} contains both {held[0].title} and a folder of classes (train/). For the first, name its "
-            f"own folder; for the second, use --set data.name={where}"
+            f"own folder; for the second, use --set data.name={path.absolute()}"
         )
     return str(path.absolute())
 
@@ -120,10 +120,9 @@ def loader(where: str | None) -> Callable[..., Dataset]:
     loaded: dict[tuple, Dataset] = {}
 
     def load_once(settings: Data, download: bool = True) -> Dataset:
-        key = settings.name, settings.image_size
-        if key not in loaded:
-            loaded[key] = load(where, download, settings)
-        return loaded[key]
+        if settings.images not in loaded:
+            loaded[settings.images] = load(where, download, settings)
+        return loaded[settings.images]
 
     return load_once
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -90,15 +91,21 @@ def predict(
         from numpy_layers.network import NumpyNetwork
 
         network = NumpyNetwork.from_keras(model)
-        logits_of = functools.partial(network.predict, threads=tensorflow_setup.available_cores())
+        side_by_side, logits_of = 1, functools.partial(network.predict, threads=tensorflow_setup.available_cores())
     else:
         import tensorflow as tf
 
+        threading = tf.config.threading
+        # A training with shards computes each operation on one core.
+        one_core = threading.get_intra_op_parallelism_threads() == 1
+        side_by_side = max(1, threading.get_inter_op_parallelism_threads()) if one_core else 1
         logits_of = tf.function(functools.partial(model, training=False))  # a graph is faster than eager calls
-    logits = []
-    for part in np.array_split(images, max(1, len(images) // 500)):
-        logits.append(np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0))
-    return np.concatenate(logits)
+
+    def averaged(part: np.ndarray) -> np.ndarray:
+        return np.mean([logits_of(np.asarray(preprocess(view))) for view in views(part, tta)], axis=0)
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        return np.concatenate(list(pool.map(averaged, np.array_split(images, max(1, len(images) // 500)))))
 
 
 def check_numpy(runs: Sequence[RunDirectory]) -> None:

@@ -118,6 +118,8 @@ def _mistakes(study: Study) -> Iterator[str]:
 def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     varied = [key for settings in study.variants.values() for key in settings]
     networks = [*study.values_of("model.name"), configuration.load(study.base).model.name]
+    searched = study.search.get("model.name")
+    networks += searched if isinstance(searched, list) else []
     networks += [each["model.name"] for each in (study.settings, *study.variants.values()) if "model.name" in each]
     names = dict.fromkeys(name for name in networks if isinstance(name, str))  # the configuration refuses the others
     known = [key for network in names for key in configuration.known_keys(network=network)]
@@ -171,6 +173,8 @@ def _wrong_claim(study: Study) -> Iterator[str]:
         yield f"score: unknown score {study.score}{nearest(study.score, list(SCORES))}"
     if study.score == "imbalance" and not set(study.primary_measures) <= {"gradient_norm"}:
         yield "score: imbalance needs the measure gradient_norm"
+    if study.score == "largest_usable" and not all(name.endswith("_accuracy") for name in study.primary_measures):
+        yield "score: largest_usable needs an accuracy as its measure"
     for value in study.values_of(study.x) if study.score in ("largest_usable", "loss_at_smallest") else ():
         least = 0.0 if study.score == "largest_usable" else -math.inf
         if not isinstance(value, int | float) or value <= least:

@@ -16,7 +16,7 @@ from experiment.config import Config
 from experiment.data import sources
 from experiment.data.dataset import Dataset, split_counts
 from experiment.errors import UserError
-from experiment.resuming import difference
+from experiment.resuming import difference, is_finished
 from experiment.run_directory import RunDirectory
 from experiment.sections import Data
 from experiment.studies.study import VARIANT, Study
@@ -90,12 +90,12 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images
     keys = [_key(each.config, images(each.config.data)) for each in planned]
     finished: dict[tuple[str, str], RunDirectory] = {}
     for run, summary in _summaries(roots):
-        complete = summary["status"] == "finished" and (run.has_weights() or run.predictions_file.exists())
-        if complete and "teachers" not in summary:
-            with contextlib.suppress(UserError):  # unreadable runs are trained again
+        if summary["status"] == "finished" and "teachers" not in summary:
+            with contextlib.suppress(UserError):  # damaged runs are trained again
                 experiment = str(configuration.experiment_of(run.read_config()))
-                for images_of in (summary["data"].get("sha256"), summary["data"]["name"]):
-                    finished.setdefault((experiment, images_of), run)
+                own = {(experiment, summary["data"].get(key)) for key in ("sha256", "name")} & set(keys)
+                if own and is_finished(run.read_config(), run) and (run.has_weights() or run.has_predictions()):
+                    finished |= dict.fromkeys(own - finished.keys(), run)
     return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
 
 

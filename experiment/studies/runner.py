@@ -87,7 +87,7 @@ def finish(job: Job, shipped: tuple[Data, Dataset] | None = None) -> dict[str, b
         UserError: the directory contains a run of another configuration, or on other images.
     """
     run, settings = RunDirectory(job.path), job.config.data
-    sent = shipped is not None and _images(shipped[0]) == _images(settings)
+    sent = shipped is not None and shipped[0].images == settings.images
     dataset = shipped[1] if shipped and sent else sources.load(job.where, settings=settings)
     try:
         start.train(job.config, run, dataset, "finish", progress="quiet", cores=job.cores, until=job.until)
@@ -109,18 +109,13 @@ def execute(next_job: NextJob, execution: Execution, data: str | None, settings:
         settings: all that the jobs have.
     """
     if execution.executor == "local":
-        for each in {_images(each): each for each in settings}.values():
+        for each in {each.images: each for each in settings}.values():
             sources.load(data, settings=each)  # report an error once, and download once
         return run_locally(next_job, execution.workers)
-    if execution.ship_data and len(set(map(_images, settings))) > 1:
+    if execution.ship_data and len({each.images for each in settings}) > 1:
         raise UserError("--ship-data can send one data set, but the study has several: leave it out")
     first = next(iter(settings))
     return run_on_ray(next_job, execution, (first, sources.load(data, settings=first)) if execution.ship_data else None)
-
-
-def _images(settings: Data) -> tuple[str, int]:
-    """What determines the images, apart from the value of `--data`."""
-    return settings.name, settings.image_size
 
 
 # ---- on this machine -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from experiment.schema import Positive, Section
 
@@ -19,8 +19,8 @@ def short_key(key: str) -> str:
 class Range(Section):
     """The numbers from `low` to `high`: integers if both are; with `log`, small and large ones equally often."""
 
-    low: int | float
-    high: int | float
+    low: int | FiniteFloat
+    high: int | FiniteFloat
     log: bool = False
 
     @model_validator(mode="after")

@@ -13,13 +13,16 @@ from experiment.studies.study import Study
 
 
 def row_of(study: Study, planned: PlannedRun, failure: Exception | None = None) -> dict:
-    """The row of a run that ended, or of one that failed."""
+    """The row of a run that ended, or of one that failed or cannot be read."""
     row = {"run": planned.name, **planned.point, "seed": planned.config.seed}
-    if failure is not None:
-        reason = " ".join(str(failure).split())[:300] or type(failure).__name__
-        return {**row, "status": "failed", "reason": reason}
     wanted = ["test_accuracy", *study.measures] if study.claim else study.measures
-    return {**row, **columns_of(wanted, planned.run)}
+    if failure is None:
+        try:
+            return {**row, **columns_of(wanted, planned.run)}
+        except UserError as error:
+            failure = error
+    reason = " ".join(str(failure).split())[:300] or type(failure).__name__
+    return {**row, "status": "failed", "reason": reason}
 
 
 def write_table(rows: Sequence[dict], path: Path) -> None:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from experiment.config import Config
-from experiment.data.dataset import Dataset, Images, split, split_counts
+from experiment.data.dataset import Dataset, Images, last_batch, split, split_counts
 from experiment.errors import Diverged, Interrupted, UserError
 from experiment.evaluation import weights
 from experiment.hardware import Cores, device_strategy, environment, resolve_precision
@@ -109,6 +109,7 @@ def fit(
                 verbose=1 if progress == "bar" else 0,
                 shuffle=False,  # the pipeline shuffles
             )
+        drawer.draw()  # before the summary says that there is nothing left to do
         return recorder.write_summary("finished" if len(recorder.history) == config.epochs else "interrupted")
     except Interrupted:
         recorder.write_summary("interrupted")
@@ -121,7 +122,7 @@ def fit(
         advice = "Try a lower optimizer.learning_rate or a longer schedule.warmup_epochs"
         raise Diverged(f"{run.path}: {error}; {saved}. {advice}") from None
     finally:
-        drawer.draw()  # last, so that the summary is written before
+        drawer.draw()  # of an interrupted or diverged run: last, so that the summary is written before
 
 
 def _cold_momentum(model: keras.Model, updates: int) -> float | None:
@@ -229,15 +230,15 @@ def shards_of_a_batch(config: Config, cores: Cores, *batched: tuple[Images, int]
         UserError: a batch has too few images for the ghost batches or for the devices.
     """
     devices = tf.distribute.get_strategy().num_replicas_in_sync
-    lasts = [len(images.labels) % size or size for images, size in batched]
+    lasts = [last_batch(len(images.labels), size) for images, size in batched]
     if devices > 1:
         _check_devices(devices, [min(size, len(images.labels)) for images, size in batched], lasts)
     smallest = min(lasts)
     ghosts = ghost_batches(config.model)
     if ghosts > 1 and smallest < ghosts * devices:
         raise UserError(
-            f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch; change "
-            f"{'batch_size' if lasts[0] == smallest else 'data.validation_images'}"
+            f"model.ghost_batches: {ghosts} is more than the {smallest} images of a last batch; take fewer, or change "
+            f"{'batch_size' if lasts[0] == smallest else 'the number of validation images'}"
         )
     if ghosts > 1:
         return ghosts

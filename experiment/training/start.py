@@ -72,10 +72,8 @@ def train(
             written.
     """
     config = config.on_data(dataset.data_name or config.data.name)
-    todo = plan(config, run, existing)
+    todo = _plan_on(dataset, config, run, existing)
     check_fits(dataset, config)  # report errors before anything is written
-    if existing in ("resume", "finish"):
-        run.check_same_data(dataset.fingerprint(), dataset.source)
     if todo == "finished":
         files.remove_leftovers(run.path)  # it may have been killed while its curves were drawn
         return run.read_summary()
@@ -91,12 +89,22 @@ def train(
     wait = existing == "finish"
     run.prepare()
     with run.locked(wait):
-        todo = plan(config, run, existing)  # again: another process may have trained it meanwhile
+        todo = _plan_on(dataset, config, run, existing)  # again: another process may have trained it meanwhile
         if todo == "finished":
             return run.read_summary()
         ways = {"resume": todo == "resume", "overwrite": existing == "overwrite"}
         options = {"progress": progress, "tensorboard": tensorboard, "figure_format": figure_format, "until": until}
         return loop.fit(config, run, dataset, use, teachers=teachers, **ways, **options)
+
+
+def _plan_on(
+    dataset: Dataset, config: Config, run: RunDirectory, existing: Existing
+) -> Literal["start", "resume", "finished"]:
+    """As `plan`; raises a UserError, too, if the run that is there was trained on other images."""
+    todo = plan(config, run, existing)
+    if existing in ("resume", "finish"):
+        run.check_same_data(dataset.fingerprint(), dataset.source)
+    return todo
 
 
 def _check_readable(config: Config) -> None:

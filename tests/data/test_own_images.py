@@ -323,6 +323,10 @@ def empty(path: Path) -> None:
             lambda pets: shutil.copy(next((pets / "train/cats").iterdir()), pets / "train/loose.png"),
             r"loose\.png is in no class; pictures belong into folders",
         ),
+        (
+            lambda pets: shutil.copy(next((pets / "test/cats").iterdir()), pets / "test/loose.png"),
+            r"loose\.png is in no class; pictures belong into folders",
+        ),
         (lambda pets: empty(pets / "test" / "dogs"), r"class 1 \(dogs\) has no test images"),
         (lambda pets: (pets / "test").rename(pets / "tests"), "there is no test, but train has the classes cats"),
         (lambda pets: shutil.rmtree(pets / "test" / "dogs"), r"there is no test/dogs, but train has the class"),
@@ -376,7 +380,7 @@ def test_a_name_that_is_none_is_refused(name):
 def test_a_folder_that_holds_a_cifar_and_classes_is_refused(pets):
     (pets / "cifar-10-batches-py").mkdir()
     (pets / "cifar-10-batches-py" / "data_batch_1").touch()
-    with pytest.raises(UserError, match=r"contains both CIFAR-10 and a folder of classes"):
+    with pytest.raises(UserError, match=r"contains both CIFAR-10 and a folder of classes.*--set data\.name=/"):
         settled(str(pets))
 
 

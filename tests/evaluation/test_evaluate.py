@@ -230,6 +230,19 @@ def test_averaged_logits_are_those_of_the_views(tmp_path):
     keras.backend.clear_session()
 
 
+def test_parts_that_are_predicted_side_by_side_come_in_their_order(tmp_path, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    from tests.conftest import build_vgg
+
+    run = make_run(tmp_path / "run")
+    build_vgg(seed=0).save(run.best_file)
+    images = synthetic.generate(2_100, 10).train.images
+    one_after_the_other = predict(run, images)
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 1)
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 4)
+    assert np.allclose(predict(run, images), one_after_the_other, atol=1e-5)
+
+
 def test_averaged_answers_stand_beside_the_others(tmp_path):
     run = make_run(tmp_path / "run", correct=80)
     labels = np.repeat(np.arange(10), 10)

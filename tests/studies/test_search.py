@@ -81,6 +81,12 @@ def test_a_search_whose_base_alone_is_not_valid_has_an_example(tmp_path):
         example_of("found", never, tmp_path, None)
 
 
+def test_the_networks_of_a_search_may_have_keys_of_their_own(tmp_path):
+    space = {"model.name": ["resnet", "vgg"], "model.depth": [20, 32]}
+    job = opened(tmp_path, settings={"model.name": "resnet"}, search=space).next_job()
+    assert job.config.model.name == "resnet" and job.config.model.depth in (20, 32)
+
+
 def test_any_seed_can_be_that_of_a_search(tmp_path):
     assert opened(tmp_path, seeds=[20240101]).next_job().config.seed == 20240101
 
@@ -278,6 +284,7 @@ def test_without_optuna_it_says_how_to_install_it(tmp_path, monkeypatch):
         ({"search": {"batch_size": [8]}}, "search.batch_size"),
         ({"search": {"seed": [1, 2]}}, "study's seeds"),
         ({"grid": {"batch_size": [8, 16]}}, "has no grid, no variants and no claim"),
+        ({"search": {"optimizer.learning_rate": {"low": 0.1, "high": float("inf")}}}, "finite number"),
         ({"claim": "c", "expected": "higher"}, "has no grid, no variants and no claim"),
         ({"seeds": [0, 1]}, "one seed"),
         ({"measures": ["test_accuracy"]}, "best val_accuracy"),

@@ -146,6 +146,10 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
             "needs numbers above 0",
         ),
         ({"score": "imbalance"}, "needs the measure gradient_norm"),
+        (
+            {"score": "largest_usable", "measures": ["epochs_to"], "grid": BN, "x": None},
+            "largest_usable needs an accuracy as its measure",
+        ),
         ({"grid": {**BN, "optimizer.learning_rate,epochs": [[1]]}}, "is not a list of 2 values"),
         (
             {"variants": {"one": {}, "other": {"epochs": 3}}, "grid": {**LITTLE["grid"], "batch_size": [8]}},
@@ -211,7 +215,8 @@ def images(settings: Data, download: bool = True):
 
 
 def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_path):
-    planned = plan.plan("little", load(little()), tmp_path / "checkpoints")
+    path = little(settings=LITTLE["settings"] | {"epochs": 3})  # those of `make_run`
+    planned = plan.plan("little", load(path), tmp_path / "checkpoints")
     there = run_like(tmp_path / "results" / "somewhere", planned[2].config)
     run_like(tmp_path / "results" / "unfinished", planned[3].config, status="interrupted")
     run_like(tmp_path / "results" / "synthetic", planned[4].config, data="generated")
@@ -220,6 +225,8 @@ def test_a_finished_run_of_the_same_configuration_is_taken_as_it_is(little, tmp_
     run_like(tmp_path / "results" / "distilled", planned[7].config, teachers=["2" * 64])
     lost = run_like(tmp_path / "results" / "without-weights-and-predictions", planned[6].config)
     lost.predictions_file.unlink()
+    run_like(tmp_path / "results" / "no-history", planned[0].config).history_file.write_text("damaged")
+    run_like(tmp_path / "results" / "no-predictions", planned[1].config).predictions_file.write_bytes(b"damaged")
     (tmp_path / "results" / "damaged").mkdir()
     (tmp_path / "results" / "damaged" / "config.yaml").write_text("[")
     taken = plan.take_equal_runs(planned, [tmp_path / "results", tmp_path / "checkpoints"], images)
@@ -869,6 +876,17 @@ def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path,
     assert [row["status"] for row in rows] == ["failed", "finished", "finished", "finished"]
     assert str(run.history_file) in rows[0]["reason"] and len(others) == 3
     assert run.history_file.read_text() == "damaged"  # not trained again
+
+
+def test_a_finished_run_whose_files_were_damaged_fails_alone(little, tmp_path, trained):
+    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})
+    damaged, *others = plan.plan("little", load(path), tmp_path)
+    run = on_synthetic(make_run(damaged.run.path), damaged.config)
+    run.history_file.write_text("damaged")
+    assert conducted(path, tmp_path) == 1
+    rows = table.read_table(tmp_path / "results/studies/little/runs.csv")
+    assert [row["status"] for row in rows] == ["failed", *("finished" for _ in others)]
+    assert str(run.history_file) in rows[0]["reason"]
 
 
 def test_a_failed_run_is_exit_code_1_and_the_same_command_retries_it(little, tmp_path, trained, capsys):

@@ -1,6 +1,7 @@
 """One way to start, resume or finish a run, with the same guards and bits for the command and for Python."""
 
 import contextlib
+import shutil
 from contextlib import nullcontext
 
 import pytest
@@ -77,12 +78,15 @@ def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
 @pytest.mark.parametrize("existing", ["finish", "refuse"])
 def test_a_run_that_another_process_ends_meanwhile_is_not_trained_again(tmp_path, monkeypatch, existing):
     images, run = synthetic.generate(60, 10), RunDirectory(tmp_path / "run")
-    config = configuration.load("plain.yaml", SMALL).on_data("synthetic")
+    config, its = configuration.load("plain.yaml", SMALL).on_data("synthetic"), images
 
     @contextlib.contextmanager
     def locked(self, wait):
         assert wait == (existing == "finish")
-        make_run(run.path, "data.name=synthetic", data="synthetic").write_config(config)
+        theirs = make_run(run.path, "data.name=synthetic", data="synthetic")
+        theirs.write_config(config)
+        facts = theirs.read_summary()
+        theirs.write_summary(facts | {"data": facts["data"] | {"sha256": its.fingerprint()}})
         yield
 
     monkeypatch.setattr(RunDirectory, "locked", locked)
@@ -90,3 +94,8 @@ def test_a_run_that_another_process_ends_meanwhile_is_not_trained_again(tmp_path
     expected = pytest.raises(UserError, match="already contains a run") if existing == "refuse" else nullcontext()
     with expected:
         assert start.train(config, run, images, existing, "quiet")["status"] == "finished"
+    if existing == "finish":
+        shutil.rmtree(run.path)
+        its = synthetic.generate(50, 10)
+        with pytest.raises(UserError, match="was trained on other images"):
+            start.train(config, run, images, existing, "quiet")

@@ -109,6 +109,25 @@ def test_a_drawing_that_fails_costs_the_run_nothing(tmp_path, images, monkeypatc
     assert f"{run.curves_in('png')} could not be drawn: no font" in capfd.readouterr().err
 
 
+def test_a_run_that_is_stopped_while_its_last_curves_are_drawn_can_be_resumed(tmp_path, images, monkeypatch):
+    stops = [Interrupted(130)]
+    drawn = figures.curves
+
+    def stopped_once(*arguments):
+        if stops:
+            raise stops.pop()
+        return drawn(*arguments)
+
+    monkeypatch.setattr(figures, "curves", stopped_once)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", images, "epochs=1")
+    run = RunDirectory(tmp_path / "run")
+    run.curves_in("png").unlink(missing_ok=True)
+    assert run.read_summary()["status"] == "interrupted"
+    _, summary = train(run.path, images, "epochs=1", resume=True)
+    assert summary["status"] == "finished" and run.curves_in("png").exists()
+
+
 def test_best_weights_give_the_best_validation_accuracy(tmp_path, images):
     overrides = ["precision=float32", "epochs=4", "optimizer.learning_rate=0.005"]
     run, summary = train(tmp_path / "run", images, *overrides)
