@@ -75,6 +75,19 @@ def test_the_accuracies_of_longer_and_other_networks_are_those_of_the_kept_predi
     views = mean_of("recipes/record_300", "flip_shift")
     said = "reach {:.2f} and {:.2f} % with two seeds, {} with test-time augmentation"
     assert said.format(*longest, views) in text_of("results.md")
+    folder = "recipes/record_distilled"
+    views, longer = (
+        mean_of(folder, "flip_shift"),
+        [mean_of("recipes/record_long", tta) for tta in ("none", "flip_shift")],
+    )
+    assert f"reaches {mean_of(folder)} with one seed, {views} with test-time augmentation" in text_of("results.md")
+    assert f"three seeds reach {longer[0].removesuffix(' %')} and {longer[1]}, so" in text_of("results.md")
+
+
+def test_the_speeds_of_resnet_20_and_of_the_batch_norm_network_are_those_of_their_runs():
+    places = ("resnet20_record/seed0", "resnet20_record/seed1", "record_distilled/seed0")
+    speeds = [RunDirectory(RESULTS / "recipes" / place).read_summary()["images_per_second"] for place in places]
+    assert "{:.0f} and {:.0f} images/s, against {:.0f} of".format(*speeds) in text_of("results.md")
 
 
 @pytest.mark.parametrize("name", ["record/seed0", "plain_record/seed1"])

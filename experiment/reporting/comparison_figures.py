@@ -17,6 +17,7 @@ from experiment.reporting.figures import (
     epochs_axis,
     legend_below,
     literal,
+    loss_label,
     marker,
     scale_losses,
     shortened,
@@ -62,7 +63,7 @@ def curves(groups: Sequence[Group], title: str) -> Figure:
         for axes, measure, factor in zip(all_axes, ("loss", "accuracy"), (1, 100), strict=True):
             for split, style in (("", "--"), ("val_", "-")):
                 _plot_group(axes, group, place, f"{split}{measure}", factor, style)
-    for axes, label in zip(all_axes, (f"{usual} (nats)", "accuracy (%)"), strict=True):
+    for axes, label in zip(all_axes, (loss_label(usual), "accuracy (%)"), strict=True):
         axes.set_ylabel(label)
         epochs_axis(axes)
     rows = [row for group in groups for run in group.runs for row in run.history]

@@ -108,6 +108,11 @@ def scale_losses(axes, losses: Sequence[float]) -> None:
         axes.set_yscale("log")
 
 
+def loss_label(loss: str) -> str:
+    """The label of an axis of losses, in lines that are not longer than the axis."""
+    return textwrap.fill(f"{loss} (nats)", 30)
+
+
 def epochs_axis(axes) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -138,7 +143,7 @@ def curves(history: list[dict], title: str, optimistic: bool = False, loss: str 
         axes.axvline(best["epoch"], color="0.4", linestyle=":", linewidth=1.2)
         at_best = {"color": "black", "label": f"best epoch: {best['epoch']}, {best['val_accuracy']:.2%}"}
         lines += axes.plot(best["epoch"], factor * best[f"val_{measure}"], "o:", markersize=5, zorder=3, **at_best)
-        axes.set_ylabel(f"{loss} (nats)" if measure == "loss" else "accuracy (%)")
+        axes.set_ylabel(loss_label(loss) if measure == "loss" else "accuracy (%)")
         epochs_axis(axes)
     legend_below(figure, lines)
     return figure
