@@ -42,7 +42,7 @@ def _kill_at(moment: int | str) -> None:
 def arguments(config: str, run: Path, *extra: str) -> list[str]:
     """Those of the train.py that starts a run, or goes on with it."""
     existing = []
-    if (run / "config.yaml").exists():  # of a finished run, killed while its curves were drawn, there is no more to do
+    if (run / "config.yaml").exists():  # of a finished run, there is nothing to resume
         existing = ["--finish" if is_finished(run) else "--resume"]
     return ["--config", config, "--run-dir", str(run), *SMALL, *existing, *extra]
 

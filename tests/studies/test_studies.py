@@ -263,9 +263,9 @@ def test_a_study_does_not_compare_runs_of_other_teachers_at_the_same_place(littl
 
 def test_of_several_files_of_images_each_has_its_own_runs(little, tmp_path):
     names = [str(tmp_path / f"{name}.npz") for name in "ab"]
-    planned = plan.plan(
-        "little", load(little(grid={**BN, "data.name": names}, x="data.name")), tmp_path / "checkpoints"
-    )
+    settings = LITTLE["settings"] | {"epochs": 3}  # those of `make_run`
+    path = little(grid={**BN, "data.name": names}, x="data.name", settings=settings)
+    planned = plan.plan("little", load(path), tmp_path / "checkpoints")
     digits = {name: digit * 64 for name, digit in zip(names, "01", strict=True)}  # the first is that of `make_run`
     there = run_like(tmp_path / "results" / "moved", planned[0].config.on_data("/elsewhere/moved.npz"))
     taken = plan.take_equal_runs(
