@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     todo = start.plan(config, run, arguments.existing)  # report errors before the images are read
     # A finished run needs no images; its user's own are compared with it nevertheless, since they may have changed.
     if todo != "finished" or arguments.data is not None or config.data.name not in sources.CIFAR:
-        _train(config, run, arguments)
+        summary = _train(config, run, arguments)
     else:
         files.remove_leftovers(run.path)
     if arguments.export:
@@ -72,10 +72,11 @@ def main(arguments: argparse.Namespace) -> None:
     if todo == "finished" and not arguments.quiet:
         print(f"{run.path}: finished already", file=sys.stderr)
     elif not arguments.quiet:
-        _tell(config, run, arguments)
+        _tell(summary, config, run, arguments)
 
 
-def _train(config, run, arguments: argparse.Namespace) -> None:
+def _train(config, run, arguments: argparse.Namespace) -> dict:
+    """Trains as asked for, and returns the run's summary."""
     from experiment.data import sources
     from experiment.training import start
 
@@ -85,7 +86,7 @@ def _train(config, run, arguments: argparse.Namespace) -> None:
         print(f"{run.path}: {dataset.name} from {dataset.source}", flush=True)
     progress = "quiet" if arguments.quiet else "bar" if sys.stdout.isatty() else "lines"
     try:
-        start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures)
+        return start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures)
     except Interrupted as interruption:
         others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
         go_on = f"go on with: {command(__file__, *others, '--resume')}"
@@ -95,12 +96,11 @@ def _train(config, run, arguments: argparse.Namespace) -> None:
         sys.exit(interruption.exit_code)
 
 
-def _tell(config, run, arguments: argparse.Namespace) -> None:
+def _tell(summary: dict, config, run, arguments: argparse.Namespace) -> None:
     """Prints what the training reached, and the command to evaluate it."""
     from experiment import finding
     from experiment.data import sources
 
-    summary = run.read_summary()
     found = finding.is_selected(run, CHECKPOINTS)  # by evaluate.py without arguments
     # A run does not record the location of CIFAR; after a download, Keras's cache has it.
     located = config.data.name in sources.CIFAR and arguments.data not in (None, "download")
