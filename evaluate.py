@@ -54,9 +54,9 @@ def main(arguments: argparse.Namespace) -> int:
     from experiment.reporting import text
     from experiment.reporting.write import write
 
-    missing = [package for package in ("jinja2", "vl_convert") if find_spec(package) is None]
-    if arguments.report and missing:
-        raise UserError(f"--report needs {missing[0]}: pip install -e '.[report]'")
+    for package in ("jinja2", "vl_convert") if arguments.report else ():
+        if find_spec(package) is None:
+            raise UserError(f"--report needs {package}: pip install -e '.[report]'")
     if arguments.keep and arguments.engine == "numpy":
         raise UserError("--keep copies the predictions of Keras; leave out --engine numpy")
     if arguments.studies and not (arguments.report and os.path.isdir(arguments.studies)):  # noqa: PTH112 (never raises)

@@ -76,10 +76,8 @@ def test_the_accuracies_of_longer_and_other_networks_are_those_of_the_kept_predi
     said = "reach {:.2f} and {:.2f} % with two seeds, {} with test-time augmentation"
     assert said.format(*longest, views) in text_of("results.md")
     folder = "recipes/record_distilled"
-    views, longer = (
-        mean_of(folder, "flip_shift"),
-        [mean_of("recipes/record_long", tta) for tta in ("none", "flip_shift")],
-    )
+    views = mean_of(folder, "flip_shift")
+    longer = [mean_of("recipes/record_long", tta) for tta in ("none", "flip_shift")]
     assert f"reaches {mean_of(folder)} with one seed, {views} with test-time augmentation" in text_of("results.md")
     assert f"three seeds reach {longer[0].removesuffix(' %')} and {longer[1]}, so" in text_of("results.md")
 

@@ -88,13 +88,14 @@ def take_equal_runs(planned: Sequence[PlannedRun], roots: Sequence[Path], images
     teachers may have been others.
     """
     keys = [_key(each.config, images(each.config.data)) for each in planned]
-    finished: dict[tuple[str, str], RunDirectory] = {}
+    wanted, finished = set(keys), {}
     for run, summary in _summaries(roots):
         if summary["status"] == "finished" and "teachers" not in summary:
             with contextlib.suppress(UserError):  # damaged runs are trained again
-                experiment = str(configuration.experiment_of(run.read_config()))
-                own = {(experiment, summary["data"].get(key)) for key in ("sha256", "name")} & set(keys)
-                if own and is_finished(run.read_config(), run) and (run.has_weights() or run.has_predictions()):
+                config = run.read_config()
+                experiment = str(configuration.experiment_of(config))
+                own = {(experiment, summary["data"].get(key)) for key in ("sha256", "name")} & wanted
+                if own and is_finished(config, run) and (run.has_weights() or run.has_predictions()):
                     finished |= dict.fromkeys(own - finished.keys(), run)
     return [replace(each, run=finished.get(key, each.run)) for key, each in zip(keys, planned, strict=True)]
 

@@ -75,7 +75,7 @@ def train(
     todo = _plan_on(dataset, config, run, existing)
     check_fits(dataset, config)  # report errors before anything is written
     if todo == "finished":
-        files.remove_leftovers(run.path)  # it may have been killed while its curves were drawn
+        files.remove_leftovers(run.path)  # of a killed writer
         return run.read_summary()
     tensorflow_setup.start()  # after the checks, since it takes seconds
     from experiment import hardware
