@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.from_table and arguments.dry_run:
         raise UserError("--dry-run plans trainings, and --from-table makes none: leave out one of the two")
     if arguments.from_table:
-        return conclude(name, study, [], output)
+        return conclude(name, study, None, output)
     return conduct(name, study, arguments.data, arguments.checkpoints, output, execution, arguments.dry_run)
 
 

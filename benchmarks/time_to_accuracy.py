@@ -113,7 +113,7 @@ def table(result: dict) -> str:
     for name, curves in result["curves"].items():
         to_target = _median_to_target(curves)
         faster = f"{keras_seconds / to_target:.1f}" if keras_seconds and to_target else "-"
-        stopped = name == "keras" and any(seconds_to(points) for points in curves)
+        stopped = name == "keras" and all(seconds_to(points) for points in curves)
         end = f"{statistics.median(points[-1][0] for points in curves):.0f}"
         accuracy = f"{100 * statistics.mean(points[-1][1] for points in curves):.2f}"
         told = f"{to_target:.0f}" if to_target else "not in these epochs"

@@ -65,7 +65,7 @@ def refuse_changed_networks(runs: Sequence[tuple[str, dict]], network: str) -> N
         told = (
             f"{_have(*pair)} the same keys of a network, but two networks: models/{network}.py was changed in between"
         )
-        raise UserError(f"{told}. Restore it, or train again")
+        raise UserError(f"{told}. Restore it, or remove the older runs and train them again")
 
 
 def refuse_changed_teachers(runs: Sequence[tuple[str, dict]]) -> None:
@@ -74,7 +74,7 @@ def refuse_changed_teachers(runs: Sequence[tuple[str, dict]]) -> None:
         first, before = runs[0]
         if summary.get("teachers") != before.get("teachers"):
             told = f"{_have(first, name)} the same distillation.teachers, but what is there was changed in between"
-            raise UserError(f"{told}. Restore the teachers, or train again")
+            raise UserError(f"{told}. Restore the teachers, or remove the older runs and train them again")
 
 
 def _have(first: str, second: str) -> str:

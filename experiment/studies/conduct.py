@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiment import copies, resuming
+from experiment import copies, files, resuming
 from experiment.data import sources
 from experiment.data.dataset import Dataset
 from experiment.errors import UserError
@@ -66,6 +66,7 @@ def conduct(
             print(f"{name}: {study.trials} runs, at most about {minutes:.0f} minutes on this machine")
             return 0
         settings = {example.config.data}
+        files.make_folder(write.folder_of(name, output.results))  # before the trainings
         return conclude(name, study, _search(name, study, settings, checkpoints, data, execution, images), output)
     planned = take_equal_runs(plan(name, study, checkpoints, data), roots, images)
     waiting = [each for each in planned if not has_ended(each, images)]
@@ -76,15 +77,16 @@ def conduct(
         print(f"{name}: {len(planned)} runs, {len(waiting)} to do, about {minutes:.0f} minutes on this machine")
         print(*write.power(name, study, output.results), sep="\n", end="")
         return 0
+    files.make_folder(write.folder_of(name, output.results))
     return conclude(name, study, _rows(study, planned, waiting, data, execution), output)
 
 
-def conclude(name: str, study: Study, rows: Sequence[dict], output: Output) -> int:
-    """Writes table, figure and verdict (from the existing table if `rows` is empty); returns the exit code."""
+def conclude(name: str, study: Study, rows: Sequence[dict] | None, output: Output) -> int:
+    """Writes table, figure and verdict (with None for `rows`: from the existing table); returns the exit code."""
     folder = write.write(name, study, rows, output.results, output.command, output.figures)
     print((folder / "verdict.md").read_text(encoding="utf-8"))
     print(f"written: runs.csv, figure.{output.figures}, verdict.md and verdict.json in {folder}")
-    failed = sum(row["status"] == "failed" for row in rows)
+    failed = sum(row["status"] == "failed" for row in rows or ())
     if failed:
         next_step = "goes on with other settings" if study.search else "retries them"
         print(f"{failed} runs failed; the same command {next_step}", file=sys.stderr)
@@ -95,15 +97,16 @@ def _rows(study: Study, planned: Sequence[PlannedRun], waiting: Sequence[Planned
     """Executes the waiting runs with a progress bar; returns the rows of the table in the order of the plan."""
     rows = {each.name: row_of(study, each) for each in planned if each not in waiting}
     print(f"{len(rows)} of {len(planned)} runs already done", flush=True)
+    _refuse_changes(planned)
     with _progress(len(waiting)) as advance:
         for each, outcome in _outcomes(waiting, data, execution):
             if isinstance(outcome, Exception):
                 rows[each.name] = row_of(study, each, failure=outcome)
             else:
                 copies.write(each.run, outcome)
+                _refuse_changes(planned)
                 rows[each.name] = row_of(study, each)
             advance(f"{each.name}: {_in_short(rows[each.name])}")
-    _refuse_changes(planned)
     return [rows[each.name] for each in planned]
 
 
@@ -112,7 +115,7 @@ def _refuse_changes(planned: Sequence[PlannedRun]) -> None:
     with_network: dict[tuple, list[tuple[str, dict]]] = {}
     with_teachers: dict[str, list[tuple[str, dict]]] = {}
     for each in planned:
-        if each.run.has_summary():
+        with contextlib.suppress(UserError):  # it has not begun or is damaged, which its row says
             config, named = each.config, (str(each.run.path), each.run.read_summary())
             key = config.model.name, repr((config.model, config.data))  # the data determine the input's shape
             with_network.setdefault(key, []).append(named)
@@ -139,6 +142,8 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
             told = f"no further settings were found: the search ends {search.left} runs short of its trials"
             print(*filter(None, [told, search.refused]), sep="\n", flush=True)
         _refuse_changes(search.ended)
+        if not search.rows():
+            raise UserError(search.refused)
         return search.rows()
 
 

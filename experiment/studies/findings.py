@@ -16,6 +16,7 @@ from experiment.studies.scores import SCORES, Curve
 from experiment.studies.study import Study
 
 UNDECIDED = "not decided"
+_DIGITS = 7  # of an accuracy, a share of fewer than 10 million images
 
 Scores = dict[int, float]  # seed: score
 
@@ -74,6 +75,8 @@ def points_of(study: Study, measure: str, row: dict) -> Curve:
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure.endswith("_accuracy") and row["status"] == "diverged":
         return {row[study.x]: _chance(row)}
+    if measure.endswith("_accuracy") and measure in row:
+        return {row[study.x]: round(row[measure], _DIGITS)}  # float32's rounding is no spread of the seeds
     return {row[study.x]: row[measure]} if measure in row else {}
 
 
@@ -138,8 +141,9 @@ def _scored(study: Study, measure: str) -> str:
 
 def score_label(study: Study, measure: str | None = None) -> str:
     """The name of a score of a measure (default: the first primary one)."""
-    words = {"measure": MEASURES[measure or study.primary_measures[0]].label, "x": study.axis_label(study.x or "")}
-    return study.score_label or SCORES[study.score].label.format(**words)
+    scored = MEASURES[measure or study.primary_measures[0]]
+    x = scored.over or study.axis_label(study.x or "")
+    return study.score_label or SCORES[study.score].label.format(measure=scored.label, x=x)
 
 
 def unit_of(study: Study, measure: str) -> str:

@@ -13,7 +13,7 @@ from experiment.errors import UserError
 from experiment.schema import nearest
 from experiment.studies.measures import MEASURES
 from experiment.studies.scores import SCORES
-from experiment.studies.study import VARIANT, Study, short_key
+from experiment.studies.study import Study, short_key
 
 FOLDER = CONFIGS / "studies"
 
@@ -103,7 +103,7 @@ def _mistakes(study: Study) -> Iterator[str]:
                 yield f"grid: {joined}: {row!r} is not a list of {count} values, one for each key"
         if len(set(map(str, values))) < len(values):
             yield f"grid: {joined}: duplicate value"
-    yield from _wrong_keys(study, [key for key in keys if key != VARIANT])
+    yield from _wrong_keys(study, keys[:-1] if study.variants else keys)  # the last is that of the variants
     if len({name.replace(" ", "-") for name in study.variants}) < len(study.variants):
         yield "variants: two names differ only by a space and a hyphen, and would share a directory"
     for field, key in (("series", study.series), ("x", study.x), ("panel", study.panel)):
@@ -126,6 +126,9 @@ def _wrong_keys(study: Study, keys: list[str]) -> Iterator[str]:
     for key in (*keys, *study.settings, *varied):
         if key not in known:
             yield f"{key}: unknown key of a configuration{nearest(key, known)}"
+    for key in keys:
+        if key.partition(".")[0] in configuration.LABELS:
+            yield f"{key}: it only labels runs, so it cannot vary"
     if not study.grid and not study.variants and not study.search:
         yield "grid: it is empty; name at least one key with its values"
     if "seed" in (*keys, *study.settings, *varied):

@@ -113,9 +113,20 @@ def _key(config: Config, dataset: Dataset | None) -> tuple[str, str]:
 
 
 def has_ended(planned: PlannedRun, images: Loader) -> bool:
-    """Whether the run is complete: finished and evaluated, or diverged; raises as `own_summary`."""
+    """Whether the run is complete: finished and evaluated, or diverged, or damaged; raises as `own_summary`."""
+    if planned.run.has_summary() and _is_damaged(planned.run):
+        return True  # its row says what is damaged
     summary = own_summary(planned, images)
     return summary["status"] == "diverged" or (summary["status"] == "finished" and planned.run.has_predictions())
+
+
+def _is_damaged(run: RunDirectory) -> bool:
+    """Whether its summary or its configuration cannot be read."""
+    try:
+        run.read_summary(), run.read_config()
+    except UserError:
+        return True
+    return False
 
 
 def own_summary(planned: PlannedRun, images: Loader) -> dict:
@@ -137,9 +148,13 @@ def own_summary(planned: PlannedRun, images: Loader) -> dict:
 
 
 def estimate_seconds(planned: Sequence[PlannedRun], roots: Sequence[Path], images: Loader) -> float:
-    """An estimate of the time for all runs, one after the other, from the speed of the runs under `roots`."""
-    speeds = [found for _, summary in _summaries(roots) if (found := summary.get("images_per_second"))]
-    speed = float(np.median(speeds)) if speeds else _TYPICAL_SPEED
+    """An estimate of the time for all runs, one after the other, from the speed of the runs under the first root.
+
+    The following roots are for one without runs.
+    """
+    found = ([summary.get("images_per_second") for _, summary in _summaries([root])] for root in roots)
+    speeds = next(filter(None, ([*filter(None, own)] for own in found)), [_TYPICAL_SPEED])
+    speed = float(np.median(speeds))
     count = 0
     for each in planned:
         dataset, settings = images(each.config.data), each.config.data

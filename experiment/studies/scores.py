@@ -40,13 +40,14 @@ class Score:
 SCORES = {
     "mean": Score("{measure}", lambda curve, chance: float(np.mean(list(curve.values())))),
     "range": Score(
-        "best minus worst {measure} over the {x}", lambda curve, chance: max(curve.values()) - min(curve.values())
+        "largest minus smallest {measure} over the {x}", lambda curve, chance: max(curve.values()) - min(curve.values())
     ),
     "imbalance": Score(
         "distance between the gradient norms of the first and the last layer", _imbalance, "powers of ten"
     ),
     "largest_usable": Score("log10 of the largest {x} within 5 points of the best", _largest_usable, "powers of ten"),
     "loss_at_smallest": Score(
-        "best {measure} minus that of the smallest {x}", lambda curve, chance: max(curve.values()) - curve[min(curve)]
+        "largest {measure} minus that of the smallest {x}",
+        lambda curve, chance: max(curve.values()) - curve[min(curve)],
     ),
 }

@@ -121,8 +121,10 @@ class Study(Section):
         return self.labels.get(key, short_key(key).replace("_", " "))
 
     def panel_label(self, value: Any) -> str:
-        """The title of a panel: the value's display name, or the key and the number."""
-        unnamed = isinstance(value, int | float) and str(value) not in self.labels
+        """The title of a panel: the value's display name, or the key and the number (or True or False)."""
+        # In a table True is a word.
+        unnamed = isinstance(value, int | float) or value in ("True", "False")
+        unnamed = unnamed and str(value) not in self.labels
         return f"{self.axis_label(self.panel or '')} {value}" if unnamed else self.label(value)
 
     def value_label(self, key: str, value: Any) -> str:

@@ -122,8 +122,9 @@ def _caveats(study: Study, rows: Sequence[dict], found: Sequence[Finding]) -> It
 
 
 def _at_the_end(study: Study, panel: Panel) -> bool:
-    end = math.log10(max(study.values_of(study.x)))
-    return any(score == end for by_seed in scores(study, panel).values() for score in by_seed.values())
+    found = scores(study, panel)
+    curves = panel.curves.items()
+    return any(found.get(value, {}).get(seed) == math.log10(max(curve)) for (value, seed), curve in curves)
 
 
 def _mixed_formats(rows: Sequence[dict]) -> str:

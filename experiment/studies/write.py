@@ -23,15 +23,15 @@ _TOLD = 3  # differences, in a figure's title
 
 
 def write(
-    name: str, study: Study, rows: Sequence[dict], results: Path, command: str, figure_format: str = "png"
+    name: str, study: Study, rows: Sequence[dict] | None, results: Path, command: str, figure_format: str = "png"
 ) -> Path:
-    """Writes the table (or reads the existing one if `rows` is empty), and from it the rest; returns the folder."""
-    folder = results / "studies" / name
+    """Writes the table (with None for `rows` it reads the existing one), and from it the rest; returns the folder."""
+    folder = folder_of(name, results)
     files.make_folder(folder)
-    if rows:
+    if rows is not None:
         table.write_table(rows, folder / "runs.csv")
     read = table.read_table(folder / "runs.csv", _needed(study))
-    if not rows and not study.search:
+    if rows is None and not study.search:
         _check_table(study, read, folder / "runs.csv")
     found = verdict(name, study, read, command)
     cells = _ranking(study, read) if study.search else table_of(found)
@@ -40,6 +40,10 @@ def write(
     files.write_text(folder / "verdict.md", markdown_of(found, cells))
     figures.save_all({"figure": draw(study, found, read)}, folder, figure_format)
     return folder
+
+
+def folder_of(name: str, results: Path) -> Path:
+    return results / "studies" / name
 
 
 def _needed(study: Study) -> list[str]:
@@ -61,7 +65,9 @@ def power(name: str, study: Study, results: Path) -> list[str]:
     """How many seeds detect differences of several sizes, given the spread of the runs in an existing table."""
     rows, lines = [], []
     with contextlib.suppress(UserError):  # there is none yet, or it is of a former version of the study
-        rows = table.read_table(results / "studies" / name / "runs.csv", _needed(study))
+        values = {key: set(map(str, study.values_of(key))) for key in study.varied}
+        rows = table.read_table(folder_of(name, results) / "runs.csv", _needed(study))
+        rows = [row for row in rows if all(str(row.get(key)) in own for key, own in values.items())]
     found = verdict(name, study, rows, "").findings if rows else []
     tests = 1 if study.claim else math.comb(len(found) + 1, 2)  # in a sweep, all pairs of settings
     for finding in found:
@@ -73,14 +79,14 @@ def power(name: str, study: Study, results: Path) -> list[str]:
     return [*(["With 80 % power, given the spread of the existing runs:"] if lines else []), *lines]
 
 
-def markdown_of(found: Verdict, cells: list[list[str]] | None = None) -> str:
-    """verdict.md; `cells` are the header and the rows of its table (default: those of the findings)."""
+def markdown_of(found: Verdict, cells: list[list[str]]) -> str:
+    """verdict.md; `cells` are the header and the rows of its table."""
     question = found.question if found.claim else ""
     parts = [f"# {found.claim or found.question}", f"**{found.answer}.** {question}".strip()]
     parts += found.caveats
     if found.claim:
         parts.append(f"Compared: {found.score}. The claim holds where {found.holds}.")
-    header, *rows = cells or table_of(found)
+    header, *rows = cells
     if rows:
         parts.append(markdown.table(header, rows, 1))
     if any(finding.seeds_needed and finding.answer == UNDECIDED for finding in found.findings):

@@ -288,6 +288,8 @@ def test_without_optuna_it_says_how_to_install_it(tmp_path, monkeypatch):
         ({"claim": "c", "expected": "higher"}, "has no grid, no variants and no claim"),
         ({"seeds": [0, 1]}, "one seed"),
         ({"measures": ["test_accuracy"]}, "best val_accuracy"),
+        ({"search": {"variant": ["a", "b"]}}, "variant: unknown key"),
+        ({"search": {"title": ["a", "b"]}}, "title: it only labels runs"),
         ({"trials": 0}, "trials"),
         ({"sampler": "grid"}, "sampler"),
     ],
@@ -307,7 +309,7 @@ def test_the_verdict_names_the_best_and_says_that_it_is_partly_luck(tmp_path):
     assert f"learning rate {best['optimizer.learning_rate']}" in said and "norm batch, with 80.00 %" in said
     assert "too high an estimate" in said and "80.00 |" in said
     assert (folder / "figure.png").exists()
-    again = write.write("found", study, [], tmp_path / "results", "python study.py --config found.yaml")
+    again = write.write("found", study, None, tmp_path / "results", "python study.py --config found.yaml")
     assert (again / "verdict.md").read_text() == said
 
 

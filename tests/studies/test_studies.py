@@ -251,6 +251,29 @@ def test_a_study_does_not_compare_two_networks_of_the_same_keys(little, tmp_path
         conduct.conduct("little", load(config), None, tmp_path, output, Execution(), dry_run=False)
 
 
+def test_a_changed_network_is_told_before_the_missing_runs_are_trained_or_after_the_first(little, tmp_path, trained):
+    path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})  # those of `make_run`
+    first, second, *_ = plan.plan("little", load(path), tmp_path)
+    for each, parameters in ((first, 1), (second, 2)):
+        on_synthetic(make_run(each.run.path, parameters=parameters), each.config)
+    trained.append(AssertionError("a run was trained"))
+    with pytest.raises(UserError, match=r"two networks.*remove the older runs"):
+        conducted(path, tmp_path)
+    trained.clear()
+    second.run.remove_files()
+    with pytest.raises(UserError, match="two networks"):
+        conducted(path, tmp_path)
+    assert sum(each.run.has_summary() for each in plan.plan("little", load(path), tmp_path)) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(little, tmp_path, trained):
+    trained.append(AssertionError("a run was trained"))
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UserError, match=r"results.* cannot be written"):
+        conducted(little(), tmp_path)
+    assert trained
+
+
 def test_a_study_does_not_compare_runs_of_other_teachers_at_the_same_place(little, tmp_path, monkeypatch):
     monkeypatch.setattr(conduct.sources, "loader", lambda *_, **__: images)
     config = little(settings=LITTLE["settings"] | {"epochs": 3, "distillation.teachers": "teachers"})
@@ -289,6 +312,18 @@ def test_the_estimate_knows_what_is_done_and_how_fast_runs_are(little, tmp_path)
     run_like(planned[0].run.path, planned[0].config)  # 10,000 images a second
     assert plan.estimate_seconds(planned, [tmp_path], nowhere) < slow
     assert [plan.has_ended(each, images) for each in planned] == [True] + [False] * 7
+
+
+def test_the_estimate_is_by_the_runs_of_this_machine_where_there_are_any(little, tmp_path):
+    planned = plan.plan("little", load(little()), tmp_path / "here")
+    roots = [tmp_path / "here", tmp_path / "elsewhere"]
+    for number in range(3):
+        run_like(roots[1] / f"run{number}", planned[number].config)
+    elsewhere = plan.estimate_seconds(planned, roots, nowhere)
+    assert elsewhere == plan.estimate_seconds(planned, roots[1:], nowhere)
+    slow = run_like(planned[0].run.path, planned[0].config)
+    slow.write_summary(slow.read_summary() | {"images_per_second": 10.0})
+    assert plan.estimate_seconds(planned, roots, nowhere) > 100 * elsewhere
 
 
 def test_the_estimate_knows_how_many_images_there_are(little, tmp_path):
@@ -371,7 +406,8 @@ def curves_of(plain: list[float], normalised: list[float]) -> dict:
 
 
 def page(study: Study, rows: list[dict]) -> str:
-    return write.markdown_of(verdict.verdict("little", study, rows, "python study.py"))
+    found = verdict.verdict("little", study, rows, "python study.py")
+    return write.markdown_of(found, write.table_of(found))
 
 
 def word(study: Study, rows: list[dict]) -> str:
@@ -680,6 +716,18 @@ def test_settings_that_are_equal_for_every_seed_are_not_said_to_have_too_few_run
     assert not any("Bonferroni" in caveat for caveat in said.caveats)
 
 
+def test_the_rounding_of_float32_is_no_spread_of_the_seeds(little):
+    shares = {0.001: [45, 43, 44], 0.01: [44, 42, 43]}  # right of 50
+    accuracies = {rate: [float(np.float32(right / 50)) for right in rights] for rate, rights in shares.items()}
+    assert np.ptp(np.subtract(*accuracies.values())) > 1e-9
+    _, study = studies.sweep("bn.yaml", ["optimizer.learning_rate=0.001,0.01"], "0-2", [])
+    answer = verdict.verdict("sweep", study, sweep_rows(accuracies), "").answer
+    assert "the same difference for every seed, which has no test" in answer
+    grid = {"optimizer.learning_rate": [0.01, 0.001]}
+    claim = load(little(measures=["val_accuracy"], grid=grid, seeds=[0, 1, 2]))
+    assert word(claim, sweep_rows(accuracies)) == "not decided"
+
+
 def test_the_answer_of_a_long_sweep_names_three_settings():
     rates = {round(0.001 * k, 3): [0.7, 0.71 + 0.001 * k, 0.72] for k in range(1, 9)}
     _, study = studies.sweep("bn.yaml", [f"optimizer.learning_rate={','.join(map(str, rates))}"], "0-2", [])
@@ -878,15 +926,16 @@ def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path,
     assert run.history_file.read_text() == "damaged"  # not trained again
 
 
-def test_a_finished_run_whose_files_were_damaged_fails_alone(little, tmp_path, trained):
+@pytest.mark.parametrize("file", ["history.csv", "summary.json", "config.yaml"])
+def test_a_finished_run_whose_files_were_damaged_fails_alone(little, tmp_path, trained, file):
     path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})
     damaged, *others = plan.plan("little", load(path), tmp_path)
     run = on_synthetic(make_run(damaged.run.path), damaged.config)
-    run.history_file.write_text("damaged")
+    (run.path / file).write_text("[damaged")
     assert conducted(path, tmp_path) == 1
     rows = table.read_table(tmp_path / "results/studies/little/runs.csv")
     assert [row["status"] for row in rows] == ["failed", *("finished" for _ in others)]
-    assert str(run.history_file) in rows[0]["reason"]
+    assert str(run.path / file) in rows[0]["reason"] and (run.path / file).read_text() == "[damaged"
 
 
 def test_a_failed_run_is_exit_code_1_and_the_same_command_retries_it(little, tmp_path, trained, capsys):
@@ -921,6 +970,19 @@ def test_settings_that_no_run_can_have_are_told_where_the_trials_are_not_reached
     assert conducted(path, tmp_path) == 0
     *_, told = capsys.readouterr().out.partition("no further settings were found: the search ends 17 runs short of its")
     assert re.match(r" trials\nstudy found, .*momentum.*\n", told)
+
+
+def test_a_search_of_which_no_run_is_possible_says_why_and_leaves_the_former_results(tmp_path, trained):
+    pytest.importorskip("optuna")
+    path, folder = tmp_path / "found.yaml", tmp_path / "results/studies/found"
+    momentum = {"optimizer.momentum": {"low": 0.5, "high": 0.95}}  # Adam has none
+    path.write_text(yaml.safe_dump({"base": "plain.yaml", "search": momentum, "pruner": "none", "seeds": [0]}))
+    folder.mkdir(parents=True)
+    row = {"run": "of SGD", "optimizer.momentum": 0.9, "seed": 0, "status": "finished", "val_accuracy": 0.9}
+    table.write_table([row], folder / "runs.csv")
+    with pytest.raises(UserError, match="momentum and nesterov belong to sgd"):
+        conducted(path, tmp_path)
+    assert [file.name for file in folder.iterdir()] == ["runs.csv"]
 
 
 def test_a_run_on_other_images_than_those_that_were_shipped_loads_its_own(tmp_path, monkeypatch):
@@ -1002,6 +1064,22 @@ def test_the_power_of_a_sweep_counts_all_its_comparisons_and_a_table_of_another_
     sd = 100 * np.std([0.01, -0.01, 0.01], ddof=1)
     assert f"{runs_needed(sd, 1, comparisons=3)} for 1," in line and line.endswith("for 2 points\n")
     assert write.power("sweep", studies.sweep("bn.yaml", ["batch_size=8,16"], "0-2", [])[1], tmp_path) == []
+    joined = ["optimizer.learning_rate,precision=[0.001,float32],[0.01,auto]"]
+    assert write.power("sweep", studies.sweep("bn.yaml", joined, "0-2", [])[1], tmp_path) == []
+    more = [f"optimizer.learning_rate={','.join(map(str, [*accuracies, 1.0]))}"]
+    assert len(write.power("sweep", studies.sweep("bn.yaml", more, "0-2", [])[1], tmp_path)) == 3
+
+
+def test_the_power_of_a_claim_is_that_of_the_runs_which_its_grid_still_has(little, tmp_path):
+    rates = {"x": "optimizer.momentum", "score": "largest_usable", "seeds": [0, 1, 2]}
+    rates |= {"settings": LITTLE["settings"] | {"optimizer.name": "sgd"}}
+    study = load(little(grid={**BN, "optimizer.momentum": [0.1, 0.2]}, **rates))
+    rows = rows_of(curves_of([0.5, 0.7], [0.6, 0.9]))
+    moments = {0.001: 0.0, 0.01: 0.1}
+    (tmp_path / "studies/little").mkdir(parents=True)
+    former = [{"optimizer.momentum": moments[row[RATE]]} | row for row in rows]
+    table.write_table(former, tmp_path / "studies/little/runs.csv")
+    assert write.power("little", study, tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -1013,6 +1091,8 @@ def test_the_power_of_a_sweep_counts_all_its_comparisons_and_a_table_of_another_
         (["epochs=1"], "0..2", "write them as 0-2 or 0,3,5"),
         (["epochs=1"], "0-1,5-3", "5-3 has no seeds"),
         (["epochs=1,2", "epochs=3"], "0", "epochs is set twice"),
+        (["variant=plain,bn"], "0", "variant: unknown key"),
+        (["title=a,b"], "0", "title: it only labels runs"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_told(grid, seeds, words):
@@ -1121,7 +1201,7 @@ def test_a_study_runs_also_twice_at_once_skips_what_is_done_and_can_be_told_agai
     assert "2 of 2 runs already done" in again.stdout
     assert (folder / "runs.csv").read_bytes() == kept["runs.csv"]
     with pytest.raises(UserError, match=r"runs\.csv is the table of another study: its values of seed are 0, not 0, 1"):
-        write.write("little", load(path).model_copy(update={"seeds": [0, 1]}), [], tmp_path / "r", "")
+        write.write("little", load(path).model_copy(update={"seeds": [0, 1]}), None, tmp_path / "r", "")
     (folder / "verdict.md").unlink()
     told_again = processes.run("study.py", *places, "--from-table", "--data", "generated")
     assert told_again.returncode == 0  # the quoted command names it
@@ -1251,17 +1331,40 @@ def test_a_figure_of_long_names_on_a_logarithmic_axis_is_drawn_and_replaces_that
 def test_a_score_that_is_no_mean_is_named_with_its_unit_and_a_margin_with_its(little):
     rows = rows_of(curves_of([0.5, 0.7], [0.6, 0.9]))
     study = load(little(score="range", seeds=[0, 1, 2]))
-    about = "best minus worst test accuracy over the learning rate (points): after_activation vs. none"
+    about = "largest minus smallest test accuracy over the learning rate (points): after_activation vs. none"
     assert f"{about} | 30.00 | 20.00" in " ".join(page(study, rows).split())
     figure = write.draw(study, verdict.verdict("little", study, rows, ""), rows)
     title = " ".join(figure.get_suptitle().split())
-    assert title.startswith("Claim: Batch norm lets") and "compared: best minus worst test accuracy" in title
+    assert title.startswith("Claim: Batch norm lets") and "compared: largest minus smallest test accuracy" in title
     names = ["test_accuracy", "val_accuracy"]
     both = load(little(score="range", seeds=[0, 1, 2], measures=names, primary=[*names]))
     test, validation = findings.findings(both, [row | {"val_accuracy": 0.5} for row in rows])
-    assert "worst test accuracy" in test.about and "worst validation accuracy" in validation.about
+    assert "smallest test accuracy" in test.about and "smallest validation accuracy" in validation.about
     equal = load(little(expected="equal", margin=0.5, seeds=[0, 1, 2]))
     assert "The claim holds where the interval of the difference lies within ±0.5 points." in page(equal, rows)
+
+
+def test_a_score_over_layers_is_named_so_and_a_panel_of_true_or_false_by_its_key(tmp_path, little):
+    keys = {"claim": "c", "expected": "higher", "score": "range", "settings": {"diagnostics": "gradients"}}
+    study = sweep_of(tmp_path, "gradient_norm", **keys)
+    assert findings.score_label(study) == "largest minus smallest norm of a layer's gradient over the layer"
+    grid = {**LITTLE["grid"], "augmentation.flip": [True, False]}
+    study = load(little(grid=grid, panel="augmentation.flip"))
+    assert [study.panel_label(value) for value in (True, "False")] == ["flip True", "flip False"]
+
+
+def test_a_score_at_the_end_of_its_own_curve_is_a_lower_bound(little):
+    ends = [["none", 0.01], ["none", 0.1], ["batch", 0.1], ["batch", 1.0]]
+    study = load(little(grid={f"model.norm,{RATE}": ends}, series="model.norm", score="largest_usable", seeds=[0]))
+    accuracies = {("none", 0.01): 0.7, ("none", 0.1): 0.7, ("batch", 0.1): 0.8, ("batch", 1.0): 0.1}
+    runs = {"seed": 0, "status": "finished"}
+    rows = [
+        {"run": f"{norm} {rate}", "model.norm": norm, RATE: rate, "test_accuracy": found} | runs
+        for (norm, rate), found in accuracies.items()
+    ]
+    assert "the score is a lower bound" in page(study, rows)
+    rows[1]["test_accuracy"] = 0.1
+    assert "the score is a lower bound" not in page(study, rows)
 
 
 def test_a_study_of_one_seed_has_one_pair_and_no_interval(little):
