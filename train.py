@@ -89,7 +89,8 @@ def _train(config, run, arguments: argparse.Namespace) -> dict:
         return start.train(config, run, dataset, arguments.existing, progress, arguments.tensorboard, arguments.figures)
     except Interrupted as interruption:
         others = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite", "--finish")]
-        go_on = f"go on with: {command(__file__, *others, '--resume')}"
+        go_on_with = "--finish" if arguments.existing == "finish" else "--resume"
+        go_on = f"go on with: {command(__file__, *others, go_on_with)}"
         # A run that was to be overwritten may still be there.
         resumable = run.exists() and not (arguments.existing == "overwrite" and run.began() == before)
         print(f"\nstopped; {go_on if resumable else 'the same command starts again'}", file=sys.stderr)

@@ -37,9 +37,10 @@ def check_destination(run: RunDirectory, destination: Path) -> None:
     there = RunDirectory(destination)
     if _are_same(run, there):
         return
-    if there.has_weights() or there.state_file.exists():
+    if there.has_weights() or os.path.exists(there.state_file):  # noqa: PTH110 (never raises)
         raise UserError(f"--keep: {destination} is a run with its weights, not a copy; name another directory")
-    differing = configuration.differences(there.read_config(), run.read_config()) if there.config_file.exists() else {}
+    configured = os.path.exists(there.config_file)  # noqa: PTH110
+    differing = configuration.differences(there.read_config(), run.read_config()) if configured else {}
     if set(differing) == {"epochs"} and differing["epochs"][0] < differing["epochs"][1]:
         differing = {}  # the run was made longer
     images = {(each.read_summary().get("data") or {}).get("sha256") for each in (there, run) if each.has_summary()}

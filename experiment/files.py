@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,10 @@ _TEMPORARY = ".unfinished-"
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF}
 
 
+class Unwritable(UserError):
+    """A file or folder cannot be written: no space, no permission, no such directory."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields the path of a temporary file beside `path`; on exit, syncs it to disk and renames it to `path`.
@@ -30,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
     write at once. The temporary file is created exclusively under a random name, which prevents symlink attacks.
 
     Raises:
-        UserError: the file cannot be written (disk full, no permission, directory removed); `path` is unchanged.
+        Unwritable: the file cannot be written (disk full, no permission, directory removed); `path` is unchanged.
     """
     temporary = descriptor = None
     try:
@@ -42,7 +47,7 @@ def atomic(path: Path) -> Iterator[Path]:
         if os.name == "posix":
             sync(path.parent)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise Unwritable(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -134,11 +139,24 @@ def check_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Creates a directory for results. Raises a UserError if that fails."""
+    """Creates a directory for results. Raises `Unwritable` if that fails, or if it cannot be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        check_folder(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        raise Unwritable(f"{path} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yields a folder that is removed on exit. Raises `Unwritable` if none can be created."""
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        told = f"no temporary file can be written ({error.strerror}); set TMPDIR to a folder with space"
+        raise Unwritable(told) from None
+    with folder:
+        yield Path(folder.name)
 
 
 def remove(path: Path) -> None:

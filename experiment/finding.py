@@ -24,7 +24,8 @@ def find(root: Path) -> list[RunDirectory]:
             seen.add((status.st_dev, status.st_ino))
             if "config.yaml" in (*directories, *names):
                 found.append(RunDirectory(folder))
-            links = [folder / name for name in directories if (folder / name).is_symlink()]
+            # Path.is_symlink raises an error in a folder that may not be entered.
+            links = [folder / name for name in directories if os.path.islink(folder / name)]  # noqa: PTH114
             waiting += [link for link in links if not folder.resolve().is_relative_to(os.path.realpath(link))]
     return sorted(found, key=lambda run: [_natural(part) for part in run.path.parts])
 

@@ -5,10 +5,10 @@ import math
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiment import files
 from experiment.errors import UserError
 
 # Variables of Keras, TensorFlow and oneDNN that would change the results of a run.
@@ -48,7 +48,7 @@ def start() -> None:
     set_environment()
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as captured:
+    with files.temporary_folder() as folder, (folder / "stderr").open("w+b") as captured:
         os.dup2(captured.fileno(), 2)  # C++ code writes to the descriptor, not to sys.stderr
         try:
             import keras
@@ -111,7 +111,7 @@ def _quotas(groups: Path, mine: Path) -> Iterator[float]:
         for root in first if controllers else [groups]:
             group = root / place.lstrip("/")
             for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
-                for files in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):  # of version 2 and 1
+                for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):  # of version 2 and 1
                     with contextlib.suppress(OSError, ValueError):  # no such group, or no quota ("max")
-                        quota, period = (int(n) for f in files for n in (folder / f).read_text("utf-8").split())
+                        quota, period = (int(n) for f in names for n in (folder / f).read_text("utf-8").split())
                         yield from [quota / period] if quota > 0 < period else []

@@ -191,13 +191,13 @@ def build_model(
 
             model = ShardedModel(inputs, outputs)
             model.shards = shards
+        for layer, scale in filter(lambda pair: pair[0].built, layers.scaled):  # `build` may not use all
+            layer.kernel.assign(scale * layer.kernel)
+            layer.initial_scale = float(scale)
     except UserError:
         raise
     except Exception as error:  # `build` is the user's code
         raise UserError(f"{place_of(error, file)}: build fails: {type(error).__name__}: {_reason(error)}") from None
-    for layer, scale in layers.scaled:
-        layer.kernel.assign(scale * layer.kernel)
-        layer.initial_scale = float(scale)
     return model
 
 

@@ -268,6 +268,21 @@ def test_an_overwriting_that_was_stopped_before_it_began_is_not_to_be_resumed(tm
         assert told in capsys.readouterr().err
 
 
+def test_finish_is_continued_by_finish_which_also_waits(tmp_path, monkeypatch, capsys):
+    run = RunDirectory(tmp_path / "run")
+
+    def stopped(*arguments, **options):
+        run.prepare()
+        run.write_config(configuration.load("plain.yaml"))
+        raise Interrupted(130)
+
+    monkeypatch.setattr("experiment.training.start.train", stopped)
+    with pytest.raises(SystemExit):
+        train.main(train.parse_arguments([*QUICK, "--run-dir", str(run.path), "--finish"]))
+    told = capsys.readouterr().err
+    assert "go on with: " in told and told.endswith(" --finish\n")
+
+
 @pytest.mark.parametrize(
     ("images", "named"),
     [

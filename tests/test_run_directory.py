@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from experiment import config as configuration
 from experiment import copies, files, finding
 from experiment.errors import UserError
+from experiment.evaluation import export
 from experiment.resuming import check_resumable, is_finished
 from experiment.run_directory import HISTORY_COLUMNS, RunDirectory
 from experiment.training import start
@@ -929,6 +930,27 @@ def test_a_copy_takes_nothing_that_a_link_points_to_and_keeps_no_stale_predictio
     copy.curves_in("svg").touch()
     copies.copy(run, copy.path)
     assert names(copy.path) == ["config.yaml", "history.csv", "predictions.npz", "summary.json"]
+
+
+def test_a_place_for_copies_that_no_file_system_has_is_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    copies.check_destination(run, tmp_path / ("a" * 300))
+    with pytest.raises(UserError, match="File name too long"):
+        copies.copy(run, tmp_path / ("a" * 300))
+
+
+def test_an_export_does_not_replace_the_weights_of_a_run(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "folder.keras").mkdir()
+    for place, words in (
+        (run.best_file, "the weights of runs have this name"),
+        (tmp_path / "folder.keras", "it is a directory"),
+        (tmp_path / "there" / "network.keras", "no directory"),
+        (tmp_path / "network.h5", "must end in .keras"),
+    ):
+        with pytest.raises(UserError, match=words):
+            export.check(place)
+    export.check(tmp_path / "network.keras")
 
 
 def test_a_copy_has_the_predictions_that_the_run_could_not_store(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["experiment.errors", "experiment.printable", "experiment.schema", "experiment.terminal"],
-    ["experiment.options", "experiment.reading", "experiment.plain_yaml", "experiment.records"],
+    ["experiment.options", "experiment.files", "experiment.reading", "experiment.plain_yaml", "experiment.records"],
     ["experiment.tensorflow_setup"],
     ["models", "numpy_layers"],
-    ["experiment.sections", "experiment.config", "experiment.files"],
+    ["experiment.sections", "experiment.config"],
     [
         "experiment.run_directory",
         "experiment.copies",

@@ -48,7 +48,9 @@ def _pixels(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim != 4:
         raise UserError(f"{where}: images must be [n, height, width, channels] or [n, height, width]: {array.shape}")
     if array.shape[3] not in (1, 3):
-        remedy = "channels come last: np.moveaxis(x, 1, -1)" if array.shape[1] in (1, 3) else "use x[..., :3]"
+        kept = 1 if array.shape[3] == 2 else 3  # grey with transparency
+        remedy = f"use x[..., :{kept}]"
+        remedy = "channels come last: np.moveaxis(x, 1, -1)" if array.shape[1] in (1, 3) else remedy
         raise UserError(f"{where}: images must have one or three channels, not {array.shape[3]}: {remedy}")
     return np.ascontiguousarray(array)
 

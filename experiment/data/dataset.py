@@ -91,7 +91,8 @@ class Dataset:
             found = set(images.labels.tolist())
             for label, name in enumerate(self.class_names):
                 if label not in found:
-                    yield f"class {label} ({name}) has no {part} images; number the classes from 0 without gaps"
+                    numbered = "; labels count from 0 without gaps" if name == str(label) else ""
+                    yield f"class {label} ({name}) has no {part} images; every class needs some{numbered}"
             if found and max(found) >= len(self.class_names):
                 yield f"class {max(found)} has {part} images, but there are {len(self.class_names)} classes"
         if len(self.class_names) < 2:

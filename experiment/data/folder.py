@@ -54,11 +54,15 @@ def read(path: Path, size: int) -> Dataset:
 
 
 def _classes(path: Path) -> list[str]:
-    entries = _entries(path, MOST_CLASSES)
-    loose = next((entry for entry in entries if entry.name.lower().endswith(_ENDINGS) and not entry.is_dir()), None)
-    if loose:
-        raise UserError(f"{loose.path} is in no class; {_BELONG}")
-    return [entry.name for entry in entries if entry.is_dir()]
+    names = []
+    for entry in _entries(path, MOST_CLASSES):
+        if os.path.isdir(entry.path):  # noqa: PTH112 (never raises)
+            names.append(entry.name)
+        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+            raise UserError(f"{entry.path} is a link that leads nowhere; mend or remove it")
+        elif entry.name.lower().endswith(_ENDINGS):
+            raise UserError(f"{entry.path} is in no class; {_BELONG}")
+    return names
 
 
 def _entries(path: Path, most: int) -> list[os.DirEntry]:

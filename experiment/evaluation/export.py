@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from experiment import files
 from experiment.errors import UserError
 from experiment.evaluation.predict import best_model
 from experiment.evaluation.result import class_names_of, image_shape_of
@@ -12,11 +13,16 @@ from experiment.run_directory import RunDirectory
 
 
 def check(path: Path) -> None:
-    """Raises a UserError if `write` cannot export to this path."""
+    """Raises a UserError if `write` cannot export to this path, or would replace a run's weights."""
     if path.suffix != ".keras":
         raise UserError(f"--export {path}: the name must end in .keras")
+    if path.name.lower() == RunDirectory(path.parent).best_file.name:
+        raise UserError(f"--export {path}: the weights of runs have this name; choose another")
     if not os.path.isdir(path.parent):  # noqa: PTH112 (never raises)
         raise UserError(f"--export {path}: no directory {path.parent}")
+    if os.path.isdir(path):  # noqa: PTH112
+        raise UserError(f"--export {path}: it is a directory")
+    files.make_folder(path.parent)  # raises an error if it cannot be written to
 
 
 def write(run: RunDirectory, path: Path) -> None:

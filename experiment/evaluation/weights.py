@@ -3,13 +3,13 @@
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from experiment import reading
+from experiment import files, reading
 from experiment.errors import UserError
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
@@ -32,13 +32,15 @@ def check_archive(model, network: str) -> None:
     registered = keras.saving.get_custom_objects()
     before = dict(registered)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            model.save(Path(folder, "best.keras"))
-            load_weights(model, Path(folder, "best.keras"))
+        with files.temporary_folder() as folder:
+            model.save(folder / "best.keras")
+            load_weights(model, folder / "best.keras")
         registered.clear()  # other programs do not know the classes that a network's file registers
         keras.models.model_from_json(model.to_json())
+    except files.Unwritable:
+        raise
     except OSError as error:
-        raise UserError(f"{tempfile.gettempdir()} cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     except Exception as error:
         reason = _first_line(error).rpartition("refused: ")[2]
         remedy = "" if reason.endswith(_OWN_LAYERS) else "; use Keras's own layers and operations"
@@ -57,19 +59,30 @@ def load_weights(model, path: Path) -> None:
     numbers = model.count_params()
     largest = _LARGEST_MEMBER + 8 * numbers
     members = _read_members(path, largest)
-    try:
+    with _refused(path):
         description = json.loads(members["config.json"])
         _check_classes(description)
         # Keras ignores weights that it does not expect, so those of another network could seem to match.
         _check_same_network(description, model)
         if _count_weights(members["model.weights.h5"], largest) != numbers:
             raise UserError("its weights are not those of the configuration's network")
-        with tempfile.TemporaryDirectory() as folder:  # load exactly the content that was checked
-            checked = Path(folder, "model.weights.h5")
+    with files.temporary_folder() as folder:  # load exactly the content that was checked
+        checked = folder / "model.weights.h5"
+        try:
             checked.write_bytes(members["model.weights.h5"])
+        except OSError as error:
+            raise files.Unwritable(f"{checked} cannot be written: {error.strerror or error}") from None
+        with _refused(path):
             model.load_weights(checked)
-        if not all(np.isfinite(array).all() for array in model.get_weights()):
-            raise UserError("its weights are not all finite numbers")
+            if not all(np.isfinite(array).all() for array in model.get_weights()):
+                raise UserError("its weights are not all finite numbers")
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Any exception inside the context becomes a UserError that names the archive."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"{path}: refused: {error}") from None
     except Exception as error:  # Keras, h5py and zipfile raise exceptions of any type for a damaged file

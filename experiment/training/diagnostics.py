@@ -81,7 +81,8 @@ def check_batches(count: int, batch_size: int) -> None:
     """Raises a UserError if so many images are too few, or such batches too large, for statistics of two batches."""
     most = min(count, _MOST_IMAGES) // 2
     if batch_size > most:
-        raise UserError(f"diagnostics: batch_statistics compares batches: batch_size {batch_size} is over {most:,}")
+        told = f"batches of {batch_size:,} images are too large: at most {most:,}"
+        raise UserError(f"diagnostics: batch_statistics compares batches; {told}")
 
 
 def convolutions_of(model: keras.Model) -> list:

@@ -35,10 +35,10 @@ def teachers_of(config: Config, dataset: Dataset, run: RunDirectory) -> list[Run
     folder = sources.expanded(config.distillation.teachers)
     try:
         teachers = finding.find(folder)
-        if run.path.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{run.path} lies in {folder}, and cannot be its own teacher; name another --run-dir")
         if not teachers:
             raise UserError(f"{folder} contains no run")
+        if run.path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{run.path} lies in {folder}, and cannot be its own teacher; name another --run-dir")
         for teacher in teachers:
             _check(teacher, config, dataset)
     except UserError as error:

@@ -184,7 +184,7 @@ def check_network(config: Config, dataset: Dataset) -> None:
     weights.check_archive(model, config.model.name)
     if config.diagnostics == "batch_statistics":
         convolutions_of(model)
-        check_batches(split_counts(dataset, config.data)[0], config.batch_size)
+        check_batches(split_counts(dataset, config.data)[0], config.batch_size // ghost_batches(config.model))
 
 
 def _stock_model(config: Config, dataset: Dataset) -> keras.Model:

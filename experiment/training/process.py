@@ -9,11 +9,11 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
 from experiment import config as configuration
+from experiment import files
 from experiment.config import Config
 from experiment.data import sources
 from experiment.errors import Interrupted, UserError
@@ -33,10 +33,10 @@ def train(
     """
     start.plan(config, run, existing)  # report errors before a process is started
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with tempfile.TemporaryDirectory() as folder:
-        job, outcome = Path(folder, "job"), Path(folder, "outcome")
+    with files.temporary_folder() as folder:
+        job, outcome = folder / "job", folder / "outcome"
         # As text, since the class of an edited network cannot be pickled.
-        Path(folder, "config.yaml").write_text(configuration.to_yaml(config), encoding="utf-8")
+        (folder / "config.yaml").write_text(configuration.to_yaml(config), encoding="utf-8")
         job.write_bytes(pickle.dumps((run, data, existing, "quiet" if quiet else "lines")))
         command = [sys.executable, "-m", "experiment.training.process", str(job), str(outcome)]
         environment, pipe = os.environ | {"PYTHONPATH": path}, subprocess.PIPE

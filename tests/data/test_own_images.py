@@ -85,13 +85,14 @@ LABELS = np.arange(40) % 4
         ({"x_train": np.zeros((40, 8, 8), np.int64)}, "astype('uint8')"),
         ({"x_train": np.zeros((40, 3, 8, 8), np.uint8)}, "np.moveaxis"),
         ({"x_train": np.zeros((40, 8, 8, 4), np.uint8)}, "x[..., :3]"),
+        ({"x_train": np.zeros((40, 8, 8, 2), np.uint8)}, "x[..., :1]"),
         ({"x_train": np.zeros((40, 64), np.uint8)}, "height, width"),
         ({"x_train": np.zeros((40, 7, 8), np.uint8), "x_test": np.zeros((20, 7, 8), np.uint8)}, "7 x 8"),
         ({"x_test": np.zeros((20, 9, 8), np.uint8)}, "resize one of them"),
         ({"x_train": np.zeros((39, 8, 8), np.uint8)}, "39 training images, but 40 labels"),
         ({"x_test": np.zeros((0, 8, 8), np.uint8), "y_test": np.zeros(0, int)}, "no test images"),
         ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "no training images"),
-        ({"y_train": LABELS + 1}, "class 0 (0) has no training images"),
+        ({"y_train": LABELS + 1}, "class 0 (0) has no training images; every class needs some; labels count from 0"),
         ({"y_train": LABELS - 1}, "-1 to 2"),
         ({"y_train": LABELS * 2}, "class 1 (1) has no training images"),
         ({"y_train": LABELS * 10**9}, "np.unique"),
@@ -314,7 +315,12 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda pets: empty(pets / "train" / "cats"), r"class 0 \(cats\) has no training images"),
+        (
+            lambda pets: empty(pets / "train" / "cats"),
+            r"class 0 \(cats\) has no training images; every class needs some$",
+        ),
+        (lambda pets: (pets / "train" / "birds").symlink_to("unmounted"), "train/birds is a link that leads nowhere"),
+        (lambda pets: (pets / "test" / "birds").symlink_to("birds"), "test/birds is a link that leads nowhere"),
         (
             lambda pets: shutil.rmtree(pets / "train") or (pets / "train").mkdir(),
             "contains no classes; pictures belong",

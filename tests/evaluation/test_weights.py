@@ -1,10 +1,12 @@
 """A `.keras` archive is data: a damaged or hostile one is refused, and nothing of it is run."""
 
+import errno
 import io
 import json
 import random
 import time
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -41,6 +43,18 @@ def test_weights_arrive(saved, network):
     weights.load_weights(network, saved)
     expected = build_vgg("after_activation", seed=5).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), expected, strict=True))
+
+
+def test_a_full_disk_for_temporary_files_is_not_said_to_be_damage(saved, network, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"model\.weights\.h5 cannot be written: No space left") as caught:
+        weights.load_weights(network, saved)
+    assert "refused" not in str(caught.value)
+    with pytest.raises(UserError, match=r"cannot be written: No space left on device$"):
+        weights.check_archive(network, "vgg")
 
 
 def test_a_lambda_layer_is_refused_and_not_run(tmp_path, network, monkeypatch):

@@ -421,6 +421,15 @@ def test_our_networks_take_images_of_other_sizes(name, shape):
     assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
+def test_a_scaled_layer_that_build_does_not_use_is_no_mistake_and_a_scale_that_is_no_number_is_one(write):
+    write("mine", BUILD + "layers.conv(4, scale=2.0)" + END)
+    assert model_of("mine", seed=1).count_params()
+    write("mine", BUILD + "x = layers.conv(4, scale='twice')(x)" + END)
+    sys.modules.pop("models.mine")
+    with pytest.raises(UserError, match=r"models/mine\.py: build fails"):
+        model_of("mine", seed=1)
+
+
 def test_initial_kernels_are_scaled():
     one, doubled = (model_of("vgg", {"initial_scale": scale}, seed=1) for scale in (1.0, 2.0))
     for layer, its_double in zip(one.layers, doubled.layers, strict=True):

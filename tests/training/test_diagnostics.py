@@ -92,8 +92,10 @@ def test_statistics_of_one_convolution_are_those_of_its_channels(dataset):
 
 def test_one_batch_has_no_variation_between_batches(dataset):
     config = configuration.load("plain.yaml", ["diagnostics=batch_statistics", "batch_size=300"])
-    with pytest.raises(UserError, match="batch_size 300 is over 200"):  # 400 images are for training
+    with pytest.raises(UserError, match="batches of 300 images are too large: at most 200"):  # 400 are for training
         loop.check_network(config, dataset)
+    ghosts = ["model.ghost_batches=2", "model.norm=batch", "diagnostics=batch_statistics", "batch_size=300"]
+    loop.check_network(configuration.load("plain.yaml", ghosts), dataset)
     loop.check_network(configuration.load("plain.yaml", ["diagnostics=batch_statistics", "batch_size=200"]), dataset)
 
 

@@ -126,6 +126,8 @@ def test_teachers_that_cannot_teach_are_refused(images, teachers, tmp_path):
         return str(error.value)
 
     assert "contains no run" in refused(tmp_path / "nothing")
+    (tmp_path / "loop").symlink_to("loop")
+    assert "contains no run" in refused(tmp_path / "loop")
     for name in ("seed1", "seed2"):  # the second one is not there yet, but would be when it is resumed
         assert "cannot be its own teacher" in refused(teachers, of=RunDirectory(teachers / name))
     assert "stopped: it is interrupted" in refused(make_run(tmp_path / "stopped", status="interrupted").path)

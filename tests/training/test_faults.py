@@ -110,6 +110,14 @@ def test_a_full_disk_is_told_before_anything_is_trained(tmp_path):
     assert "Traceback" not in result.stderr and not run.exists()
 
 
+def test_a_disk_without_any_space_is_told_before_tensorflow_is_imported(tmp_path):
+    command = [sys.executable, "train.py", *killing.arguments("bn", tmp_path / "run")]
+    limited = partial(limit_files, 0)  # a pipe takes what it prints
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limited, timeout=300)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith("error: no temporary file can be written")
+
+
 def test_mutated_files_give_clear_errors_in_bounded_time_and_memory(tmp_path):
     command = [sys.executable, "-m", "tests.fuzz", "--cases", "60", "--seed", "1", "--output", tmp_path / "fuzz.json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
