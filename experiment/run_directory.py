@@ -105,7 +105,7 @@ class RunDirectory:
 
     def remove_files(self) -> None:
         """Removes the files of a run, and nothing else."""
-        for file in [*self.files(), *self.tensorboard_folder.glob("*/events.out.tfevents.*")]:
+        for file in [*self.tensorboard_folder.glob("*/events.out.tfevents.*"), *self.files()]:
             files.remove(file)
 
     @contextmanager

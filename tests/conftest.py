@@ -5,6 +5,8 @@ import os
 import signal
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads slow each other down beside another process
+
 import numpy as np
 import pytest
 from hypothesis import settings

@@ -200,6 +200,13 @@ def test_a_network_is_trained_from_python_names_pictures_and_is_exported(tmp_pat
     (answer,) = json.loads(capsys.readouterr().out)
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
+    red = pictures.read_square(tmp_path / "red.jpg", SHAPE)[None]
+    assert experiment.predict(run, red)[0] == pytest.approx([*answer["probabilities"].values()], abs=1e-5)
+    assert experiment.load_data("synthetic").fingerprint() == run.read_summary()["data"]["sha256"]
+    for images in (red.astype("float32"), red[0], red[:, :16]):
+        with pytest.raises(UserError):
+            experiment.predict(run, images)
+
     from experiment.evaluation import export
 
     export.write(run, tmp_path / "network.keras")

@@ -130,9 +130,6 @@ def test_a_training_says_nothing_beside_its_progress(command, tmp_path):
     ("override", "words"),
     [
         ("optimizer.learningrate=0.1", "did you mean 'optimizer.learning_rate'?"),
-        ("epochs='50'", "epochs: Input should be a valid integer"),
-        ("batch_size=0", "batch_size: Input should be greater than or equal to 1"),
-        ("optimizer.learning_rate=.inf", "optimizer.learning_rate: Input should be a finite number"),
         ("epochs", "write it as key=value"),
     ],
 )
@@ -146,30 +143,21 @@ def test_a_configuration_that_is_not_found_is_reported(refused):
     assert "plain.yaml" in message
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("epochs: [1", "is not valid YAML"),
-        ("extends: mine.yaml", "circular"),
-        ("seed: !!int ''", "is not valid YAML"),
-    ],
-)
-def test_a_configuration_that_cannot_be_read_is_reported(refused, tmp_path, text, words):
+def test_a_configuration_that_cannot_be_read_is_reported(refused, tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text("epochs: [1")
     message = refused("train.py", "--config", path)
-    assert words in message
+    assert "is not valid YAML" in message
     assert "mine.yaml" in message
 
 
 # ---- mistakes with the data and the run directory
 
 
-@pytest.mark.parametrize("place", ["empty", "absent", "a" * 300])
-def test_a_directory_without_cifar10_is_reported(refused, tmp_path, place):
-    (tmp_path / "empty").mkdir()
-    message = refused("train.py", "--config", "plain.yaml", "--data", tmp_path / place, "--run-dir", tmp_path / "run")
-    assert str(tmp_path / place) in message
+def test_a_directory_without_cifar10_is_reported(refused, tmp_path):
+    place = tmp_path / ("a" * 300)
+    message = refused("train.py", "--config", "plain.yaml", "--data", place, "--run-dir", tmp_path / "run")
+    assert str(place) in message
     assert not (tmp_path / "run").exists()
 
 
@@ -200,22 +188,6 @@ def test_a_run_that_is_not_there_cannot_be_resumed(refused, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_of_another_configuration_is_not_resumed(refused, tmp_path):
-    run = make_run(tmp_path / "run", status="interrupted")
-    before = contents(run.path)
-    message = refused("train.py", *QUICK, "--resume", "--seed", 4, "--run-dir", run.path)
-    assert "seed: 0 in the run, 4 now" in message
-    assert contents(run.path) == before
-
-
-def test_a_run_on_other_data_is_not_resumed(refused, tmp_path):
-    run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
-    before = contents(run.path)
-    message = refused("train.py", *QUICK, "--resume", "--run-dir", run.path)
-    assert "other images" in message
-    assert contents(run.path) == before
-
-
 def test_finish_starts_a_run_and_leaves_a_finished_one_as_it_is(command, tmp_path):
     run = tmp_path / "run"
     arguments = ["train.py", *QUICK, *FEW, "--finish", "--run-dir", run]
@@ -240,15 +212,16 @@ def test_a_finished_run_needs_no_cifar(command, tmp_path):
 
 def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
     run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
+    before = contents(run.path)
     finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
     assert "other images" in refused(*finish)  # as --resume says it
     assert "seed: 0 in the run, 4 now" in refused(*finish, "--seed", 4)
+    assert contents(run.path) == before
 
 
-@pytest.mark.parametrize("place", ["file", "file/run", "a" * 300])
-def test_a_run_directory_that_cannot_be_is_reported(refused, tmp_path, place):
+def test_a_run_directory_that_cannot_be_is_reported(refused, tmp_path):
     (tmp_path / "file").touch()
-    assert str(tmp_path / place) in refused("train.py", *QUICK, "--run-dir", tmp_path / place)
+    assert str(tmp_path / "file/run") in refused("train.py", *QUICK, "--run-dir", tmp_path / "file/run")
 
 
 def test_an_overwriting_that_was_stopped_before_it_began_is_not_to_be_resumed(tmp_path, monkeypatch, capsys):
@@ -319,10 +292,8 @@ def test_evaluating_nothing_says_which_commands_make_a_run(refused, tmp_path):
     assert "python train.py --config bn.yaml" in message
 
 
-@pytest.mark.parametrize("place", ["empty", "absent", "a" * 300])
-def test_evaluating_a_directory_without_runs_names_it(refused, tmp_path, place):
-    (tmp_path / "empty").mkdir()
-    assert str(tmp_path / place) in refused("evaluate.py", tmp_path / place, "--output", tmp_path)
+def test_evaluating_a_directory_without_runs_names_it(refused, tmp_path):
+    assert str(tmp_path / "absent") in refused("evaluate.py", tmp_path / "absent", "--output", tmp_path)
 
 
 def test_kept_answers_are_evaluated_without_tensorflow_and_without_data(command, tmp_path):
@@ -376,9 +347,7 @@ def test_the_baseline_is_the_first_that_is_named_or_plain_or_what_is_asked_for(c
         ([tmp_path / "runs"], "plain"),
         ([bn, plain], "batch norm"),
         ([plain, bn], "plain"),
-        ([plain, bn, "--baseline", "bn.yaml"], "batch norm"),
         ([plain, bn, "--baseline", "configs/bn.yaml"], "batch norm"),
-        ([tmp_path / "runs", "--baseline", "batch norm"], "batch norm"),
     ):
         result = command("evaluate.py", *arguments, "--output", tmp_path / "out", "--format", "json")
         assert json.loads(result.stdout)["comparison"]["baseline"] == expected, result.stderr
@@ -531,8 +500,10 @@ def test_images_that_the_runs_were_not_trained_on_are_refused(command, tmp_path)
     assert result.returncode == 2 and "was trained on other images than" in result.stderr
 
 
-@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} | true"])
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])
+@pytest.mark.parametrize(
+    ("script", "shell"),
+    [*((script, "{} > /dev/full") for script in ("train.py", "evaluate.py", "predict.py")), ("train.py", "{} | true")],
+)
 def test_a_result_that_cannot_be_printed_is_an_error_and_a_reader_that_has_enough_is_none(tmp_path, script, shell):
     run = make_run(tmp_path / "runs/seed0")
     arguments = {

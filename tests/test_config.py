@@ -83,6 +83,12 @@ def test_extends_merges_sections_key_by_key(write):
     assert config.epochs == 9
 
 
+def test_extends_takes_over_neither_the_title_nor_what_was_reported(write):
+    write("title: of another arm\nreported: {test_accuracy: 0.8193, source: a report}\nbatch_size: 2", "base.yaml")
+    config = configuration.load(write("extends: base.yaml"))
+    assert (config.title, config.reported, config.batch_size) == (None, None, 2)
+
+
 def test_extends_follows_several_files(write):
     write("epochs: 1\nbatch_size: 1\nseed: 1", "first.yaml")
     write("extends: first.yaml\nbatch_size: 2\nseed: 2", "second.yaml")

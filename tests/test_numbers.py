@@ -82,6 +82,18 @@ def test_the_accuracies_of_longer_and_other_networks_are_those_of_the_kept_predi
     assert f"three seeds reach {longer[0].removesuffix(' %')} and {longer[1]}, so" in text_of("results.md")
 
 
+def test_the_one_run_of_the_plain_network_at_length_has_the_accuracies_that_are_said():
+    plain = [accuracies_of("recipes/plain_record_long", tta) for tta in ("none", "flip_shift")]
+    longer = [accuracies_of("recipes/record_long", tta) for tta in ("none", "flip_shift")]
+    numbers = [[100 * accuracies["seed0"] for accuracies in both] for both in (plain, longer)]
+    said = "has one run so far, of seed 0: {:.2f} %, with test-time augmentation {:.2f} %".format(*numbers[0])
+    more = "has {:.2f} and {:.2f} %, {:.2f} and {:.2f} points more"
+    assert [list(accuracies) for accuracies in plain] == [["seed0"]] * 2 and said in text_of("results.md")
+    assert more.format(*numbers[1], *np.subtract(*reversed(numbers))) in text_of("results.md")
+    minutes = RunDirectory(RESULTS / "recipes/plain_record_long/seed0").read_summary()["train_seconds"] / 60
+    assert f"{minutes:.0f} minutes on two cores in float32, beside light work)" in text_of("results.md")
+
+
 def test_the_speeds_of_resnet_20_and_of_the_batch_norm_network_are_those_of_their_runs():
     places = ("resnet20_record/seed0", "resnet20_record/seed1", "record_distilled/seed0")
     speeds = [RunDirectory(RESULTS / "recipes" / place).read_summary()["images_per_second"] for place in places]

@@ -246,8 +246,6 @@ def test_a_copy_that_cannot_be_written_is_named(tmp_path, place):
 
 HOLD_LOCK = """
 import sys
-import time
-import tracemalloc
 from pathlib import Path
 from experiment.run_directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).locked():
@@ -847,8 +845,6 @@ def test_what_a_living_writer_writes_is_no_leftover(run):
 
 WRITE_OFTEN = """
 import sys
-import time
-import tracemalloc
 from pathlib import Path
 import numpy as np
 from experiment.run_directory import RunDirectory
@@ -1005,8 +1001,13 @@ def test_a_run_without_its_configuration_gets_one_answer(tmp_path, check):
     assert "no config.yaml" in refusal(lambda: check(config(), run))
 
 
-def test_removing_a_run_takes_its_configuration_last():
-    assert RunDirectory(Path("run")).files()[-1].name == "config.yaml"
+def test_removing_a_run_takes_its_configuration_last(tmp_path, monkeypatch):
+    run, removed = make_run(tmp_path / "run"), []
+    (run.tensorboard_folder / "train").mkdir(parents=True)
+    (run.tensorboard_folder / "train" / "events.out.tfevents.1").touch()
+    monkeypatch.setattr(files, "remove", lambda file: removed.append(file.name))
+    run.remove_files()
+    assert "events.out.tfevents.1" in removed and removed[-1] == "config.yaml"
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off", "changed"])

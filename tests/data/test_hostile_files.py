@@ -162,15 +162,15 @@ def append_zeros(path, mib: int) -> None:
         file.write(mib * gzip.compress(bytes(MIB), compresslevel=1))
 
 
-@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g", b"X"], ids=["name", "link", "pax", "global pax", "sun's pax"])
+@pytest.mark.parametrize("kind", [b"L", b"x"], ids=["name", "pax"])
 def test_a_long_name_of_gigabytes_is_passed_over(path, kind):
     """Python's `tarfile` reads it whole: 3 GiB of zeros are 3 MB of a .gz."""
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(header("long", 300 * MIB, kind))
-    append_zeros(path, 300)
+        file.write(header("long", 100 * MIB, kind))
+    append_zeros(path, 100)
     with gzip.open(path, "ab") as file:
-        file.write(header("end", 0, b"0"))
-    assert "missing" in refusal_of_archive(path)
+        file.write(header("end", 0, b"0") + bytes(1024))
+    assert "is missing, or is not a regular file" in refusal_of_archive(path)
 
 
 def test_more_than_an_archive_may_hold_is_refused(path):
@@ -203,14 +203,14 @@ def test_more_after_the_end_than_an_archive_may_hold_is_refused(path):
 )
 def test_headers_that_are_none_are_refused(path, block):
     path.write_bytes(gzip.compress(block))
-    refusal_of_archive(path)
+    assert "is missing or damaged: " in refusal_of_archive(path)
 
 
 @pytest.mark.parametrize("kind", [b"S", b"V", b"M", b"D", b"1", b"2", b"3", b"5", b"6"])
 def test_sparse_files_links_and_devices_are_no_batches(path, kind):
     blocks = b"".join(header(f"cifar-10-batches-py/{name}", 0, kind) for name in ("data_batch_1", "test_batch"))
     path.write_bytes(gzip.compress(blocks + bytes(1024)))
-    assert "missing" in refusal_of_archive(path)
+    assert "is missing, or is not a regular file" in refusal_of_archive(path)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def network(batch_norm: str) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return synthetic.generate(10, 300).test.images
+    return synthetic.generate(10, 40).test.images
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "after_activation", "before_activation", "after_pooling"])
@@ -269,7 +269,7 @@ def test_models_without_a_graph_or_with_several_outputs_are_refused():
 def test_an_evaluation_by_either_engine_is_the_same(tmp_path):
     run, dataset = (
         make_run(tmp_path / "bn" / "seed0", "model.batch_norm=after_activation", data="generated"),
-        synthetic.generate(10, 200),
+        synthetic.generate(10, 40),
     )
     summary = run.read_summary()
     summary["data"]["sha256"] = dataset.fingerprint()

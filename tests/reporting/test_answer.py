@@ -186,11 +186,15 @@ def test_figures_are_written_in_the_format_that_is_asked_for(evaluated, tmp_path
     assert all(path.read_bytes().startswith(begins) for path in tmp_path.glob(f"*.{kind}"))
 
 
-def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated, tmp_path):
-    runs = [evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)]
-    content, _ = write.write(compare(runs), tmp_path / "results")
+def page_of(comparison) -> str:
+    return text.markdown(comparison, write.as_json(comparison))
+
+
+def test_runs_that_are_not_compared_are_reported_all_the_same(evaluated):
+    found = compare([evaluated("plain/seed0", correct=70), evaluated("demo/seed0", data="generated", correct=100)])
+    content = write.as_json(found)
     assert content["comparison"]["group_differences"] == [] and len(content["runs"]) == 2
-    assert "other images" in (tmp_path / "results" / "comparison.md").read_text()
+    assert "other images" in page_of(found)
 
 
 def test_runs_of_different_lengths_are_drawn_together(evaluated, tmp_path):
@@ -226,9 +230,8 @@ def test_what_stands_in_a_name_is_shown_as_it_is(evaluated, capsys):
     assert "[bold]a|b[/bold]" in capsys.readouterr().out
 
 
-def test_markdown_holds_every_table_and_every_definition(three_runs, tmp_path):
-    write.write(three_runs, tmp_path / "results")
-    page = (tmp_path / "results" / "comparison.md").read_text()
+def test_markdown_holds_every_table_and_every_definition(three_runs):
+    page = page_of(three_runs)
     low, high = accuracy_interval(90, 100)
     row = next(line for line in page.splitlines() if line.startswith("| bn/seed0 ") and "294,810" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -240,10 +243,9 @@ def test_markdown_holds_every_table_and_every_definition(three_runs, tmp_path):
     assert len(tables) == 6 and all(len({len(line) for line in table}) == 1 for table in tables)
 
 
-def test_remarks_stand_beside_the_runs(evaluated, tmp_path):
+def test_remarks_stand_beside_the_runs(evaluated):
     runs = [evaluated("plain/seed0", TEST_AS_VALIDATION), evaluated("demo/seed0", data="generated")]
-    write.write(compare(runs), tmp_path)
-    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    lines = page_of(compare(runs)).splitlines()
     assert "optimistic: weights chosen on the test set" in next(line for line in lines if "| plain/seed0" in line)
     assert "synthetic images" in next(line for line in lines if "| demo/seed0" in line)
 

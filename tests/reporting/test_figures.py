@@ -100,7 +100,7 @@ def test_a_figure_is_saved_and_says_what_its_axes_are(two, name, tmp_path):
         assert axes.get_label() == "<colorbar>" or (axes.get_xlabel() and (axes.get_ylabel() or ticks))
 
 
-@pytest.mark.parametrize("count", [1, 8, 17])
+@pytest.mark.parametrize("count", [1, 17])
 @pytest.mark.parametrize("name", ["comparison", "confusion", "classes", "reliability"])
 def test_any_number_of_arms_is_drawn(arms, name, count):
     groups = arms(*([70 + arm] for arm in range(count)))
@@ -204,9 +204,8 @@ def test_a_name_is_drawn_as_it_is(text):
 
 
 def test_curves_of_one_epoch_are_points():
-    assert all(
-        line.get_marker() == "o" for line in curves(history_rows(0.5)).axes[0].lines if len(line.get_ydata()) == 1
-    )
+    points = [line for line in curves(history_rows(0.5)).axes[0].lines if len(line.get_ydata()) == 1]
+    assert points and all(line.get_marker() == "o" for line in points)
 
 
 # ---- comparisons

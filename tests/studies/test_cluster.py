@@ -18,7 +18,7 @@ claim: Both networks learn
 question: Do they?
 base: plain.yaml
 settings:
-  epochs: 4
+  epochs: 2
   batch_size: 50
   data.training_images: 500
   data.validation_images: 200

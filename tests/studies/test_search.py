@@ -327,16 +327,18 @@ def test_a_search_trains_ends_and_goes_on(tmp_path, executor):
     load(tmp_path, settings=small, trials=1)  # in two processes: it pauses after an epoch
     options = ["--data", "synthetic", "--checkpoints", str(tmp_path), "--executor", executor, "--cpus-per-run", "1"]
     command = [sys.executable, "study.py", "--config", str(tmp_path / "found.yaml"), *options]
-    said = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
-    assert said.stdout.startswith("found: 1 runs, at most about"), said.stderr
+    if executor == "local":
+        said = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+        assert said.stdout.startswith("found: 1 runs, at most about"), said.stderr
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert "0 of 1 runs already done" in first.stdout and "Best: learning rate" in first.stdout
     rows = table.read_table(tmp_path / "studies" / "found" / "runs.csv")
     assert [row["epochs_done"] for row in rows] == [2]
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 0 and "1 of 1 runs already done" in again.stdout
-    assert table.read_table(tmp_path / "studies" / "found" / "runs.csv") == rows
+    if executor == "local":
+        again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert again.returncode == 0 and "1 of 1 runs already done" in again.stdout
+        assert table.read_table(tmp_path / "studies" / "found" / "runs.csv") == rows
 
 
 def test_every_setting_of_a_finite_space_is_found_and_no_more(tmp_path):

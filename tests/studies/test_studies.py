@@ -117,7 +117,7 @@ def test_keys_that_are_joined_take_their_values_together(little, tmp_path):
     [
         ({"grid": {**BN, "optimizer.learning_rat": [1]}}, "did you mean 'optimizer.learning_rate'"),
         ({"settings": {"epoch": 3}}, "did you mean 'epochs'"),
-        ({"grid": {}}, "grid"),
+        ({"grid": {}, "x": None}, "it is empty"),
         ({"grid": {**BN, "optimizer.learning_rate": []}}, "grid.optimizer.learning_rate"),
         ({"grid": {"optimizer.learning_rate": [0.1]}}, "at least two values"),
         ({"seeds": []}, "seeds"),
@@ -1169,6 +1169,11 @@ def test_a_cluster_that_does_not_answer_is_told_soon(little, tmp_path):
 
 def test_options_of_the_cluster_are_refused_without_it(little):
     assert "--executor ray" in refused("--config", little(), "--address", "127.0.0.1:1")
+
+
+def test_seeds_on_the_command_line_replace_those_of_the_file_whose_grid_stays(little):
+    assert studies.load(str(little()), "3-4,7")[1].seeds == [3, 4, 7]
+    assert "--grid and --set go with --base" in refused("--config", little(), "--grid", "epochs=1,2")
 
 
 def test_a_verdict_from_the_table_has_nothing_to_plan(little, tmp_path):

@@ -1,6 +1,7 @@
 """Distillation: the targets, the loss, which teachers are taken, and that a distilled run is exact like any other."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from experiment.evaluation.predict import best_model, views
 from experiment.hardware import Cores
 from experiment.run_directory import RunDirectory
 from experiment.sections import Distillation
-from experiment.training import distillation, loop, optimizers
-from tests import killing, processes
+from experiment.training import distillation, loop, optimizers, start
+from tests import killing
 from tests.conftest import make_run
 
 pytestmark = pytest.mark.usefixtures("two_blocks")
@@ -107,11 +108,10 @@ def test_a_distilled_run_names_its_teachers_and_ends_where_it_would_have_ended(i
 
 
 def test_a_run_is_not_continued_with_other_teachers(images, teachers, tmp_path):
-    folder = tmp_path / "teacher"
-    train(folder, images)
+    folder = shutil.copytree(teachers / "seed0", tmp_path / "teacher")
     overrides = ["epochs=2", f"distillation.teachers={folder}"]
     train(tmp_path / "run", images, *overrides, until=1)
-    train(folder, images, "seed=3")
+    shutil.copytree(teachers / "seed1", folder, dirs_exist_ok=True)
     with pytest.raises(UserError, match=r"the same distillation\.teachers, but what is there was changed"):
         train(tmp_path / "run", images, *overrides, resume=True)
 
@@ -145,15 +145,10 @@ def test_the_loss_of_a_distilled_run_is_called_so():
     assert config_of().loss_name == "cross-entropy loss"
 
 
-@pytest.mark.slow
-def test_from_the_command_line(tmp_path):
-    small = ["--data", "synthetic", "--quiet", "--set", "epochs=1", "--set", "data.training_images=500"]
-    teacher, student = tmp_path / "teacher" / "seed0", tmp_path / "student"
-    assert processes.run("train.py", "--config", "bn", "--run-dir", teacher, *small).returncode == 0
-    taught = ["--config", "plain", "--run-dir", student, *small, "--set", f"distillation.teachers={teacher.parent}"]
-    assert processes.run("train.py", *taught).returncode == 0
-    assert RunDirectory(student).read_summary()["teachers"] == [RunDirectory(teacher).weights_digest()]
-    result = processes.run("train.py", *taught, "--overwrite", "--set", f"distillation.teachers={tmp_path / 'none'}")
-    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
-    assert result.stderr.startswith("error: distillation.teachers: ")
-    assert RunDirectory(student).read_summary()["status"] == "finished"  # nothing is lost
+def test_a_student_is_started_like_any_run_and_not_replaced_by_one_without_teachers(images, teachers, tmp_path):
+    run, config = RunDirectory(tmp_path / "student"), config_of(f"distillation.teachers={teachers}")
+    summary = start.train(config, run, images, progress="quiet")
+    assert summary["teachers"] == [RunDirectory(teachers / f"seed{seed}").weights_digest() for seed in (0, 1)]
+    with pytest.raises(UserError, match=r"^distillation\.teachers: "):
+        start.train(config_of(f"distillation.teachers={tmp_path / 'none'}"), run, images, "overwrite")
+    assert run.read_summary() == summary  # nothing is lost

@@ -1,6 +1,5 @@
 """A run that is killed, interrupted or starved resumes to the same bits; `make torture` does more of the same."""
 
-import os
 import resource
 import signal
 import subprocess
@@ -33,7 +32,6 @@ def test_a_run_that_is_killed_ends_where_it_would_have_ended(tmp_path, whole):
     assert killing.kill_at_sync("bn", run, "best.keras")  # of the first epoch, whose checkpoint is there
     assert killing.kill_in_second_epoch("bn", run)
     assert killing.kill_at_sync("bn", run, 15)  # in the summary of an epoch, or the history of the next
-    assert killing.kill_after("bn", run, 0.7)
     for moment in ("state.npz", "curves.png"):
         assert killing.kill_at_sync("bn", run, moment)
     killing.finish("bn", run)
@@ -75,18 +73,6 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(tmp_path, whole):
     assert killing.differences(whole, killing.outcome(run)) == []
 
 
-def test_a_second_training_in_one_directory_is_refused(tmp_path):
-    run = tmp_path / "run"
-    first = started(run, 1, 600, "--set", "epochs=500")  # and so leaves the cores to the second
-    second = killing.start("bn", run, "--set", "epochs=500").finish()
-    first.kill()
-    first.finish()
-    assert second.returncode == 2
-    assert "another training is running" in second.stderr
-    with RunDirectory(run).locked():  # the lock ended with the process that held it
-        pass
-
-
 def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -119,18 +105,9 @@ def test_a_disk_without_any_space_is_told_before_tensorflow_is_imported(tmp_path
 
 
 def test_mutated_files_give_clear_errors_in_bounded_time_and_memory(tmp_path):
-    command = [sys.executable, "-m", "tests.fuzz", "--cases", "60", "--seed", "1", "--output", tmp_path / "fuzz.json"]
+    command = [sys.executable, "-m", "tests.fuzz", "--cases", "20", "--seed", "1", "--output", tmp_path / "fuzz.json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
-
-
-def test_real_cifar10_killed(tmp_path, real_cifar10):
-    """Two epochs on some of the images here; the six on all of them, of the promise, are in `make torture`."""
-    options = ["--set", "epochs=2", "--set", "data.training_images=2000", "--data", os.environ["CIFAR10_DIR"]]
-    killing.finish("bn", tmp_path / "whole", *options)
-    assert killing.kill_in_second_epoch("bn", tmp_path / "run", *options)
-    killing.finish("bn", tmp_path / "run", *options)
-    assert killing.differences(killing.outcome(tmp_path / "whole"), killing.outcome(tmp_path / "run")) == []
 
 
 def test_outcomes_that_differ_in_one_bit_are_told_apart(whole):

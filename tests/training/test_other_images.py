@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiment import config as configuration
 from experiment.data import sources
@@ -57,9 +58,21 @@ def test_each_ghost_batch_counts_for_the_moving_averages(tmp_path, capsys):
     assert "note: 40 updates are too few" in told and "model.norm_momentum=0.9" in told
 
 
+def as_folder(file: Path) -> Path:
+    """The same images as pictures in a folder of classes."""
+    found = np.load(file)
+    for part in ("train", "test"):
+        for number, (image, label) in enumerate(zip(found[f"x_{part}"], found[f"y_{part}"][:, 0], strict=True)):
+            folder = file.with_suffix("") / part / f"class{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number:03}.png")
+    return file.with_suffix("")
+
+
 def test_the_smallest_images_in_two_classes_with_every_option(tmp_path, capsys):
-    data = write_npz(tmp_path / "two.npz", (8, 8, 3), 2, each=60)
+    data = as_folder(write_npz(tmp_path / "two.npz", (8, 8, 3), 2, each=60))
     options = [
+        "data.image_size=8",
         "data.training_images=80",
         "augmentation.shift=4",
         "schedule.warmup_epochs=0.5",

@@ -75,6 +75,14 @@ def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
         start.plan(config, run, "resume")
 
 
+def test_a_second_training_in_one_directory_is_refused(tmp_path, images):
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    with run.locked(), pytest.raises(UserError, match="another training is running"):
+        start.train(configuration.load("plain.yaml", ["epochs=1"]), run, images)
+    assert not run.exists()
+
+
 @pytest.mark.parametrize("existing", ["finish", "refuse"])
 def test_a_run_that_another_process_ends_meanwhile_is_not_trained_again(tmp_path, monkeypatch, existing):
     images, run = synthetic.generate(60, 10), RunDirectory(tmp_path / "run")
