@@ -88,7 +88,7 @@ class Function:
         return _limited(SECONDS, self.function, *positional, **named)
 
 
-def _limited(seconds: float, function: Callable, *arguments, **named):
+def _limited(seconds: float, function: Callable, /, *arguments, **named):
     """Calls a function of the user's for at most so many seconds; what it prints goes to standard error."""
 
     def stop(*_):

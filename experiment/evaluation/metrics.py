@@ -155,13 +155,17 @@ def mean_interval(values, bounds: tuple[float, float] = UNBOUNDED) -> tuple[floa
     return tuple(np.clip(scipy.stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), *bounds).tolist())
 
 
-def _spread(values: Sequence[float]) -> bool:
+def _spread(values: Sequence[float], rounding: float = ROUNDING) -> bool:
     """Whether the values differ by more than rounding."""
-    return bool(np.ptp(values) > ROUNDING)
+    return bool(np.ptp(values) > rounding)
 
 
 def compare_groups(
-    first: dict[int, float], second: dict[int, float], bounds: tuple[float, float] = UNBOUNDED, comparisons: int = 1
+    first: dict[int, float],
+    second: dict[int, float],
+    bounds: tuple[float, float] = UNBOUNDED,
+    comparisons: int = 1,
+    rounding: float = ROUNDING,
 ) -> dict:
     """The difference of two groups' mean accuracies (or scores), with an interval and tests.
 
@@ -174,6 +178,7 @@ def compare_groups(
         first, second: accuracies or scores by seed.
         bounds: the possible range of the difference: (-1, 1) for accuracies.
         comparisons: the number of intervals that together cover their differences with 95 % (Bonferroni's correction).
+        rounding: values that differ by less have no spread.
 
     Returns:
         The interval and the p-value of the t test are None if a group has fewer than three runs (see `mean_interval`),
@@ -183,7 +188,7 @@ def compare_groups(
     a, b = (np.array([group[seed] for seed in sorted(group)]) for group in (first, second))
     difference = float(a.mean() - b.mean())
     content = {
-        "difference": difference if abs(difference) > ROUNDING else 0.0,
+        "difference": difference if abs(difference) > rounding else 0.0,
         "paired": paired,
         "seeds": sorted(first) if paired else None,
         "runs": [len(a), len(b)],
@@ -196,7 +201,8 @@ def compare_groups(
     fewest = min(len(a), len(b))
     if fewest < 2:
         return content
-    if fewest >= FEWEST_FOR_AN_INTERVAL and (_spread(a - b) if paired else _spread(a) or _spread(b)):
+    spread = any(_spread(values, rounding) for values in ([a - b] if paired else [a, b]))
+    if fewest >= FEWEST_FOR_AN_INTERVAL and spread:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # SciPy's, of a group without spread
             test = scipy.stats.ttest_1samp(a - b, 0) if paired else scipy.stats.ttest_ind(a, b, equal_var=False)

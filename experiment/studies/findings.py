@@ -16,7 +16,7 @@ from experiment.studies.scores import SCORES, Curve
 from experiment.studies.study import Study
 
 UNDECIDED = "not decided"
-_DIGITS = 7  # of an accuracy, a share of fewer than 10 million images
+_ROUNDING = 1e-4  # points; an accuracy on validation images is a mean in float32
 
 Scores = dict[int, float]  # seed: score
 
@@ -75,8 +75,6 @@ def points_of(study: Study, measure: str, row: dict) -> Curve:
         return {int(key.rpartition("_")[2]): value for key, value in found.items()}
     if measure.endswith("_accuracy") and row["status"] == "diverged":
         return {row[study.x]: _chance(row)}
-    if measure.endswith("_accuracy") and measure in row:
-        return {row[study.x]: round(row[measure], _DIGITS)}  # float32's rounding is no spread of the seeds
     return {row[study.x]: row[measure]} if measure in row else {}
 
 
@@ -171,13 +169,14 @@ def finding_of(
     first, second = ({seed: factor * score for seed, score in side.items()} for side in sides)
     if not (first and second):
         return Finding(about, *names, unit, UNDECIDED)
-    compared = metrics.compare_groups(first, second, comparisons=comparisons)
+    rounding = _ROUNDING if unit == "points" else metrics.ROUNDING
+    compared = metrics.compare_groups(first, second, comparisons=comparisons, rounding=rounding)
     if compared["paired"]:
         sd = metrics.mean_and_sd([first[seed] - second[seed] for seed in first])["sd"]
     else:
         spreads = [metrics.mean_and_sd(list(side.values()))["sd"] for side in (first, second)]
         sd = None if None in spreads else math.hypot(*spreads)
-    sd = sd if sd is not None and sd > metrics.ROUNDING else None  # without any spread, three seeds would be enough
+    sd = sd if sd is not None and sd > rounding else None  # without any spread, three seeds would be enough
     # Equivalence needs two one-sided tests to succeed, hence the higher power of each.
     target, power = (study.margin, 0.9) if study.margin else (compared["difference"], 0.8)
     interval, means = compared["interval_95"], tuple(float(np.mean(list(side.values()))) for side in (first, second))
