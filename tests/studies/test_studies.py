@@ -926,7 +926,7 @@ def test_a_damaged_run_costs_a_study_on_a_cluster_no_other_run(little, tmp_path,
     assert run.history_file.read_text() == "damaged"  # not trained again
 
 
-@pytest.mark.parametrize("file", ["history.csv", "summary.json", "config.yaml"])
+@pytest.mark.parametrize("file", ["history.csv", "summary.json"])
 def test_a_finished_run_whose_files_were_damaged_fails_alone(little, tmp_path, trained, file):
     path = little(seeds=[0], settings=LITTLE["settings"] | {"epochs": 3})
     damaged, *others = plan.plan("little", load(path), tmp_path)
