@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -148,15 +148,22 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yields a folder that is removed on exit. Raises `Unwritable` if none can be created."""
+def temporary(create: Callable) -> Iterator:
+    """Enters what a function of `tempfile` creates. Raises `Unwritable` if it cannot."""
     try:
-        folder = tempfile.TemporaryDirectory()
+        created = create()
     except OSError as error:
         told = f"no temporary file can be written ({error.strerror}); set TMPDIR to a folder with space"
         raise Unwritable(told) from None
-    with folder:
-        yield Path(folder.name)
+    with created as entered:
+        yield entered
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yields a folder that is removed on exit. Raises `Unwritable` if none can be created."""
+    with temporary(tempfile.TemporaryDirectory) as folder:
+        yield Path(folder)
 
 
 def remove(path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def start() -> None:
     set_environment()
     sys.stderr.flush()
     stderr = os.dup(2)
-    with files.temporary_folder() as folder, (folder / "stderr").open("w+b") as captured:
+    with files.temporary(tempfile.TemporaryFile) as captured:
         os.dup2(captured.fileno(), 2)  # C++ code writes to the descriptor, not to sys.stderr
         try:
             import keras

@@ -214,7 +214,8 @@ def test_finish_goes_on_with_a_run_and_only_with_that_one(refused, tmp_path):
     run = make_run(tmp_path / "run", "epochs=1", "data.name=synthetic", data="synthetic", status="interrupted")
     before = contents(run.path)
     finish = ["train.py", *QUICK, "--finish", "--run-dir", run.path]
-    assert "other images" in refused(*finish)  # as --resume says it
+    assert "other images" in refused(*finish)
+    assert "other images" in refused(*("--resume" if each == "--finish" else each for each in finish))
     assert "seed: 0 in the run, 4 now" in refused(*finish, "--seed", 4)
     assert contents(run.path) == before
 

@@ -138,12 +138,12 @@ def _search(name: str, study: Study, settings: set[Data], checkpoints: Path, dat
             for job, outcome in runner.execute(search.next_job, execution, data, settings):
                 if row := search.learn(job, outcome):
                     advance(f"{row['run']}: {_in_short(row)}")
+        if not search.rows():
+            raise UserError(search.refused)
         if search.left:
             told = f"no further settings were found: the search ends {search.left} runs short of its trials"
             print(*filter(None, [told, search.refused]), sep="\n", flush=True)
         _refuse_changes(search.ended)
-        if not search.rows():
-            raise UserError(search.refused)
         return search.rows()
 
 

@@ -373,7 +373,7 @@ def test_a_key_that_config_yaml_cannot_hold_is_refused_before_training(write, tm
 
 
 def test_resnet_has_the_paper_s_layers_and_parameters():
-    parameters = {20: 269_722, 56: 853_018}
+    parameters = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018}
     for depth, expected in parameters.items():
         model = model_of("resnet", {"depth": depth})
         trainable = sum(np.prod(variable.shape) for variable in model.trainable_variables)

@@ -62,7 +62,7 @@ def wait_for(file: Path) -> int:
     raise AssertionError(f"{file} never came")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_workers_end_with_their_parent_however_it_ends(study, tmp_path, number):
     process = study("long")
     worker = wait_for(tmp_path / "long")

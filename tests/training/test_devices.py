@@ -52,8 +52,9 @@ def losses(config: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-def test_twenty_steps_on_two_devices_are_those_on_one():
-    one, two = losses("bn").values()  # of all layers, the batch norm alone is another on several devices
+@pytest.mark.parametrize("config", ["plain", "bn"])
+def test_twenty_steps_on_two_devices_are_those_on_one(config):
+    one, two = losses(config).values()
     assert len(one) == len(two) == 20
     assert two == pytest.approx(one, abs=1e-3)
     assert one[0] != one[9]
